@@ -1,0 +1,34 @@
+# Everything runs in .venv, which is made when missing and renewed when the project's dependencies change.
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: setup repro test lint ui baseline
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+repro: setup
+	dvc repro
+	@echo
+	@dvc metrics show metrics/evaluate.json
+	@echo
+	@echo "model         models/classifier, for transformers' AutoModelForSequenceClassification.from_pretrained"
+	@echo "compare runs  make ui, then open http://127.0.0.1:5000"
+
+test: setup lint
+	python -m pytest
+
+lint: setup
+	ruff check .
+	ruff format --check .
+
+ui: setup
+	mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1
+
+baseline: setup
+	python -m benchmarks.baseline

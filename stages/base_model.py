@@ -1,0 +1,24 @@
+"""Bring the pretrained model of `model.name`, weights and tokenizer, into `models/base`.
+
+python -m stages.base_model
+"""
+
+from pathlib import Path
+
+from stages.lib.files import new_folder
+from stages.lib.models import fetch_base
+from stages.lib.params import Params
+from stages.lib.timing import run_stage
+
+BASE = Path("models/base")
+
+
+def main() -> None:
+    params = Params.load()
+    with new_folder(BASE) as folder:
+        origin = fetch_base(params.model, folder)
+    print(f"{BASE}: {params.model.name} from {origin}")
+
+
+if __name__ == "__main__":
+    run_stage("base_model", main)

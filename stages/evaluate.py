@@ -1,0 +1,45 @@
+"""Measure `models/classifier` on the test split, once, and complete the MLflow run.
+
+python -m stages.evaluate
+"""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from transformers import AutoTokenizer
+
+from stages.lib.encoding import load_splits
+from stages.lib.files import read_json, write_json
+from stages.lib.metrics import compute_metrics
+from stages.lib.models import load_classifier
+from stages.lib.params import Params
+from stages.lib.reports import write_reports
+from stages.lib.timing import measures, read_timings, run_stage
+from stages.lib.tracking import log_results, provenance, resume_run
+from stages.lib.training import predict_logits
+
+RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
+CLASSIFIER, RUN, STATISTICS = Path("models/classifier"), Path("models/mlflow_run.json"), Path("data/statistics.json")
+METRICS, REPORTS, PLOTS = Path("metrics/evaluate.json"), Path("reports"), Path("plots")
+
+
+def main() -> None:
+    params = Params.load()
+    test = load_splits(TOKENIZED)["test"]
+    names, labels = test.features["labels"].names, test.data.column("labels").to_numpy()
+    run_id, tags = read_json(RUN)["run_id"], provenance(read_json(STATISTICS))
+    model, tokenizer = load_classifier(CLASSIFIER), AutoTokenizer.from_pretrained(CLASSIFIER)
+    with resume_run(params.tracking, run_id, params.flat(), tags):
+        logits = predict_logits(model, tokenizer, test, params.evaluate)
+        metrics = compute_metrics(logits, labels) | {"rows": len(labels)}
+        texts = pq.read_table(RAW_TEST).column("text").to_pylist()
+        write_reports(logits, labels, names, texts, params.evaluate.num_mistakes, REPORTS, PLOTS)
+        write_json(METRICS, metrics)
+        log_results(
+            metrics, read_timings() | measures("evaluate"), [REPORTS, PLOTS, Path("params.yaml"), Path("dvc.lock")]
+        )
+    print(f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; tables in {REPORTS}, {PLOTS}")
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", main)

@@ -1,0 +1,1 @@
+"""The parts that the stages are made of; imports only go downward (see CONTRIBUTING.md)."""

@@ -1,0 +1,83 @@
+"""Tables for DVC's plots, and the same as pictures."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from stages.lib.files import new_file
+
+matplotlib.use("Agg")  # draws without a screen
+
+CURVES = ("loss", "accuracy")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table with Unix line ends."""
+    with new_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_history(history: list[dict[str, float]], training: Path, validation: Path) -> None:
+    """Split Trainer's `log_history` into a table of training points and one of validations."""
+    train = [row for row in history if "loss" in row]
+    valid = [{key.removeprefix("eval_"): value for key, value in row.items()} for row in history if "eval_loss" in row]
+    for path, rows, columns in (
+        (training, train, ("step", "epoch", "loss", "learning_rate", "grad_norm")),
+        (validation, valid, ("step", "epoch", "loss", "accuracy", "precision_macro", "recall_macro", "f1_macro")),
+    ):
+        write_csv(path, columns, ([row[column] for column in columns] for row in rows))
+
+
+def draw_curves(training: Path, validation: Path, picture: Path) -> None:
+    """Draw loss and validation accuracy by step."""
+    from matplotlib.figure import Figure
+
+    train, valid = read_columns(training), read_columns(validation)
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    loss.plot(train["step"], train["loss"], label="training", color="tab:blue")
+    loss.plot(valid["step"], valid["loss"], "o-", label="validation", color="tab:orange")
+    accuracy.plot(valid["step"], valid["accuracy"], "o-", label="accuracy", color="tab:orange")
+    accuracy.plot(valid["step"], valid["f1_macro"], "x--", label="F1, macro", color="tab:green")
+    for axes, title in ((loss, "Loss"), (accuracy, "Validation")):
+        axes.set(title=title, xlabel="step")
+        axes.legend()
+        axes.grid(alpha=0.3)
+    save(figure, picture)
+
+
+def draw_confusion(actual: np.ndarray, predicted: np.ndarray, labels: list[str], picture: Path) -> None:
+    """Draw the confusion matrix: rows are actual classes, columns predicted ones."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    size = 3 + 0.7 * len(labels)
+    figure = Figure(figsize=(size + 0.5, size), layout="constrained")
+    ConfusionMatrixDisplay.from_predictions(
+        actual,
+        predicted,
+        labels=range(len(labels)),
+        display_labels=labels,
+        cmap="Blues",
+        colorbar=False,
+        ax=figure.subplots(),
+        xticks_rotation=45 if len(labels) > 3 else 0,
+    )
+    save(figure, picture)
+
+
+def read_columns(path: Path) -> dict[str, list[float]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ["step", *CURVES])}
+
+
+def save(figure: Any, picture: Path) -> None:
+    with new_file(picture) as part:
+        figure.savefig(part, format="png", dpi=120)

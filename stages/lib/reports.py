@@ -1,0 +1,55 @@
+"""What `evaluate` leaves for a person to read: tables by class and of mistakes, and the confusion matrix."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import precision_recall_fscore_support
+
+from stages.lib.metrics import log_softmax
+from stages.lib.plots import draw_confusion, write_csv
+
+
+def write_reports(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    names: list[str],
+    texts: Sequence[str],
+    num_mistakes: int,
+    reports: Path,
+    plots: Path,
+) -> None:
+    """Write `by_class.csv` and `mistakes.csv` to `reports`, `confusion.csv` and `confusion_matrix.png` to `plots`.
+
+    Row i of logits `(N, C)`, label indices `(N,)` and texts belong together.
+    """
+    predicted = logits.argmax(-1)
+    write_by_class(labels, predicted, names, reports / "by_class.csv")
+    write_mistakes(logits, labels, names, texts, num_mistakes, reports / "mistakes.csv")
+    pairs = ((names[actual], names[guess]) for actual, guess in zip(labels, predicted, strict=True))
+    write_csv(plots / "confusion.csv", ("actual", "predicted"), pairs)
+    draw_confusion(labels, predicted, names, plots / "confusion_matrix.png")
+
+
+def write_by_class(labels: np.ndarray, predicted: np.ndarray, names: list[str], path: Path) -> None:
+    columns = precision_recall_fscore_support(labels, predicted, labels=range(len(names)), zero_division=0)
+    rows = [
+        (name, *(round(float(value), 4) for value in values[:3]), int(values[3]))
+        for name, values in zip(names, zip(*columns, strict=True), strict=True)
+    ]
+    write_csv(path, ("label", "precision", "recall", "f1", "rows"), rows)
+
+
+def write_mistakes(
+    logits: np.ndarray, labels: np.ndarray, names: list[str], texts: Sequence[str], count: int, path: Path
+) -> None:
+    """The wrong answers that the model gave with the highest probability, surest first."""
+    predicted = logits.argmax(-1)
+    confidence = np.exp(log_softmax(logits).max(-1))
+    wrong = np.flatnonzero(predicted != labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    rows = (
+        (int(row), names[labels[row]], names[predicted[row]], round(float(confidence[row]), 4), texts[int(row)])
+        for row in surest
+    )
+    write_csv(path, ("row", "actual", "predicted", "confidence", "text"), rows)

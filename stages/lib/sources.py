@@ -1,0 +1,190 @@
+"""Any source of labelled text, brought into the one schema of `data/raw`.
+
+`data/raw` holds a Parquet file a split (columns `text` and `label`, both strings) and `dataset.json`, the manifest.
+A new source is one function in `READERS`.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from stages.lib import archives, demo_corpus
+from stages.lib.downloads import fetch, is_url
+from stages.lib.errors import UserError
+from stages.lib.files import check_sha256, main_checkout, sha256, write_json
+from stages.lib.params import Data
+from stages.lib.sampling import stratified_sample
+
+SPLITS = ("train", "validation", "test")
+SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string())])
+Rows = list[tuple[str, str]]  # (text, label)
+
+
+@dataclass
+class Corpus:
+    """Rows by split, and how many other things the source held, by what they were."""
+
+    splits: dict[str, Rows]
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def read_source(data: Data, seed: int) -> Corpus:
+    """Read, check and sample the source that `data.source` names.
+
+    Rows are drawn from train before validation is carved from it, so `max_train_samples` limits the labelled rows
+    that training may see in any way.
+    """
+    corpus = READERS[data.source](data, seed)
+    check_splits(data, corpus)
+    splits = {
+        name: sample(corpus.splits[name], limit, seed)
+        for name, limit in (("train", data.max_train_samples), ("test", data.max_test_samples))
+    }
+    if "validation" in corpus.splits:
+        splits["validation"] = corpus.splits["validation"]
+    else:
+        splits["train"], splits["validation"] = carve(splits["train"], data.validation_fraction, seed)
+    result = Corpus({name: splits[name] for name in SPLITS}, corpus.ignored)
+    check_splits(data, result)
+    return result
+
+
+def read_demo(data: Data, seed: int) -> Corpus:
+    return Corpus({name: demo_corpus.make_reviews(name, seed) for name in SPLITS})
+
+
+def read_folder(data: Data, seed: int) -> Corpus:
+    """Read `{train,test[,validation]}/<label>/*.txt`, with or without one folder around it.
+
+    A label is a folder that test has; what else train holds, such as IMDB's `unsup`, is ignored and counted.
+    """
+    path, corpus = local_copy(data), Corpus({})
+    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, content in tqdm(archives.read_files(path), desc=f"reading {path.name}", unit=" files"):
+        parts = name.parts if name.parts[0] in SPLITS else name.parts[1:]
+        if len(parts) == 3 and parts[0] in SPLITS and name.suffix == ".txt" and not name.name.startswith("."):
+            found.setdefault(parts[:2], []).append((parts[2], decode(content, path, name)))
+        else:
+            corpus.ignored[str(PurePosixPath(*parts[:2])) if len(parts) > 1 else name.name] += 1
+    labels = {label for split, label in found if split == "test"}
+    for (split, label), rows in sorted(found.items()):
+        if labels and label not in labels and split == "train":
+            corpus.ignored[f"{split}/{label}"] += len(rows)
+        else:  # by file name, since archives and file systems list in any order
+            corpus.splits.setdefault(split, []).extend((text, label) for _, text in sorted(rows))
+    return corpus
+
+
+def decode(content: bytes, archive: Path, name: PurePosixPath) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{archive}: {name} is not UTF-8 (byte {content[error.start]:#04x} at {error.start}); convert it to UTF-8."
+        ) from None
+
+
+READERS: dict[str, Callable[[Data, int], Corpus]] = {"demo": read_demo, "folder": read_folder}
+
+
+def local_copy(data: Data) -> Path:
+    """Where the source lies on this machine, fetched when it is a URL, its checksum verified when one is given."""
+    if is_url(data.path):
+        return fetch(data.path, data.sha256)
+    path = local_path(data)
+    if not path.exists():
+        raise UserError(f"data.path: {data.path} does not exist (looked at {path}).")
+    if data.sha256 and path.is_dir():
+        raise UserError("data.sha256: given, but data.path is a folder; only a file has a checksum. Set it to null.")
+    if data.sha256:
+        check_sha256(path, data.sha256, f"data.sha256: {path}", "fix the key, or find out why the file changed")
+    return path
+
+
+def local_path(data: Data) -> Path | None:
+    """`data.path` as an absolute path, relative ones counted from the main checkout; None where it is no local path."""
+    return (
+        None if data.path is None or is_url(data.path) else (main_checkout() / Path(data.path).expanduser()).absolute()
+    )
+
+
+def link_source(data: Data, folder: Path) -> None:
+    """Make `folder/<source>` a link to a local source: an output of `download`, by which DVC sees the source change.
+
+    For `demo` the output is a file of the repository that never changes; for a URL it is a note.
+    """
+    if data.path is None:
+        return
+    path, link = local_path(data), folder / data.source
+    folder.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    if path is None:
+        link.write_text(data.path + "\n", encoding="utf-8")
+    else:
+        link.symlink_to(path)
+
+
+def sample(rows: Rows, limit: int | None, seed: int) -> Rows:
+    if limit is None or limit >= len(rows):
+        return rows
+    return [rows[index] for index in stratified_sample([label for _, label in rows], limit, seed)]
+
+
+def carve(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
+    """Split into (rest, stratified share of about `fraction`)."""
+    labels = [label for _, label in rows]
+    taken = set(stratified_sample(labels, max(round(len(rows) * fraction), len(set(labels))), seed))
+    return (
+        [row for index, row in enumerate(rows) if index not in taken],
+        [row for index, row in enumerate(rows) if index in taken],
+    )
+
+
+def check_splits(data: Data, corpus: Corpus) -> None:
+    """UserError when a split is missing, has one class, or has a label that train lacks."""
+    where = data.path or f"data.source {data.source}"
+    for name in ("train", "test"):
+        if not corpus.splits.get(name):
+            ignored = (
+                ", ".join(f"{key} ({count})" for key, count in sorted(corpus.ignored.items())[:5]) or "nothing else"
+            )
+            raise UserError(
+                f"{where}: no texts for the split '{name}'; expected {name}/<label>/*.txt, found {ignored}."
+            )
+    known = {label for _, label in corpus.splits["train"]}
+    for name, rows in corpus.splits.items():
+        labels = {label for _, label in rows}
+        if len(labels) < 2:
+            raise UserError(
+                f"{where}: split '{name}' has one class ({', '.join(labels)}) in {len(rows)} rows; need two."
+            )
+        if labels - known:
+            unknown = ", ".join(sorted(labels - known))
+            raise UserError(f"{where}: split '{name}' has labels that train lacks: {unknown}.")
+
+
+def write_raw(corpus: Corpus, data: Data, folder: Path) -> None:
+    """Write one Parquet file a split, then the manifest."""
+    manifest: dict[str, Any] = {
+        "source": data.model_dump(include={"source", "path", "sha256"}),
+        "labels": sorted({label for _, label in corpus.splits["train"]}),
+        "splits": {},
+        "ignored": dict(sorted(corpus.ignored.items())),
+    }
+    for name, rows in corpus.splits.items():
+        path = folder / f"{name}.parquet"
+        texts, labels = zip(*rows, strict=True)
+        pq.write_table(pa.table([pa.array(texts), pa.array(labels)], schema=SCHEMA), path, compression="zstd")
+        counts = Counter(labels)
+        manifest["splits"][name] = {
+            "rows": len(rows),
+            "classes": {label: counts[label] for label in manifest["labels"]},
+            "sha256": sha256(path),
+        }
+    write_json(folder / "dataset.json", manifest)

@@ -1,0 +1,15 @@
+"""Cleaning of raw texts."""
+
+import html
+import re
+import unicodedata
+
+# A tag starts with a letter, "/" or "!" (HTML syntax, section 13.1.2), so "a < b" and "<3" stay.
+TAG = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>|<![^<>]*>", re.DOTALL)
+
+
+def clean(text: str, strip_html: bool) -> str:
+    """Fold white space and compose Unicode (NFC); `strip_html` first makes each tag a space and unescapes entities."""
+    if strip_html:
+        text = html.unescape(TAG.sub(" ", text))
+    return " ".join(unicodedata.normalize("NFC", text).split())

@@ -1,0 +1,50 @@
+"""Runs a stage's main(): measures it, and turns faults of the user into one message."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from stages.lib.errors import UserError
+from stages.lib.files import read_json, write_json
+
+TIMINGS = Path("metrics/timings")
+
+
+def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
+    """Run `main` as the process's only work and write `metrics/timings/<name>.json`.
+
+    Exits with code 1 and one message on `UserError`, with 130 on Ctrl-C. What `main` returns (such as samples a
+    second) is added to the file. Seconds count from the start of the process, so imports are in them.
+    """
+    sys.stdout.reconfigure(line_buffering=True)  # in step with the progress bars on stderr, also through a pipe
+    try:
+        extra = main() or {}
+    except UserError as error:
+        sys.exit(f"\nerror in stage {name}: {error}")
+    except KeyboardInterrupt:
+        print(f"\nstage {name} was interrupted; its outputs are unchanged", file=sys.stderr)
+        sys.exit(130)
+    write_json(TIMINGS / f"{name}.json", measures(name) | {f"{name}_{key}": value for key, value in extra.items()})
+
+
+def measures(name: str) -> dict[str, float]:
+    """`<name>_seconds` since the process started, and peak memory in MiB (of the GPU too, where one was used)."""
+    # ru_maxrss is in KiB on Linux and in bytes on macOS (getrusage(2) of each).
+    unit = 1 if sys.platform == "darwin" else 1024
+    values = {
+        f"{name}_seconds": round(time.time() - psutil.Process().create_time(), 2),
+        f"{name}_peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        values[f"{name}_peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return values
+
+
+def read_timings() -> dict[str, float]:
+    """The timings of all stages that have written theirs, merged into one dict."""
+    return {key: value for path in sorted(TIMINGS.glob("*.json")) for key, value in read_json(path).items()}

@@ -1,0 +1,73 @@
+"""What a tokenized split looks like: lengths, truncation, duplicates, decoding, class balance."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stages.lib.errors import UserError
+
+PERCENTILES = (5, 25, 50, 75, 95, 99)
+MIN_SHARE_READ_BACK = 0.9
+
+
+@dataclass
+class Tally:
+    """Counts of one split, fed batch by batch; keeps twelve bytes a row."""
+
+    rows: int = 0
+    truncated: int = 0
+    empty: int = 0
+    unknown: int = 0
+    read_back: list[bool] = field(default_factory=list)
+    classes: Counter[str] = field(default_factory=Counter)
+    lengths: list[np.ndarray] = field(default_factory=list)
+    hashes: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, texts: list[str], labels: list[str], encodings: list[Any], lengths: list[int], unk_id: int) -> None:
+        self.rows += len(texts)
+        self.truncated += sum(bool(encoding.overflowing) for encoding in encodings)
+        self.unknown += sum(encoding.ids.count(unk_id) for encoding in encodings) if unk_id is not None else 0
+        self.empty += sum(not text for text in texts)
+        self.classes.update(labels)
+        self.lengths.append(np.asarray(lengths, dtype=np.int32))
+        digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+        self.hashes.append(np.frombuffer(b"".join(digests), dtype=np.uint64))
+
+    def texts(self) -> np.ndarray:
+        """The different texts of the split, as sorted 64-bit hashes."""
+        return np.unique(np.concatenate(self.hashes))
+
+    def summary(self) -> dict[str, Any]:
+        lengths = np.concatenate(self.lengths)
+        tokens = int(lengths.sum(dtype=np.int64))
+        return {
+            "rows": self.rows,
+            "tokens": tokens,
+            "length": {
+                "min": int(lengths.min()),
+                **{f"p{p}": int(np.percentile(lengths, p, method="nearest")) for p in PERCENTILES},
+                "max": int(lengths.max()),
+            },
+            "share_truncated": round(self.truncated / self.rows, 4),
+            "share_unknown_tokens": round(self.unknown / tokens, 4),
+            "empty_texts": self.empty,
+            "duplicates": self.rows - len(self.texts()),
+            "share_classes": {label: round(count / self.rows, 4) for label, count in sorted(self.classes.items())},
+        }
+
+    def check_read_back(self, split: str) -> None:
+        """UserError when the sampled tokens, decoded, do not say what their texts say: the tokenizer loses text."""
+        good = sum(self.read_back)
+        if self.read_back and good < MIN_SHARE_READ_BACK * len(self.read_back):
+            raise UserError(
+                f"model.name: its tokenizer loses text: {good} of {len(self.read_back)} sampled rows of {split} decode "
+                "to what was encoded. Choose a model made for this language and script."
+            )
+
+
+def overlap(one: Tally, other: Tally) -> int:
+    """Number of different texts that occur in both splits."""
+    return len(np.intersect1d(one.texts(), other.texts(), assume_unique=True))

@@ -1,0 +1,183 @@
+"""The MLflow side of a pipeline run: one run, opened by `train` and completed by `evaluate`."""
+
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from filelock import FileLock
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+from mlflow.types import ColSpec, Schema
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, pipeline
+
+from stages.lib.errors import UserError
+from stages.lib.files import main_checkout
+from stages.lib.params import Tracking
+
+SYSTEM_METRICS_SECONDS = 5  # between two samples
+# What the pipeline itself rewrites; changes there do not make a commit "dirty".
+OWN_FILES = (":!dvc.lock", ":!metrics")
+
+
+def connect(tracking: Tracking) -> str:
+    """Point MLflow at its store and return the experiment's id, creating what is missing.
+
+    The store is SQLite under `mlruns/` of the main checkout, since DVC runs queued experiments in copies of it;
+    `MLFLOW_TRACKING_URI` wins. A lock lets only one process create database and experiment.
+    """
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    folder = main_checkout() / "mlruns"
+    folder.mkdir(exist_ok=True)
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(uri or f"sqlite:///{folder / 'mlflow.db'}")
+    try:
+        with FileLock(folder / ".lock"):
+            experiment = mlflow.get_experiment_by_name(tracking.experiment)
+            if experiment is None:
+                artifacts = None if uri else (folder / "artifacts").as_uri()
+                return mlflow.create_experiment(tracking.experiment, artifacts)
+    except MlflowException as error:
+        raise UserError(f"MLflow at {mlflow.get_tracking_uri()} cannot be used: {error}") from None
+    if experiment.lifecycle_stage == "deleted":
+        raise UserError(
+            f"tracking.experiment: '{tracking.experiment}' was deleted in MLflow; restore it or choose another name."
+        )
+    return experiment.experiment_id
+
+
+@contextmanager
+def open_run(tracking: Tracking, params: dict[str, Any], tags: dict[str, str]) -> Iterator[mlflow.ActiveRun]:
+    """Start the run of this pipeline run; when the block ends well it stays RUNNING, for `evaluate` to complete."""
+    experiment_id = connect(tracking)
+    run = mlflow.start_run(
+        experiment_id=experiment_id, run_name=run_name(), tags=tags, log_system_metrics=sample_system(tracking)
+    )
+    with closing("RUNNING"):
+        mlflow.log_params(params)
+        yield run
+
+
+@contextmanager
+def resume_run(
+    tracking: Tracking, run_id: str, params: dict[str, Any], tags: dict[str, str]
+) -> Iterator[mlflow.ActiveRun]:
+    """Continue a run; when the block ends well it is FINISHED. A run that this store lacks is opened anew."""
+    connect(tracking)
+    try:
+        run = mlflow.start_run(run_id=run_id, log_system_metrics=sample_system(tracking))
+    except MlflowException:
+        print(f"MLflow run {run_id} is not in {mlflow.get_tracking_uri()}; opening a new one")
+        with open_run(tracking, params, tags) as run, closing("FINISHED"):
+            yield run
+        return
+    with closing("FINISHED"):
+        yield run
+
+
+@contextmanager
+def closing(status: str) -> Iterator[None]:
+    """End the active run with `status`, or with KILLED on Ctrl-C and FAILED on any other exception."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        mlflow.end_run("KILLED")
+        raise
+    except BaseException:
+        mlflow.end_run("FAILED")
+        raise
+    mlflow.end_run(status)
+
+
+def sample_system(tracking: Tracking) -> bool:
+    mlflow.set_system_metrics_sampling_interval(SYSTEM_METRICS_SECONDS)
+    return tracking.system_metrics
+
+
+def run_name() -> str:
+    """DVC's name of the experiment, else the commit."""
+    return os.environ.get("DVC_EXP_NAME") or f"repro-{git('rev-parse', '--short', 'HEAD') or 'no-commit'}"
+
+
+def provenance(statistics: dict[str, Any]) -> dict[str, str]:
+    """Tags by which a run is found from a commit, a DVC experiment or a data set, and the other way round."""
+    baseline = os.environ.get("DVC_EXP_BASELINE_REV")
+    tags = {
+        "git.commit": baseline or git("rev-parse", "HEAD"),
+        "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *OWN_FILES))).lower(),
+        "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.exp_baseline_rev": baseline or "",
+        "data.raw_sha256": statistics["raw_sha256"],
+        "data.tokenized_sha256": statistics["tokenized_sha256"],
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def git(*arguments: str) -> str:
+    """What git prints, or nothing outside of a repository."""
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+class RunLogger(TrainerCallback):
+    """Sends what Trainer logs to the active run, grouped as `train/...` and `validation/...` by step."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        names = {key: name for key in logs if (name := grouped(key))}
+        mlflow.log_metrics({name: float(logs[key]) for key, name in names.items()}, step=state.global_step)
+
+
+def grouped(key: str) -> str | None:
+    """The MLflow name of one of Trainer's logged keys; None for those that are no curve."""
+    if key in ("loss", "learning_rate", "grad_norm", "epoch"):
+        return f"train/{key}"
+    if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_time")):
+        return f"validation/{key.removeprefix('eval_')}"
+    return None
+
+
+def log_results(metrics: dict[str, float], timings: dict[str, float], artifacts: list[Path]) -> None:
+    """Log test metrics as `test/...`, timings such as `train_seconds` as `time/...`, and files and folders."""
+    mlflow.log_metrics({f"test/{name}": value for name, value in metrics.items()})
+    mlflow.log_metrics({f"time/{name}": value for name, value in timings.items()})
+    for path in artifacts:
+        if path.is_dir():
+            mlflow.log_artifacts(str(path), path.name)
+        elif path.is_file():  # there is no dvc.lock when a stage is run by hand
+            mlflow.log_artifact(str(path))
+
+
+def log_datasets(splits: dict[str, dict[str, Any]]) -> None:
+    """Log each split of `data/raw` as an input of the active run, with its content's digest, from `statistics.json`."""
+    schema = Schema([ColSpec("string", "text"), ColSpec("string", "label")])
+    for split, values in splits.items():
+        source = LocalArtifactDatasetSource(f"data/raw/{split}.parquet")
+        digest = values["raw_sha256"][:36]  # as long as MLflow allows
+        mlflow.log_input(MetaDataset(source, name=split, digest=digest, schema=schema), context=split)
+
+
+def log_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Log the classifier so that `mlflow.pyfunc.load_model(...).predict([text, ...])` answers with label names."""
+    import mlflow.transformers
+
+    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it warns that a local folder has no hub page
+    example = ["The plot is thin, but I laughed all the way through."]
+    answer = pd.DataFrame({"label": [model.config.id2label[0]], "score": [0.9]})
+    mlflow.transformers.log_model(
+        pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu"),
+        name="classifier",
+        signature=infer_signature(example, answer),
+        input_example=example,
+        model_config={"truncation": True},  # longer texts are cut at the length that the model was trained with
+        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
+    )

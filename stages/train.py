@@ -1,0 +1,58 @@
+"""Fine-tune `models/base` on `data/tokenized` into `models/classifier`, and open the MLflow run.
+
+python -m stages.train
+"""
+
+import tempfile
+from pathlib import Path
+
+import mlflow
+from transformers import AutoTokenizer, set_seed
+
+from stages.lib.encoding import load_splits
+from stages.lib.files import new_folder, read_json, write_json
+from stages.lib.freezing import count_parameters, freeze
+from stages.lib.models import build_classifier
+from stages.lib.params import Params
+from stages.lib.plots import draw_curves, write_history
+from stages.lib.timing import run_stage
+from stages.lib.tracking import RunLogger, log_datasets, log_model, open_run, provenance
+from stages.lib.training import best_validation, make_trainer, speed
+
+TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json"), Path("models/base")
+CLASSIFIER, RUN = Path("models/classifier"), Path("models/mlflow_run.json")
+METRICS, TRAINING = Path("metrics/train.json"), Path("plots/training.csv")
+VALIDATION, CURVES = Path("plots/validation.csv"), Path("plots/curves.png")
+
+
+def main() -> dict[str, float]:
+    params = Params.load()
+    data, statistics = load_splits(TOKENIZED), read_json(STATISTICS)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZED / "tokenizer")
+    set_seed(params.seed)
+    model = build_classifier(BASE, data["train"].features["labels"].names)
+    freeze(model, params.train.freeze_layers)
+    parameters = count_parameters(model)
+    print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
+    with tempfile.TemporaryDirectory(prefix="checkpoints-") as checkpoints:
+        trainer = make_trainer(model, data, tokenizer, params.train, params.seed, Path(checkpoints), [RunLogger()])
+        with open_run(params.tracking, params.flat(), provenance(statistics)) as run:
+            log_datasets(statistics["splits"])
+            mlflow.log_artifact("params.yaml")
+            trainer.train()
+            with new_folder(CLASSIFIER) as folder:
+                model.save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
+            write_history(trainer.state.log_history, TRAINING, VALIDATION)
+            draw_curves(TRAINING, VALIDATION, CURVES)
+            write_json(METRICS, best_validation(trainer) | parameters)
+            write_json(RUN, {"run_id": run.info.run_id})
+            mlflow.log_metrics({f"train/{name}": count for name, count in parameters.items()})
+            if params.tracking.log_model:
+                log_model(model, tokenizer)
+    print(f"{CLASSIFIER}: the best model on validation, {best_validation(trainer)}")
+    return speed(trainer, statistics["splits"]["train"])
+
+
+if __name__ == "__main__":
+    run_stage("train", main)
