@@ -45,12 +45,13 @@ def main() -> dict[str, float]:
                 tokenizer.save_pretrained(folder)
             write_history(trainer.state.log_history, TRAINING, VALIDATION)
             draw_curves(TRAINING, VALIDATION, CURVES)
-            write_json(METRICS, best_validation(trainer) | parameters)
+            best = best_validation(trainer)
+            write_json(METRICS, best | parameters)
             write_json(RUN, {"run_id": run.info.run_id})
             mlflow.log_metrics({f"train/{name}": count for name, count in parameters.items()})
             if params.tracking.log_model:
                 log_model(model, tokenizer)
-    print(f"{CLASSIFIER}: the best model on validation, {best_validation(trainer)}")
+    print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"])
 
 

@@ -141,11 +141,10 @@ def make_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[
 
 
 def best_validation(trainer: Trainer) -> dict[str, float]:
-    """The validation metrics of the checkpoint that Trainer chose, with its epoch."""
+    """Validation loss and accuracy of the checkpoint that Trainer chose."""
     state = trainer.state
     best = next(row for row in state.log_history if row["step"] == state.best_global_step and "eval_loss" in row)
-    names = ("epoch", "loss", "accuracy", "f1_macro")
-    return {f"validation_{name}": best["epoch" if name == "epoch" else f"eval_{name}"] for name in names}
+    return {f"validation_{name}": best[f"eval_{name}"] for name in ("loss", "accuracy")}
 
 
 def speed(trainer: Trainer, train_statistics: dict[str, Any]) -> dict[str, float]:
