@@ -77,7 +77,10 @@ class Train(Section):
     class_weights: Annotated[Literal["none", "balanced"], one_of(Literal["none", "balanced"])]
     dataloader_num_workers: Annotated[int, Field(ge=0, description="a whole number ≥ 0")]
     dataloader_pin_memory: Switch
-    early_stopping_patience: Annotated[int | None, Field(ge=1, description="a whole number of epochs ≥ 1, or null")]
+    eval_steps: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="a share of all steps < 1, or a number of steps ≥ 1")
+    ]
+    early_stopping_patience: CountOrNull
     metric_for_best_model: Annotated[Metric, one_of(Metric)]
     logging_steps: Count
 
@@ -143,9 +146,8 @@ def read_yaml(path: Path) -> Any:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
-        raise UserError(
-            f"{path}: holds {type(values).__name__}, expected the sections {', '.join(Params.model_fields)}"
-        )
+        found = "an empty file" if values is None else f"a {type(values).__name__}"
+        raise UserError(f"{path}: found {found}; expected the keys {', '.join(Params.model_fields)}.")
     return values
 
 

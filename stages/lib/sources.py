@@ -71,10 +71,10 @@ def read_folder(data: Data, seed: int) -> Corpus:
         if len(parts) == 3 and parts[0] in SPLITS and name.suffix == ".txt" and not name.name.startswith("."):
             found.setdefault(parts[:2], []).append((parts[2], decode(content, path, name)))
         else:
-            corpus.ignored[str(PurePosixPath(*parts[:2])) if len(parts) > 1 else name.name] += 1
+            corpus.ignored[str(name if len(name.parts) <= 2 else name.parent)] += 1
     labels = {label for split, label in found if split == "test"}
     for (split, label), rows in sorted(found.items()):
-        if labels and label not in labels and split == "train":
+        if labels and label not in labels:
             corpus.ignored[f"{split}/{label}"] += len(rows)
         else:  # by file name, since archives and file systems list in any order
             corpus.splits.setdefault(split, []).extend((text, label) for _, text in sorted(rows))
@@ -151,19 +151,15 @@ def check_splits(data: Data, corpus: Corpus) -> None:
     where = data.path or f"data.source {data.source}"
     for name in ("train", "test"):
         if not corpus.splits.get(name):
-            ignored = (
-                ", ".join(f"{key} ({count})" for key, count in sorted(corpus.ignored.items())[:5]) or "nothing else"
-            )
-            raise UserError(
-                f"{where}: no texts for the split '{name}'; expected {name}/<label>/*.txt, found {ignored}."
-            )
+            ignored = [f"{what} ({count})" for what, count in corpus.ignored.most_common(5)]
+            found = ", ".join(ignored) or "nothing else"
+            raise UserError(f"{where}: no texts for the split '{name}'; expected {name}/<label>/*.txt, found {found}.")
     known = {label for _, label in corpus.splits["train"]}
-    for name, rows in corpus.splits.items():
+    for name in SPLITS:
+        rows = corpus.splits.get(name, [])
         labels = {label for _, label in rows}
-        if len(labels) < 2:
-            raise UserError(
-                f"{where}: split '{name}' has one class ({', '.join(labels)}) in {len(rows)} rows; need two."
-            )
+        if len(labels) == 1:
+            raise UserError(f"{where}: split '{name}' has one class ({labels.pop()}) in {len(rows)} rows; need two.")
         if labels - known:
             unknown = ", ".join(sorted(labels - known))
             raise UserError(f"{where}: split '{name}' has labels that train lacks: {unknown}.")

