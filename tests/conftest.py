@@ -55,11 +55,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random BERT of two layers and a WordPiece tokenizer for the demo corpus."""
     import torch
     from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import BertProcessing
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny") / "bert"
     tokenizer = BertWordPieceTokenizer()
     tokenizer.train_from_iterator((text for text, _ in make_reviews("train", 0)[:500]), vocab_size=600)
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
+    tokenizer.post_processor = BertProcessing(*ends)
     special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **special).save_pretrained(folder)
     torch.manual_seed(0)

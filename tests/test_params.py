@@ -52,7 +52,7 @@ def test_all_faults_come_in_one_report(write_params):
 def test_a_missing_key_is_named(tmp_path):
     text = (ROOT / "params.yaml").read_text().replace("  freeze_layers:", "  # freeze_layers:")
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(UserError, match="train.freeze_layers: missing; allowed"):
+    with pytest.raises(UserError, match=r"train.freeze_layers: missing; allowed"):
         Params.load(tmp_path / "params.yaml")
 
 

@@ -154,15 +154,14 @@ def check_splits(data: Data, corpus: Corpus) -> None:
             ignored = [f"{what} ({count})" for what, count in corpus.ignored.most_common(5)]
             found = ", ".join(ignored) or "nothing else"
             raise UserError(f"{where}: no texts for the split '{name}'; expected {name}/<label>/*.txt, found {found}.")
-    known = {label for _, label in corpus.splits["train"]}
+    labels = {name: {label for _, label in corpus.splits.get(name, [])} for name in SPLITS}
     for name in SPLITS:
-        rows = corpus.splits.get(name, [])
-        labels = {label for _, label in rows}
-        if len(labels) == 1:
-            raise UserError(f"{where}: split '{name}' has one class ({labels.pop()}) in {len(rows)} rows; need two.")
-        if labels - known:
-            unknown = ", ".join(sorted(labels - known))
-            raise UserError(f"{where}: split '{name}' has labels that train lacks: {unknown}.")
+        if unknown := labels[name] - labels["train"]:
+            raise UserError(f"{where}: split '{name}' has labels that train lacks: {', '.join(sorted(unknown))}.")
+    for name in SPLITS:
+        if len(labels[name]) == 1:
+            found = f"one class ({labels[name].pop()}) in {len(corpus.splits[name])} rows"
+            raise UserError(f"{where}: split '{name}' has {found}; need two.")
 
 
 def write_raw(corpus: Corpus, data: Data, folder: Path) -> None:

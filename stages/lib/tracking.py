@@ -23,7 +23,7 @@ from stages.lib.errors import UserError
 from stages.lib.files import main_checkout
 from stages.lib.params import Tracking
 
-SYSTEM_METRICS_SECONDS = 5  # between two samples
+SYSTEM_METRICS_SECONDS = 2  # between two samples
 # What the pipeline itself rewrites; changes there do not make a commit "dirty".
 OWN_FILES = (":!dvc.lock", ":!metrics")
 

@@ -1,0 +1,89 @@
+"""dvc.yaml declares what the code does."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from stages.lib.params import Params
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def imported(path: Path) -> set[str]:
+    """The project's files that a file imports, with the packages on the way."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    files = set()
+    for module in modules:
+        parts = module.split(".")
+        for end in range(1, len(parts) + 1):
+            base = Path(*parts[:end])
+            files |= {str(file) for file in (base.with_suffix(".py"), base / "__init__.py") if (ROOT / file).is_file()}
+    return files
+
+
+def closure(path: str) -> set[str]:
+    """A file, its packages, and all that it imports of ours, directly or not."""
+    found, todo = set(), {path, "stages/__init__.py"}
+    while todo:
+        file = todo.pop()
+        found.add(file)
+        todo |= imported(ROOT / file) - found
+    return found
+
+
+def test_there_are_the_five_stages():
+    assert list(STAGES) == ["download", "base_model", "preprocess", "train", "evaluate"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_every_module_that_it_imports_and_no_other(stage):
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    assert declared == closure(f"stages/{stage}.py")
+    assert len(declared) >= 7
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_the_params_that_it_reads_and_no_other(stage):
+    tree = ast.parse((ROOT / f"stages/{stage}.py").read_text())
+    read = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
+    }
+    assert set(STAGES[stage]["params"]) == read & set(Params.model_fields)
+    assert read
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_as_a_module(stage):
+    assert STAGES[stage]["cmd"] == f"python -m stages.{stage}"
+
+
+def test_timings_are_outputs_that_no_stage_depends_on():
+    for stage, content in STAGES.items():
+        outputs = [*content.get("outs", []), *content.get("metrics", [])]
+        assert {f"metrics/timings/{stage}.json": {"cache": False}} in outputs
+        assert not any("timings" in dep for dep in content["deps"])
+
+
+def test_parts_import_only_downward():
+    levels = [
+        {"__init__", "errors"},
+        {"archives", "demo_corpus", "files", "freezing", "metrics", "params", "sampling", "text", "token_statistics"},
+        {"batches", "downloads", "encoding", "models", "plots", "timing", "tracking"},
+        {"reports", "sources", "training"},
+    ]
+    assert set().union(*levels) == {path.stem for path in (ROOT / "stages/lib").glob("*.py")}
+    for number, level in enumerate(levels):
+        lower = set().union(*levels[:number])
+        for name in level:
+            used = {Path(file).stem for file in imported(ROOT / f"stages/lib/{name}.py")} - {name, "__init__"}
+            assert used <= lower, f"{name} imports {used - lower}"

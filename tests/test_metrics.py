@@ -1,0 +1,32 @@
+import evaluate
+import numpy as np
+import pytest
+
+from stages.lib.metrics import ClassificationMetrics, compute_metrics
+
+LOGITS = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0]], dtype=np.float32)
+LABELS = np.array([0, 1, 1, 2])
+
+
+def test_metrics_are_those_counted_by_hand():
+    metrics = compute_metrics(LOGITS, LABELS)
+    assert metrics["accuracy"] == 0.5
+    assert metrics["precision_macro"] == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
+    assert metrics["recall_macro"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert metrics["f1_macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+
+
+def test_loss_is_the_mean_cross_entropy():
+    right, wrong = np.log(np.exp(2) + 2) - 2, np.log(np.exp(2) + 2)
+    assert compute_metrics(LOGITS, LABELS)["loss"] == pytest.approx((right + wrong) / 2)
+
+
+def test_huge_logits_do_not_overflow():
+    assert compute_metrics(np.array([[3e38, -3e38]], dtype=np.float32), np.array([0]))["loss"] == 0
+
+
+def test_the_module_is_one_of_the_evaluate_library_and_needs_no_hub(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    module = ClassificationMetrics(keep_in_memory=True)
+    assert isinstance(module, evaluate.Metric)
+    assert module.compute(predictions=[0, 1], references=[0, 1])["f1_macro"] == 1

@@ -1,0 +1,191 @@
+"""The real pipeline, run by DVC in a copy of the repository: a few hundred demo rows and a tiny random model."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import yaml
+from conftest import ROOT, change
+
+from stages.lib.params import read_yaml
+
+SMALL = {
+    "data.max_train_samples": 200,
+    "data.max_test_samples": 100,
+    "model.name": "tiny",
+    "model.revision": None,
+    "preprocess.max_length": 64,
+    "train.freeze_layers": 0,
+    "train.learning_rate": 1e-3,
+    "train.num_train_epochs": 2,
+    "train.eval_steps": 0.5,
+}
+
+
+class Checkout:
+    """A copy of the repository's files as they are now, in a git repository of its own."""
+
+    def __init__(self, folder: Path, model: Path):
+        self.folder = folder
+        listed = self.run("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file() and not name.startswith(("tests/", "metrics/", "dvc.lock")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
+        shutil.copytree(model, folder / "tiny")
+        params = change(read_yaml(ROOT / "params.yaml"), SMALL)
+        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("git", "config", "user.name", "Test")
+        self.run("git", "config", "user.email", "test@example.org")
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", "start")
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """Run a command there, as in an activated environment; return all that it printed."""
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        result = subprocess.run(
+            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            check=False,
+        )  # fmt: skip
+        assert (result.returncode != 0) == fails, result.stdout[-5000:]
+        return result.stdout
+
+    def json(self, path: str) -> dict:
+        return json.loads((self.folder / path).read_text())
+
+    def runs(self) -> list[mlflow.entities.Run]:
+        """All MLflow runs, oldest first."""
+        mlflow.set_tracking_uri(f"sqlite:///{self.folder}/mlruns/mlflow.db")
+        return mlflow.search_runs(
+            experiment_names=["text-classifier"], order_by=["attributes.start_time"], output_format="list"
+        )
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory, tiny_model):
+    """After `dvc repro` and `dvc exp run -S train.freeze_layers=1`."""
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"), tiny_model)
+    checkout.run("dvc", "repro")
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "first run")
+    checkout.first = checkout.json("metrics/train.json")
+    checkout.again = checkout.run("dvc", "repro")
+    checkout.run("dvc", "exp", "run", "-S", "train.freeze_layers=1")
+    yield checkout
+    mlflow.set_tracking_uri(None)
+
+
+def test_a_second_repro_runs_nothing(checkout):
+    assert checkout.again.count("didn't change, skipping") == 5
+    assert "Running stage" not in checkout.again
+
+
+def test_metrics_have_the_promised_keys(checkout):
+    keys = {"accuracy", "precision_macro", "recall_macro", "f1_macro", "loss", "rows"}
+    assert set(checkout.json("metrics/evaluate.json")) == keys
+    assert checkout.json("metrics/evaluate.json")["rows"] == 100
+    assert checkout.json("metrics/train.json")["total_parameters"] > 10_000
+
+
+def test_data_and_model_are_where_they_should_be(checkout):
+    statistics = checkout.json("data/statistics.json")
+    assert {split: values["rows"] for split, values in statistics["splits"].items()} == {
+        "train": 200, "validation": 500, "test": 100
+    }  # fmt: skip
+    config = checkout.json("models/classifier/config.json")
+    assert config["id2label"] == {"0": "negative", "1": "positive"}
+    names = {path.name for path in (checkout.folder / "models/classifier").iterdir()}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+
+
+def test_curves_confusion_and_mistakes_are_tables(checkout):
+    for path, count in (("plots/training.csv", 2), ("plots/validation.csv", 2), ("plots/confusion.csv", 100)):
+        with (checkout.folder / path).open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == count, path
+    accuracy = checkout.json("metrics/evaluate.json")["accuracy"]
+    with (checkout.folder / "reports/mistakes.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == min(50, round(100 * (1 - accuracy)))
+
+
+def test_dvc_shows_both_experiments_with_their_metrics(checkout):
+    rows = list(csv.DictReader(checkout.run("dvc", "exp", "show", "--csv").splitlines()))
+    shown = {row["train.freeze_layers"]: row for row in rows}
+    assert int(shown["0"]["trainable_parameters"]) > int(shown["1"]["trainable_parameters"])
+    assert float(shown["1"]["train_seconds"]) > 0
+    assert 0 <= float(shown["1"]["accuracy"]) <= 1
+    assert "plots/confusion.csv" in checkout.run("dvc", "plots", "show", "--show-vega", "plots/confusion.csv")
+
+
+def test_freezing_leaves_less_to_train(checkout):
+    frozen = checkout.json("metrics/train.json")
+    assert frozen["trainable_parameters"] < checkout.first["trainable_parameters"] == frozen["total_parameters"]
+
+
+def test_each_pipeline_run_is_one_finished_mlflow_run(checkout):
+    first, second = checkout.runs()[:2]
+    assert [run.info.status for run in (first, second)] == ["FINISHED", "FINISHED"]
+    assert [run.data.params["train.freeze_layers"] for run in (first, second)] == ["0", "1"]
+    for run in (first, second):
+        groups = {name.split("/")[0] for name in run.data.metrics}
+        assert groups == {"train", "validation", "test", "time", "system"}
+        assert {
+            f"time/{stage}_seconds" for stage in ("download", "base_model", "preprocess", "train", "evaluate")
+        } < set(run.data.metrics)
+        assert [entry.dataset.name for entry in run.inputs.dataset_inputs] == ["train", "validation", "test"]
+
+
+def test_tags_lead_from_mlflow_to_git_and_dvc(checkout):
+    first, second = checkout.runs()[:2]
+    head = checkout.run("git", "rev-parse", "HEAD").strip()
+    statistics = checkout.json("data/statistics.json")
+    assert first.data.tags["git.dirty"] == "false"
+    assert second.data.tags["git.commit"] == second.data.tags["dvc.exp_baseline_rev"] == head
+    assert second.data.tags["dvc.exp_name"] == second.info.run_name
+    assert second.info.run_name in checkout.run("dvc", "exp", "list", "--name-only")
+    for name in ("raw_sha256", "tokenized_sha256"):
+        assert first.data.tags[f"data.{name}"] == second.data.tags[f"data.{name}"] == statistics[name]
+
+
+def test_artifacts_and_model_are_with_the_run(checkout):
+    run = checkout.runs()[1]
+    artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+    assert {"params.yaml", "dvc.lock", "plots", "reports"} <= artifacts
+    model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
+    answer = model.predict(["I loved it.", "dull " * 500])
+    assert len(answer) == 2
+    assert set(answer["label"]) <= {"negative", "positive"}
+    assert model.metadata.signature.inputs is not None
+    assert model.input_example is not None
+
+
+def test_a_failing_run_is_failed_and_leaves_one_message(checkout):
+    before = len(checkout.runs())
+    output = checkout.run("dvc", "exp", "run", "--temp", "-S", "train.freeze_layers=9", fails=True)
+    assert "train.freeze_layers: found 9; this model has 2 layers" in output
+    assert "Traceback" not in output
+    assert len(checkout.runs()) == before  # found before anything was started
+
+
+def test_a_local_source_is_found_from_a_copy_and_watched(checkout):
+    folder = checkout.folder / "reviews"
+    for split in ("train", "test"):
+        for label in ("bad", "good"):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(20):
+                (folder / split / label / f"{number}.txt").write_text(f"text {number} of {split} is {label}")
+    changes = ["-S", "data.source=folder", "-S", "data.path=reviews", "-S", "data.max_train_samples=null"]
+    checkout.run("dvc", "exp", "run", "--temp", *changes)
+    assert checkout.runs()[-1].data.params["data.path"] == "reviews"
+    checkout.run("dvc", "exp", "run", *changes)
+    assert "Running stage" not in checkout.run("dvc", "repro")
+    (folder / "train/good/more.txt").write_text("one more good text")
+    assert "Running stage 'download'" in checkout.run("dvc", "repro", "download")
+    assert sum(split["rows"] for split in checkout.json("data/raw/dataset.json")["splits"].values()) == 81

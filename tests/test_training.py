@@ -1,0 +1,136 @@
+import numpy as np
+import pytest
+import torch
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from transformers import AutoTokenizer, set_seed
+
+from stages.lib import training
+from stages.lib.errors import UserError
+from stages.lib.models import build_classifier
+from stages.lib.training import balanced_weights, best_validation, make_loss, make_trainer, predict_logits, speed
+
+FEATURES = Features(input_ids=List(Value("int32")), length=Value("int32"), labels=ClassLabel(names=["no", "yes"]))
+
+
+def rows(count, seed):
+    """Token rows of many lengths whose label is the token in second place."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count).tolist()
+    ids = [[2, 10 + label, *rng.integers(20, 500, rng.integers(1, 30))] for label in labels]
+    columns = {"input_ids": ids, "length": [len(row) for row in ids], "labels": labels}
+    return Dataset.from_dict(columns, features=FEATURES)
+
+
+@pytest.fixture
+def fit(tiny_model, params, tmp_path):
+    """Train the tiny model on an easy task; return the Trainer and its data."""
+
+    def run(changes=None):
+        defaults = {"train.precision": "fp32", "train.freeze_layers": 0, "train.learning_rate": 3e-3}
+        data = DatasetDict(train=rows(256, 0), validation=rows(64, 1), test=rows(64, 2))
+        set_seed(0)
+        model = build_classifier(tiny_model, ["no", "yes"])
+        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+        trainer = make_trainer(
+            model, data, tokenizer, params(defaults | (changes or {})).train, 0, tmp_path / "checkpoints", []
+        )
+        trainer.train()
+        return trainer, data
+
+    return run
+
+
+def validations(trainer):
+    return [row for row in trainer.state.log_history if "eval_loss" in row]
+
+
+def test_the_best_checkpoint_is_chosen_on_validation(fit):
+    trainer, _ = fit({"train.eval_steps": 5, "train.metric_for_best_model": "loss", "train.learning_rate": 2e-2})
+    losses = [row["eval_loss"] for row in validations(trainer)]
+    assert len(losses) == 4
+    assert best_validation(trainer)["validation_loss"] == min(losses)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_the_last_step_is_validated_when_it_is_no_multiple(fit):
+    trainer, _ = fit({"train.eval_steps": 7})
+    assert [row["step"] for row in validations(trainer)] == [7, 14, 16]
+
+
+def test_training_stops_early_without_a_better_validation(fit):
+    changes = {"train.num_train_epochs": 20, "train.eval_steps": 4, "train.early_stopping_patience": 2}
+    trainer, _ = fit(changes)
+    assert trainer.state.global_step < trainer.state.max_steps
+
+
+def test_two_runs_with_one_seed_are_equal(fit):
+    one, two = (fit()[0].model.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_batches_hold_rows_of_like_length(fit):
+    trainer, _ = fit()
+    spreads = [
+        int(lengths.max() - lengths.min())
+        for batch in trainer.get_train_dataloader()
+        if len(lengths := batch["attention_mask"].sum(-1)) == 16
+    ]
+    assert len(spreads) == 16
+    assert np.mean(spreads) < 10
+
+
+def test_predictions_come_in_the_order_of_the_rows(fit, params, tiny_model):
+    trainer, data = fit()
+    evaluate = params({"evaluate.precision": "fp32"}).evaluate
+    logits = predict_logits(trainer.model, AutoTokenizer.from_pretrained(tiny_model), data["test"], evaluate)
+    trainer.model.eval()
+    with torch.inference_mode():
+        for index in (0, 17, 63):
+            alone = trainer.model(torch.tensor([data["test"][index]["input_ids"]])).logits[0]
+            assert logits[index] == pytest.approx(alone.tolist(), abs=1e-5)
+
+
+def test_speed_counts_the_rows_that_were_trained(fit):
+    trainer, _ = fit()
+    values = speed(trainer, {"rows": 256, "tokens": 4096})
+    assert values["samples_per_second"] * values["loop_seconds"] == pytest.approx(256, rel=0.05)
+    assert values["tokens_per_second"] == pytest.approx(16 * values["samples_per_second"], rel=0.01)
+
+
+def test_balanced_weights_make_classes_count_the_same():
+    weights = balanced_weights(np.array([0] * 30 + [1] * 10), 2)
+    assert weights.tolist() == pytest.approx([40 / 60, 2.0])
+
+
+def test_the_loss_is_that_of_torch_over_all_rows_of_the_step():
+    logits, labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    loss = make_loss(weights, 0.1)
+    total = torch.nn.functional.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=0.1)
+    assert loss({"logits": logits}, labels, torch.tensor(12)) == pytest.approx(total / 12)
+    assert loss({"logits": logits}, labels) == pytest.approx(total / 6)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "wanted", "expected"),
+    [
+        (True, True, "auto", "bf16"),
+        (True, False, "auto", "fp16"),
+        (False, True, "auto", "bf16"),
+        (False, False, "auto", "fp32"),
+        (False, True, "fp32", "fp32"),
+        (True, True, "fp16", "fp16"),
+    ],
+)
+def test_auto_precision_takes_what_the_hardware_does(monkeypatch, gpu, bf16, wanted, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert training.resolve_precision("train.precision", wanted) == expected
+
+
+def test_fp16_without_a_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"train.precision: found fp16; it needs a GPU"):
+        training.resolve_precision("train.precision", "fp16")
