@@ -10,15 +10,14 @@ from stages.lib.errors import UserError
 
 # Where families keep their layers: BERT, RoBERTa, ELECTRA; DistilBERT; ModernBERT.
 LAYER_PATHS = ("encoder.layer", "transformer.layer", "layers")
-# Part of the head although it sits in the encoder: it reads the first token only.
 HEAD_PARTS = ("pooler",)
 
 
 def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
     """Freeze the embeddings and the first `freeze_layers` layers in place; 0 freezes nothing.
 
-    `all` freezes everything before the head (BERT's pooler counts as head: it is the first layer after the first
-    token is taken). Frozen parts have no gradients and stay in evaluation mode, without dropout, while the rest trains.
+    `all` freezes everything before the head; BERT's pooler counts as head, since it reads the first token only.
+    Frozen parts have no gradients and stay in evaluation mode, without dropout, while the rest trains.
     UserError when the model has fewer layers, or none that can be found.
     """
     if freeze_layers == 0:
@@ -37,7 +36,7 @@ def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
             "or all are allowed."
         )
     else:
-        frozen = [encoder.embeddings, *layers[:freeze_layers]]
+        frozen = [*before(encoder, layers), *layers[:freeze_layers]]
     for module in frozen:
         module.requires_grad_(False)
         keep_in_eval(module)
@@ -45,17 +44,21 @@ def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
 
 def find_layers(model: PreTrainedModel) -> nn.ModuleList | None:
     """The encoder's list of layers, first to last; None when it is not where known families have it."""
-    encoder = model.base_model
-    if not hasattr(encoder, "embeddings"):
-        return None
     for path in LAYER_PATHS:
         try:
-            layers = encoder.get_submodule(path)
+            layers = model.base_model.get_submodule(path)
         except AttributeError:
             continue
         if isinstance(layers, nn.ModuleList):
             return layers
     return None
+
+
+def before(encoder: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
+    """What the encoder computes before its layers: the embeddings and, in ELECTRA, their projection."""
+    children = list(encoder.children())
+    first = next(index for index, child in enumerate(children) if layers in child.modules())
+    return children[:first]
 
 
 def keep_in_eval(module: nn.Module) -> None:

@@ -1,0 +1,1 @@
+"""What measures the pipeline; never part of a test."""
