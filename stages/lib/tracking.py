@@ -23,7 +23,6 @@ from stages.lib.errors import UserError
 from stages.lib.files import main_checkout
 from stages.lib.params import Tracking
 
-SYSTEM_METRICS_SECONDS = 2  # between two samples
 # What the pipeline itself rewrites; changes there do not make a commit "dirty".
 OWN_FILES = (":!dvc.lock", ":!metrics")
 
@@ -59,7 +58,7 @@ def open_run(tracking: Tracking, params: dict[str, Any], tags: dict[str, str]) -
     """Start the run of this pipeline run; when the block ends well it stays RUNNING, for `evaluate` to complete."""
     experiment_id = connect(tracking)
     run = mlflow.start_run(
-        experiment_id=experiment_id, run_name=run_name(), tags=tags, log_system_metrics=sample_system(tracking)
+        experiment_id=experiment_id, run_name=run_name(), tags=tags, log_system_metrics=tracking.system_metrics
     )
     with closing("RUNNING"):
         mlflow.log_params(params)
@@ -73,7 +72,7 @@ def resume_run(
     """Continue a run; when the block ends well it is FINISHED. A run that this store lacks is opened anew."""
     connect(tracking)
     try:
-        run = mlflow.start_run(run_id=run_id, log_system_metrics=sample_system(tracking))
+        run = mlflow.start_run(run_id=run_id, log_system_metrics=tracking.system_metrics)
     except MlflowException:
         print(f"MLflow run {run_id} is not in {mlflow.get_tracking_uri()}; opening a new one")
         with open_run(tracking, params, tags) as run, closing("FINISHED"):
@@ -95,11 +94,6 @@ def closing(status: str) -> Iterator[None]:
         mlflow.end_run("FAILED")
         raise
     mlflow.end_run(status)
-
-
-def sample_system(tracking: Tracking) -> bool:
-    mlflow.set_system_metrics_sampling_interval(SYSTEM_METRICS_SECONDS)
-    return tracking.system_metrics
 
 
 def run_name() -> str:
