@@ -28,8 +28,8 @@ def main() -> None:
     test = load_splits(TOKENIZED)["test"]
     names, labels = test.features["labels"].names, test.data.column("labels").to_numpy()
     run_id, tags = read_json(RUN)["run_id"], provenance(read_json(STATISTICS))
-    model, tokenizer = load_classifier(CLASSIFIER), AutoTokenizer.from_pretrained(CLASSIFIER)
     with resume_run(params.tracking, run_id, params.flat(), tags):
+        model, tokenizer = load_classifier(CLASSIFIER), AutoTokenizer.from_pretrained(CLASSIFIER)
         logits = predict_logits(model, tokenizer, test, params.evaluate)
         metrics = compute_metrics(logits, labels) | {"rows": len(labels)}
         texts = pq.read_table(RAW_TEST).column("text").to_pylist()

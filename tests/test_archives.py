@@ -63,6 +63,13 @@ def test_a_hostile_zip_is_refused(tmp_path, name, mode):
         list(read_files(tmp_path / "a.zip"))
 
 
+@pytest.mark.parametrize("name", [".", "train/caf\udce9/1.txt"])
+def test_a_name_that_is_none_is_refused(tmp_path, name):
+    tar = make_tar(tmp_path / "a.tar.gz", (member(name), b"x"))
+    with pytest.raises(UserError, match="is no valid name"):
+        list(read_files(tar))
+
+
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.zip", "a.tar"])
 def test_a_broken_archive_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"no archive" * 100)

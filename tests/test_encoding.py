@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,6 +82,10 @@ def test_tokens_that_say_something_else_are_noticed(tiny_model):
     ids = tokenizer("the plot is dull")["input_ids"]
     assert reads_back(tokenizer, ids, "The plot is dull, and more was cut")
     assert not reads_back(tokenizer, ids, "the plot was dull")
+    cut = SimpleNamespace(
+        unk_token_id=0, backend_tokenizer=SimpleNamespace(normalizer=None), decode=lambda *a, **k: "好\ufffd"
+    )
+    assert reads_back(cut, [5], "好吃")
     with pytest.raises(UserError, match=r"loses text: 8 of 10 sampled rows of train"):
         Tally(read_back=[True] * 8 + [False] * 2).check_read_back("train")
 

@@ -1,3 +1,5 @@
+import socket
+
 import evaluate
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def test_huge_logits_do_not_overflow():
 
 
 def test_the_module_is_one_of_the_evaluate_library_and_needs_no_hub(monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(socket.socket, "connect", None)  # any use of the network fails
     module = ClassificationMetrics(keep_in_memory=True)
     assert isinstance(module, evaluate.Metric)
     assert module.compute(predictions=[0, 1], references=[0, 1])["f1_macro"] == 1

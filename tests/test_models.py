@@ -101,6 +101,13 @@ def test_a_classifier_carries_the_label_names_through_saving(tiny_model, tmp_pat
     assert load_classifier(tmp_path).config.id2label == {0: "bad", 1: "good", 2: "so-so"}
 
 
+def test_a_head_for_other_labels_is_replaced(tiny_model, tmp_path):
+    build_classifier(tiny_model, ["a", "b", "c"]).save_pretrained(tmp_path)
+    model = build_classifier(tmp_path, ["bad", "good"])
+    assert model.classifier.weight.shape[0] == 2
+    assert model.config.id2label == {0: "bad", 1: "good"}
+
+
 def test_broken_weights_are_told(tiny_model, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "broken")
     (tmp_path / "broken/model.safetensors").write_bytes(b"junk")

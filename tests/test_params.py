@@ -32,6 +32,8 @@ def test_every_key_of_the_default_params_has_a_comment():
         ("seed", True, r"seed: found True"),
         ("data.sha256", "abc", r"data.sha256: found 'abc'; allowed: 64 hex digits"),
         ("data.source", "folder", r"data.path: missing; data.source 'folder' needs"),
+        ("data.path", "reviews", r"data.path: found 'reviews'; data.source 'demo' has none"),
+        ("train.eval_steps", 1.5, r"train.eval_steps: found 1.5; allowed: a share of all steps < 1, or a whole"),
         ("train", None, r"train: found None; allowed: a section of keys"),
         ("train.freeze_layer", 3, r"train.freeze_layer: unknown key; did you mean freeze_layers\?"),
         ("zzz", {}, r"zzz: unknown key; known: seed, data"),
@@ -44,8 +46,9 @@ def test_a_fault_is_told_with_key_value_and_what_is_allowed(write_params, key, v
 
 
 def test_all_faults_come_in_one_report(write_params):
-    path = write_params({"seed": -1, "train.weight_decay": "much", "data.max_test_samples": 0})
-    with pytest.raises(UserError, match=r"3 faults\n  seed.*\n  data.max_test_samples.*\n  train.weight_decay"):
+    path = write_params({"seed": -1, "data.source": "folder", "data.max_test_samples": 0, "train.weight_decay": "much"})
+    found = r"4 faults\n  seed.*\n  data.path.*\n  data.max_test_samples.*\n  train.weight_decay"
+    with pytest.raises(UserError, match=found):
         Params.load(path)
 
 
@@ -64,7 +67,7 @@ def test_numbers_are_read_as_dvc_writes_them(tmp_path, number):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a: [", "not valid YAML"), ("- a", "found a list"), ("", "found an empty file")]
+    ("text", "message"), [("a: [", "cannot be read as YAML"), ("- a", "found a list"), ("", "found an empty file")]
 )
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, message):
     (tmp_path / "params.yaml").write_text(text)

@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 
+from stages.lib.plots import draw_confusion
 from stages.lib.reports import write_reports
 
 LOGITS = np.array([[3.0, 0.0], [0.0, 1.0], [0.0, 5.0], [2.0, 0.0], [0.0, 9.0]], dtype=np.float32)
@@ -33,6 +34,12 @@ def test_each_class_has_its_numbers(tmp_path):
     bad, good = read(write(tmp_path) / "by_class.csv")
     assert bad == {"label": "bad", "precision": "0.5", "recall": "0.3333", "f1": "0.4", "rows": "3"}
     assert good == {"label": "good", "precision": "0.3333", "recall": "0.5", "f1": "0.4", "rows": "2"}
+
+
+def test_many_classes_and_odd_names_can_be_drawn(tmp_path):
+    for names in (["$x_$", "a, b"], [f"class {number}" for number in range(150)]):
+        draw_confusion(np.arange(len(names)), np.arange(len(names)), names, tmp_path / "a.png")
+        assert (tmp_path / "a.png").stat().st_size < 300_000
 
 
 def test_the_confusion_table_has_a_row_a_text_and_the_picture_is_a_png(tmp_path):

@@ -105,6 +105,25 @@ def remove_test(folder):
     (folder / "test").rename(folder / "tests")
 
 
+def remove_a_class_of_test(folder):
+    (folder / "test/pos").rename(folder / "test-pos")
+
+
+def add_a_data_set(folder):
+    (folder / "more/train/pos").mkdir(parents=True)
+    (folder / "more/train/pos/1.txt").write_text("x")
+
+
+def leave_one_row(folder):
+    for split in ("train", "test"):
+        (folder / split / "rare").mkdir()
+        (folder / split / "rare/1.txt").write_text("x")
+
+
+def add_a_dangling_link(folder):
+    (folder / "train/pos/x.txt").symlink_to(folder / "nowhere")
+
+
 def break_encoding(folder):
     (folder / "train/pos/7.txt").write_bytes(b"caf\xe9")
 
@@ -114,6 +133,10 @@ def break_encoding(folder):
     [
         (break_test_label, r"split 'test' has labels that train lacks: great"),
         (remove_a_class, r"split 'train' has one class \(neg\) in 20 rows; need two"),
+        (remove_a_class_of_test, r"split 'test' has one class \(neg\) in 10 rows; need two"),
+        (add_a_data_set, r"holds several data sets \(\., more\); give the path of one"),
+        (leave_one_row, r"data.validation_fraction: found 0.1; of 41 training rows .* none of class rare"),
+        (add_a_dangling_link, r"train/pos/x.txt: neither a file nor a folder"),
         (remove_test, r"no texts for the split 'test'; expected test/<label>/\*.txt, found .*tests"),
         (break_encoding, r"train/pos/7.txt is not UTF-8 \(byte 0xe9 at 3\)"),
     ],
@@ -122,6 +145,19 @@ def test_a_fault_of_the_data_is_told(reviews, params, damage, message):
     damage(reviews)
     with pytest.raises(UserError, match=message):
         read(params)
+
+
+@pytest.mark.parametrize("key", ["max_train_samples", "max_test_samples"])
+def test_fewer_samples_than_classes_are_refused(reviews, params, key):
+    with pytest.raises(UserError, match=rf"data.{key}: found 1; the data has 2 classes"):
+        read(params, **{key: 1})
+
+
+def test_hidden_folders_are_no_labels(reviews, params):
+    for split in ("train", "test"):
+        (reviews / split / ".checkpoints").mkdir()
+        (reviews / split / ".checkpoints/1.txt").write_text("x")
+    assert {label for _, label in read(params).splits["train"]} == {"neg", "pos"}
 
 
 def test_a_missing_path_and_a_wrong_checksum_are_told(reviews, params, tmp_path):

@@ -49,12 +49,24 @@ def test_the_status_tells_how_a_run_ended(error, status):
     assert the_run(run.info.run_id).info.status == status
 
 
-def test_a_run_that_the_store_lacks_is_opened_anew(capsys):
+def test_a_run_that_the_store_lacks_is_opened_anew():
     with resume_run(TRACKING, "0" * 32, {"seed": 3}, {"git.commit": "abc"}) as run:
         mlflow.log_metric("test/accuracy", 0.9)
-    assert "opening a new one" in capsys.readouterr().out
     assert the_run(run.info.run_id).info.status == "FINISHED"
     assert the_run(run.info.run_id).data.params == {"seed": "3"}
+    assert the_run(run.info.run_id).data.tags["train.run_id"] == "0" * 32
+
+
+def test_another_evaluation_of_a_finished_run_is_a_run_of_its_own():
+    with open_run(TRACKING, {}, {}) as first:
+        pass
+    with resume_run(TRACKING, first.info.run_id, {}, {}):
+        mlflow.log_metric("test/accuracy", 0.9)
+    with pytest.raises(RuntimeError, match="boom"), resume_run(TRACKING, first.info.run_id, {}, {}) as second:
+        raise RuntimeError("boom")
+    assert the_run(first.info.run_id).info.status == "FINISHED"
+    assert the_run(second.info.run_id).info.status == "FAILED"
+    assert the_run(second.info.run_id).data.tags["train.run_id"] == first.info.run_id
 
 
 def test_the_run_is_named_after_the_dvc_experiment(monkeypatch):

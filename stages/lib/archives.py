@@ -1,5 +1,6 @@
 """The files of a folder or an archive, read one by one and never unpacked to disk."""
 
+import os
 import tarfile
 import zipfile
 import zlib
@@ -31,12 +32,20 @@ def read_files(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def read_folder(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror}).") from None
+
+    for folder, folders, names in os.walk(path, onerror=refuse):
+        for name in sorted(folders + names):
+            file = Path(folder, name)
+            if file.is_dir() and not file.is_symlink():
+                continue
+            if not file.is_file():  # reading a link to a folder could go in circles, reading a pipe could hang
+                raise UserError(f"{file}: neither a file nor a folder; replace the link by what it points to.")
             try:
-                yield PurePosixPath(file.relative_to(path).as_posix()), file.read_bytes()
+                yield safe_name(path, file.relative_to(path).as_posix()), file.read_bytes()
             except OSError as error:
-                raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
+                refuse(error)
 
 
 def read_tar(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
@@ -61,8 +70,10 @@ def read_zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 def safe_name(archive: Path, name: str) -> PurePosixPath:
-    """The member's path; UserError when it is absolute or climbs out of the archive."""
+    """The member's path; UserError when it is absolute, climbs out of the archive, or is no text."""
     path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts or not name.isprintable():
+        raise UserError(f"{archive}: {name!r} is no valid name (UTF-8 is expected); rename it.")
     if path.is_absolute() or ".." in path.parts or (path.parts[:1] and path.parts[0].endswith(":")):
         raise UserError(f"{archive}: '{name}' leads outside of the archive; refused.")
     return path

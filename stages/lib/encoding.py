@@ -41,6 +41,8 @@ def load_tokenizer(base: Path, max_length: int) -> "PreTrainedTokenizerBase":
         raise UserError(f"model.name: {base} has no tokenizer that can be loaded: {error}") from None
     if not tokenizer.is_fast:
         raise UserError(f"model.name: {base} has no tokenizer.json; only fast tokenizers are supported.")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"model.name: the tokenizer of {base} has no pad token; batches cannot be made with it.")
     limit = longest_input(base)
     if limit is not None and max_length > limit:
         raise UserError(f"preprocess.max_length: found {max_length}; this model reads at most {limit} tokens.")
@@ -103,7 +105,8 @@ def reads_back(tokenizer: "PreTrainedTokenizerBase", ids: list[int], text: str) 
     """Whether the tokens decode to the text, or to its beginning where it was truncated.
 
     Compared as the tokenizer sees the text (lower case, say) and without white space, which decoders place anew.
-    A row with unknown tokens cannot decode and counts as good; their share is in the statistics.
+    A row with unknown tokens cannot decode and counts as good; their share is in the statistics. Truncation may cut
+    a byte-level token in the middle of a letter, which decodes to U+FFFD.
     """
     if tokenizer.unk_token_id in ids:
         return True
@@ -111,7 +114,7 @@ def reads_back(tokenizer: "PreTrainedTokenizerBase", ids: list[int], text: str) 
     expected = normalizer.normalize_str(text) if normalizer else text
     decoded = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     squeeze = re.compile(r"[\s▁]+").sub  # ▁ is how SentencePiece writes a space
-    return squeeze("", expected).startswith(squeeze("", decoded))
+    return squeeze("", expected).startswith(squeeze("", decoded).rstrip("\ufffd"))
 
 
 def save_splits(arrows: dict[str, Path], folder: Path) -> str:

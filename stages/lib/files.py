@@ -21,6 +21,11 @@ def main_checkout() -> Path:
     return Path(os.environ.get("DVC_ROOT") or ".").resolve()
 
 
+def from_checkout(path: str) -> Path:
+    """A path as absolute: `~` is the home folder, a relative path is seen from the main checkout."""
+    return main_checkout() / os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser fails for unknown users
+
+
 def cache_dir() -> Path:
     """Where downloads are kept between runs: `PIPELINE_CACHE`, else `.cache` of the main checkout."""
     return Path(os.environ.get("PIPELINE_CACHE") or main_checkout() / ".cache")
@@ -75,13 +80,14 @@ def new_folder(path: Path) -> Iterator[Path]:
     part.chmod(0o755)
     try:
         yield part
-        if path.exists():
+        if path.is_dir():
             # A folder cannot be replaced in one step: the old one is moved aside first, and never lost.
             old = part.with_suffix(".old")
             path.rename(old)
             part.rename(path)
             shutil.rmtree(old)
         else:
+            path.unlink(missing_ok=True)
             part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)

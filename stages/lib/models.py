@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from stages.lib.errors import UserError
-from stages.lib.files import check_sha256, main_checkout
+from stages.lib.files import check_sha256, from_checkout, main_checkout
 from stages.lib.params import Model
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def fetch_base(model: Model, folder: Path) -> str:
     The name is a folder (relative to the main checkout) if there is one, else a hub id, which an installed package
     may carry. UserError when it is none of these, or has no safetensors weights.
     """
-    local = main_checkout() / Path(model.name).expanduser()
+    local = from_checkout(model.name)
     packaged = find_packaged(model)
     if local.is_dir():
         source, origin = local, f"the folder {local}"
@@ -117,6 +117,7 @@ def build_classifier(base: Path, labels: list[str]) -> "PreTrainedModel":
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
         problem_type="single_label_classification",
+        ignore_mismatched_sizes=True,  # a head for other labels is replaced
     )
 
 

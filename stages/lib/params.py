@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from stages.lib.errors import UserError
 
 Metric = Literal["accuracy", "precision_macro", "recall_macro", "f1_macro", "loss"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Scheduler = Literal["linear", "cosine", "polynomial", "constant", "constant_with_warmup"]
+Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 Count = Annotated[int, Field(ge=1, description="a whole number ≥ 1")]
 CountOrNull = Annotated[int | None, Field(ge=1, description="a whole number ≥ 1, or null")]
@@ -40,11 +40,15 @@ class Data(Section):
     max_test_samples: CountOrNull
     validation_fraction: Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded")]
 
-    @model_validator(mode="after")
-    def check_path(self) -> "Data":
-        if self.source == "folder" and self.path is None:
-            raise ValueError("data.path: missing; data.source 'folder' needs the path or URL of a folder or archive")
-        return self
+    @field_validator("path", "sha256")
+    @classmethod
+    def fit_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        source, key = info.data.get("source"), f"data.{info.field_name}"
+        if source == "folder" and value is None and key == "data.path":
+            raise ValueError(f"{key}: missing; data.source 'folder' needs the path or URL of a folder or archive")
+        if source == "demo" and value is not None:
+            raise ValueError(f"{key}: found {value!r}; data.source 'demo' has none, so null is allowed")
+        return value
 
 
 class Model(Section):
@@ -78,11 +82,18 @@ class Train(Section):
     dataloader_num_workers: Annotated[int, Field(ge=0, description="a whole number ≥ 0")]
     dataloader_pin_memory: Switch
     eval_steps: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="a share of all steps < 1, or a number of steps ≥ 1")
+        float, Field(gt=0, allow_inf_nan=False, description="a share of all steps < 1, or a whole number of steps")
     ]
     early_stopping_patience: CountOrNull
     metric_for_best_model: Annotated[Metric, one_of(Metric)]
     logging_steps: Count
+
+    @field_validator("eval_steps")
+    @classmethod
+    def be_share_or_whole(cls, value: float) -> float:
+        if value > 1 and value != int(value):
+            raise ValueError(f"train.eval_steps: found {value}; allowed: a share of all steps < 1, or a whole number")
+        return value
 
 
 class Evaluate(Section):
@@ -143,8 +154,8 @@ def read_yaml(path: Path) -> Any:
         values = yaml.load(path.read_text(encoding="utf-8"), Yaml12Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: missing in {Path.cwd()}; run the stages from the folder that holds it.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
         found = "an empty file" if values is None else f"a {type(values).__name__}"
         raise UserError(f"{path}: found {found}; expected the keys {', '.join(Params.model_fields)}.")

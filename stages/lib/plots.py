@@ -53,17 +53,19 @@ def draw_curves(training: Path, validation: Path, picture: Path) -> None:
 
 
 def draw_confusion(actual: np.ndarray, predicted: np.ndarray, labels: list[str], picture: Path) -> None:
-    """Draw the confusion matrix: rows are actual classes, columns predicted ones."""
+    """Draw the confusion matrix: rows are actual classes, columns predicted ones; numbers only where they fit."""
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 
-    size = 3 + 0.7 * len(labels)
+    size = min(3 + 0.7 * len(labels), 14)
+    few = len(labels) <= 20
     figure = Figure(figsize=(size + 0.5, size), layout="constrained")
     ConfusionMatrixDisplay.from_predictions(
         actual,
         predicted,
         labels=range(len(labels)),
-        display_labels=labels,
+        display_labels=[label.replace("$", r"\$") for label in labels] if few else None,
+        include_values=few,
         cmap="Blues",
         colorbar=False,
         ax=figure.subplots(),

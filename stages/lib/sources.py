@@ -17,7 +17,7 @@ from tqdm import tqdm
 from stages.lib import archives, demo_corpus
 from stages.lib.downloads import fetch, is_url
 from stages.lib.errors import UserError
-from stages.lib.files import check_sha256, main_checkout, sha256, write_json
+from stages.lib.files import check_sha256, from_checkout, sha256, write_json
 from stages.lib.params import Data
 from stages.lib.sampling import stratified_sample
 
@@ -43,8 +43,8 @@ def read_source(data: Data, seed: int) -> Corpus:
     corpus = READERS[data.source](data, seed)
     check_splits(data, corpus)
     splits = {
-        name: sample(corpus.splits[name], limit, seed)
-        for name, limit in (("train", data.max_train_samples), ("test", data.max_test_samples))
+        "train": sample(corpus.splits["train"], data.max_train_samples, "data.max_train_samples", seed),
+        "test": sample(corpus.splits["test"], data.max_test_samples, "data.max_test_samples", seed),
     }
     if "validation" in corpus.splits:
         splits["validation"] = corpus.splits["validation"]
@@ -64,17 +64,21 @@ def read_folder(data: Data, seed: int) -> Corpus:
 
     A label is a folder that test has; what else train holds, such as IMDB's `unsup`, is ignored and counted.
     """
-    path, corpus = local_copy(data), Corpus({})
+    path, corpus, around = local_copy(data), Corpus({}), set()
     found: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for name, content in tqdm(archives.read_files(path), desc=f"reading {path.name}", unit=" files"):
         parts = name.parts if name.parts[0] in SPLITS else name.parts[1:]
-        if len(parts) == 3 and parts[0] in SPLITS and name.suffix == ".txt" and not name.name.startswith("."):
+        hidden = any(part.startswith(".") for part in parts)
+        if len(parts) == 3 and parts[0] in SPLITS and name.suffix == ".txt" and not hidden:
+            around.add(str(PurePosixPath(*name.parts[:-3])))
             found.setdefault(parts[:2], []).append((parts[2], decode(content, path, name)))
         else:
-            corpus.ignored[str(name if len(name.parts) <= 2 else name.parent)] += 1
+            corpus.ignored[str(name.parent if len(name.parts) > 1 else name)] += 1
+    if len(around) > 1:
+        raise UserError(f"{path}: holds several data sets ({', '.join(sorted(around)[:3])}); give the path of one.")
     labels = {label for split, label in found if split == "test"}
     for (split, label), rows in sorted(found.items()):
-        if labels and label not in labels:
+        if len(labels) > 1 and label not in labels:
             corpus.ignored[f"{split}/{label}"] += len(rows)
         else:  # by file name, since archives and file systems list in any order
             corpus.splits.setdefault(split, []).extend((text, label) for _, text in sorted(rows))
@@ -108,10 +112,8 @@ def local_copy(data: Data) -> Path:
 
 
 def local_path(data: Data) -> Path | None:
-    """`data.path` as an absolute path, relative ones counted from the main checkout; None where it is no local path."""
-    return (
-        None if data.path is None or is_url(data.path) else (main_checkout() / Path(data.path).expanduser()).absolute()
-    )
+    """`data.path` as an absolute path; None where it is no local path."""
+    return None if data.path is None or is_url(data.path) else from_checkout(data.path)
 
 
 def link_source(data: Data, folder: Path) -> None:
@@ -119,7 +121,7 @@ def link_source(data: Data, folder: Path) -> None:
 
     For `demo` the output is a file of the repository that never changes; for a URL it is a note.
     """
-    if data.path is None:
+    if data.source == "demo":
         return
     path, link = local_path(data), folder / data.source
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,20 +132,27 @@ def link_source(data: Data, folder: Path) -> None:
         link.symlink_to(path)
 
 
-def sample(rows: Rows, limit: int | None, seed: int) -> Rows:
+def sample(rows: Rows, limit: int | None, key: str, seed: int) -> Rows:
+    """At most `limit` rows, stratified; UserError, naming the key, when that is less than one a class."""
+    labels = [label for _, label in rows]
     if limit is None or limit >= len(rows):
         return rows
-    return [rows[index] for index in stratified_sample([label for _, label in rows], limit, seed)]
+    if limit < len(set(labels)):
+        raise UserError(f"{key}: found {limit}; the data has {len(set(labels))} classes, so at least that many.")
+    return [rows[index] for index in stratified_sample(labels, limit, seed)]
 
 
 def carve(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Split into (rest, stratified share of about `fraction`)."""
+    """Split into (rest, stratified share of about `fraction`), each with all classes."""
     labels = [label for _, label in rows]
     taken = set(stratified_sample(labels, max(round(len(rows) * fraction), len(set(labels))), seed))
-    return (
-        [row for index, row in enumerate(rows) if index not in taken],
-        [row for index, row in enumerate(rows) if index in taken],
-    )
+    rest = [row for index, row in enumerate(rows) if index not in taken]
+    if lost := set(labels) - {label for _, label in rest}:
+        raise UserError(
+            f"data.validation_fraction: found {fraction}; of {len(rows)} training rows it would leave none of class "
+            f"{', '.join(sorted(lost))}. Lower it, or give each class at least two rows."
+        )
+    return rest, [rows[index] for index in sorted(taken)]
 
 
 def check_splits(data: Data, corpus: Corpus) -> None:

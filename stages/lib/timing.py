@@ -26,7 +26,7 @@ def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
     except UserError as error:
         sys.exit(f"\nerror in stage {name}: {error}")
     except KeyboardInterrupt:
-        print(f"\nstage {name} was interrupted; its outputs are unchanged", file=sys.stderr)
+        print(f"\nstage {name} was interrupted; run it again", file=sys.stderr)
         sys.exit(130)
     write_json(TIMINGS / f"{name}.json", measures(name) | {f"{name}_{key}": value for key, value in extra.items()})
 

@@ -69,17 +69,26 @@ def open_run(tracking: Tracking, params: dict[str, Any], tags: dict[str, str]) -
 def resume_run(
     tracking: Tracking, run_id: str, params: dict[str, Any], tags: dict[str, str]
 ) -> Iterator[mlflow.ActiveRun]:
-    """Continue a run; when the block ends well it is FINISHED. A run that this store lacks is opened anew."""
+    """Continue a run; when the block ends well it is FINISHED.
+
+    A run of its own is opened, tagged with the one that trained the model, when that one is FINISHED already (this
+    pipeline run did not train, only evaluates anew) or is not in this store.
+    """
     connect(tracking)
-    try:
-        run = mlflow.start_run(run_id=run_id, log_system_metrics=tracking.system_metrics)
-    except MlflowException:
-        print(f"MLflow run {run_id} is not in {mlflow.get_tracking_uri()}; opening a new one")
-        with open_run(tracking, params, tags) as run, closing("FINISHED"):
+    if status_of(run_id) in ("FINISHED", None):
+        with open_run(tracking, params, tags | {"train.run_id": run_id}) as run, closing("FINISHED"):
             yield run
-        return
-    with closing("FINISHED"):
-        yield run
+    else:
+        with mlflow.start_run(run_id=run_id, log_system_metrics=tracking.system_metrics) as run, closing("FINISHED"):
+            yield run
+
+
+def status_of(run_id: str) -> str | None:
+    """The status of a run; None when the store lacks it."""
+    try:
+        return mlflow.get_run(run_id).info.status
+    except MlflowException:
+        return None
 
 
 @contextmanager
@@ -145,10 +154,10 @@ def log_results(metrics: dict[str, float], timings: dict[str, float], artifacts:
     mlflow.log_metrics({f"test/{name}": value for name, value in metrics.items()})
     mlflow.log_metrics({f"time/{name}": value for name, value in timings.items()})
     for path in artifacts:
-        if path.is_dir():
-            mlflow.log_artifacts(str(path), path.name)
-        elif path.is_file():  # there is no dvc.lock when a stage is run by hand
+        if path.is_file():  # there is no dvc.lock when a stage is run by hand
             mlflow.log_artifact(str(path))
+        for file in sorted(path.glob("[!.]*")):
+            mlflow.log_artifact(str(file), path.name)
 
 
 def log_datasets(splits: dict[str, dict[str, Any]]) -> None:
