@@ -99,6 +99,7 @@ def break_test_label(folder):
 def remove_a_class(folder):
     for split in ("train", "test"):
         (folder / split / "pos").rename(folder / f"{split}-pos")
+    (folder / "train/unsup").rename(folder / "unsup")
 
 
 def remove_test(folder):
