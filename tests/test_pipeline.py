@@ -11,11 +11,11 @@ from pathlib import Path
 import mlflow
 import pytest
 import yaml
-from conftest import ROOT, change
+from conftest import DEMO, ROOT, change
 
 from stages.lib.params import read_yaml
 
-SMALL = {
+SMALL = DEMO | {
     "data.max_train_samples": 200,
     "data.max_test_samples": 100,
     "model.name": "tiny",
@@ -24,6 +24,9 @@ SMALL = {
     "train.freeze_layers": 0,
     "train.learning_rate": 1e-3,
     "train.num_train_epochs": 2,
+    "train.per_device_train_batch_size": 16,
+    "train.logging_steps": 10,
+    "train.early_stopping_patience": None,
     "train.eval_steps": 0.5,
 }
 

@@ -26,7 +26,15 @@ def fit(tiny_model, params, tmp_path):
     """Train the tiny model on an easy task; return the Trainer and its data."""
 
     def run(changes=None):
-        defaults = {"train.precision": "fp32", "train.freeze_layers": 0, "train.learning_rate": 3e-3}
+        defaults = {
+            "train.freeze_layers": 0,
+            "train.precision": "fp32",
+            "train.num_train_epochs": 1,
+            "train.per_device_train_batch_size": 16,
+            "train.learning_rate": 3e-3,
+            "train.early_stopping_patience": None,
+            "train.metric_for_best_model": "accuracy",
+        }
         data = DatasetDict(train=rows(256, 0), validation=rows(64, 1), test=rows(64, 2))
         set_seed(0)
         model = build_classifier(tiny_model, ["no", "yes"])
