@@ -63,6 +63,12 @@ def test_a_hostile_zip_is_refused(tmp_path, name, mode):
         list(read_files(tmp_path / "a.zip"))
 
 
+def test_an_archive_made_of_the_current_folder_is_read(tmp_path):
+    top, folder = member(".", type=tarfile.DIRTYPE), member("./train", type=tarfile.DIRTYPE)
+    tar = make_tar(tmp_path / "a.tgz", (top, b""), (folder, b""), (member("./train/pos/a\u00a0b.txt"), b"good"))
+    assert [str(name) for name, _ in read_files(tar)] == ["train/pos/a\u00a0b.txt"]
+
+
 @pytest.mark.parametrize("name", [".", "train/caf\udce9/1.txt"])
 def test_a_name_that_is_none_is_refused(tmp_path, name):
     tar = make_tar(tmp_path / "a.tar.gz", (member(name), b"x"))

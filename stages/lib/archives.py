@@ -51,28 +51,30 @@ def read_folder(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 def read_tar(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     with tarfile.open(path, "r|*") as archive:  # a stream: one pass, nothing kept of what was read
         for member in archive:
+            if member.isdir():
+                continue
             name = safe_name(path, member.name)
-            if member.isreg():
-                yield name, archive.extractfile(member).read()
-            elif not member.isdir():
+            if not member.isreg():
                 raise UserError(f"{path}: '{member.name}' is a link or device; only files and folders are allowed.")
+            yield name, archive.extractfile(member).read()
 
 
 def read_zip(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
+            if member.is_dir():
+                continue
             name = safe_name(path, member.filename)
             kind = member.external_attr >> 28  # the file type of a Unix mode; 0 where the archive has none
-            if kind not in (0, 4, 8):
+            if kind not in (0, 8):
                 raise UserError(f"{path}: '{member.filename}' is a link or device; only files and folders are allowed.")
-            if not member.is_dir():
-                yield name, archive.read(member)
+            yield name, archive.read(member)
 
 
 def safe_name(archive: Path, name: str) -> PurePosixPath:
     """The member's path; UserError when it is absolute, climbs out of the archive, or is no text."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if not path.parts or not name.isprintable():
+    if not path.parts or any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python holds undecodable bytes
         raise UserError(f"{archive}: {name!r} is no valid name (UTF-8 is expected); rename it.")
     if path.is_absolute() or ".." in path.parts or (path.parts[:1] and path.parts[0].endswith(":")):
         raise UserError(f"{archive}: '{name}' leads outside of the archive; refused.")

@@ -12,8 +12,6 @@ from stages.lib.files import new_file
 
 matplotlib.use("Agg")  # draws without a screen
 
-CURVES = ("loss", "accuracy")
-
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table with Unix line ends."""
@@ -76,8 +74,9 @@ def draw_confusion(actual: np.ndarray, predicted: np.ndarray, labels: list[str],
 
 def read_columns(path: Path) -> dict[str, list[float]]:
     with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {key: [float(row[key] or "nan") for row in rows] for key in (rows[0] if rows else ["step", *CURVES])}
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    return {key: [float(row[key]) for row in rows] for key in reader.fieldnames}
 
 
 def save(figure: Any, picture: Path) -> None:
