@@ -1,4 +1,4 @@
-"""Bring the pretrained model of `model.name`, weights and tokenizer, into `models/base`.
+"""Bring the model to start from into `models/base`: pretrained weights and tokenizer, or the config of a new model.
 
 python -m stages.base_model
 """
@@ -17,7 +17,7 @@ def main() -> None:
     params = Params.load()
     with new_folder(BASE) as folder:
         origin = fetch_base(params.model, folder)
-    print(f"{BASE}: {params.model.name} from {origin}")
+    print(f"{BASE}: {origin}")
 
 
 if __name__ == "__main__":

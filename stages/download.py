@@ -3,11 +3,14 @@
 python -m stages.download
 """
 
+import tempfile
 from pathlib import Path
 
+from stages.lib.corpus import Corpus
 from stages.lib.files import new_folder
 from stages.lib.params import Params
-from stages.lib.sources import link_source, read_source, write_raw
+from stages.lib.sources import link_source, read_source
+from stages.lib.splits import choose_rows, write_raw
 from stages.lib.timing import run_stage
 
 RAW = Path("data/raw")
@@ -15,13 +18,19 @@ RAW = Path("data/raw")
 
 def main() -> None:
     params = Params.load()
-    corpus = read_source(params.data, params.seed)
-    with new_folder(RAW) as folder:
-        write_raw(corpus, params.data, folder)
+    with new_folder(RAW) as folder, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".rows-") as scratch:
+        corpus = Corpus(params.data, Path(scratch))
+        read_source(params.data, params.seed, corpus)
+        corpus.check()
+        splits = choose_rows(corpus, params.data, params.seed)
+        write_raw(corpus, splits, params.data, folder)
     link_source(params.data, Path("data/source"))
-    print(f"{RAW}: " + ", ".join(f"{len(rows):,} {split}" for split, rows in corpus.splits.items()) + " rows")
+    print(f"{RAW}: " + ", ".join(f"{len(rows):,} {split}" for split, (_, rows) in splits.items()) + " rows")
     for what, count in sorted(corpus.ignored.items()):
-        print(f"ignored: {what} ({count:,} {'file' if count == 1 else 'files'})")
+        print(f"ignored: {what} ({count:,})")
+    for split, counts in corpus.dropped.items():
+        for reason, count in sorted(counts.items()):
+            print(f"dropped: {reason} ({count:,} rows of {split})")
 
 
 if __name__ == "__main__":

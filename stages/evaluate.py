@@ -32,7 +32,8 @@ def main() -> None:
         model, tokenizer = load_classifier(CLASSIFIER), AutoTokenizer.from_pretrained(CLASSIFIER)
         logits = predict_logits(model, tokenizer, test, params.evaluate)
         metrics = compute_metrics(logits, labels) | {"rows": len(labels)}
-        texts = pq.read_table(RAW_TEST).column("text").to_pylist()
+        columns = pq.read_table(RAW_TEST).drop_columns("label").to_pydict().values()
+        texts = ["\n\n".join(pair) for pair in zip(*columns, strict=True)]
         write_reports(logits, labels, names, texts, params.evaluate.num_mistakes, REPORTS, PLOTS)
         write_json(METRICS, metrics)
         log_results(

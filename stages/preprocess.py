@@ -3,14 +3,24 @@
 python -m stages.preprocess
 """
 
-import tempfile
+from functools import partial
 from pathlib import Path
 
-from stages.lib.encoding import encode_split, load_tokenizer, save_splits
+from transformers import PreTrainedTokenizerBase
+
+from stages.lib.encoding import encode_split, index_splits, read_split
 from stages.lib.files import new_folder, read_json, sha256, write_json
-from stages.lib.params import Params
+from stages.lib.params import Params, Preprocess
 from stages.lib.timing import run_stage
 from stages.lib.token_statistics import overlap
+from stages.lib.tokenizer import (
+    has_token_types,
+    has_tokenizer,
+    limit_length,
+    load_tokenizer,
+    read_config,
+    train_tokenizer,
+)
 
 RAW, BASE = Path("data/raw"), Path("models/base")
 TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")
@@ -19,28 +29,41 @@ TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")
 def main() -> None:
     params = Params.load()
     manifest = read_json(RAW / "dataset.json")
-    tokenizer = load_tokenizer(BASE, params.preprocess.max_length)
-    tallies, arrows = {}, {}
-    with new_folder(TOKENIZED) as folder, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".arrow-") as part:
-        for split in manifest["splits"]:
-            arrows[split] = Path(part) / f"{split}.arrow"
-            tallies[split] = encode_split(
-                RAW / f"{split}.parquet", arrows[split], manifest["labels"], tokenizer, params.preprocess
-            )
-        checksum = save_splits(arrows, folder)
+    tokenizer = prepare_tokenizer(params.preprocess)
+    with new_folder(TOKENIZED) as folder:
+        arguments = manifest["labels"], tokenizer, params.preprocess, has_token_types(BASE)
+        tallies = {
+            split: encode_split(RAW / f"{split}.parquet", folder / split, *arguments) for split in manifest["splits"]
+        }
+        checksum = index_splits(folder, tallies)
         tokenizer.save_pretrained(folder / "tokenizer")
     statistics = {
         "raw_sha256": sha256(RAW / "dataset.json"),
         "tokenized_sha256": checksum,
+        "vocabulary": len(tokenizer),
         "splits": {
             split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summary()
             for split, tally in tallies.items()
         },
         "texts_in_train_and_test": overlap(tallies["train"], tallies["test"]),
         "texts_in_train_and_validation": overlap(tallies["train"], tallies["validation"]),
+        "ignored": manifest["ignored"],
+        "dropped": manifest["dropped"],
     }
     write_json(STATISTICS, statistics)
     print_summary(statistics)
+
+
+def prepare_tokenizer(preprocess: Preprocess) -> PreTrainedTokenizerBase:
+    """The tokenizer that `models/base` brings, or one trained on the training split where it brings none."""
+    if has_tokenizer(BASE):
+        tokenizer = load_tokenizer(BASE)
+    else:
+        print("training a WordPiece tokenizer on the training split")
+        texts = partial(read_split, RAW / "train.parquet", preprocess)
+        tokenizer = train_tokenizer(texts, read_config(BASE)["vocab_size"])
+    limit_length(tokenizer, BASE, preprocess)
+    return tokenizer
 
 
 def print_summary(statistics: dict) -> None:
@@ -49,6 +72,9 @@ def print_summary(statistics: dict) -> None:
             f"{TOKENIZED}/{split}: {values['rows']:,} rows, {values['length']['p50']} tokens at the median, "
             f"{values['share_truncated']:.1%} truncated, {values['empty_texts']} empty, {values['duplicates']} repeated"
         )
+    dropped = sum(sum(counts.values()) for counts in statistics["dropped"].values())
+    if dropped:
+        print(f"{dropped:,} rows of the source were dropped, since they could not be used")
     print(f"{statistics['texts_in_train_and_test']} texts are in train and in test; more in {STATISTICS}")
 
 

@@ -30,14 +30,14 @@ def main() -> dict[str, float]:
     data, statistics = load_splits(TOKENIZED), read_json(STATISTICS)
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZED / "tokenizer")
     set_seed(params.seed)
-    model = build_classifier(BASE, data["train"].features["labels"].names)
+    model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)
     freeze(model, params.train.freeze_layers)
     parameters = count_parameters(model)
     print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
     with tempfile.TemporaryDirectory(prefix="checkpoints-") as checkpoints:
         trainer = make_trainer(model, data, tokenizer, params.train, params.seed, Path(checkpoints), [RunLogger()])
         with open_run(params.tracking, params.flat(), provenance(statistics)) as run:
-            log_datasets(statistics["splits"])
+            log_datasets(statistics)
             mlflow.log_artifact("params.yaml")
             trainer.train()
             with new_folder(CLASSIFIER) as folder:

@@ -8,18 +8,59 @@ import pytest
 import yaml
 
 from stages.lib.demo_corpus import make_reviews
-from stages.lib.params import Params, read_yaml
+from stages.lib.params import Params
+from stages.lib.tokenizer import train_tokenizer
+from stages.lib.yaml12 import read_yaml
 
 ROOT = Path(__file__).parent.parent
 # Tests start from the project's params, whatever data the user has set in them.
 DEMO = {
     "data.source": "demo",
     "data.path": None,
+    "data.config": None,
+    "data.revision": None,
     "data.sha256": None,
+    "data.splits": None,
+    "data.text_column": "text",
+    "data.text_pair_column": None,
+    "data.label_column": "label",
+    "data.label_names": None,
+    "data.encoding": "utf-8",
+    "data.header": True,
+    "data.delimiter": ",",
+    "data.quotechar": '"',
+    "data.on_bad_rows": "error",
+    "data.test_fraction": 0.1,
     "data.max_train_samples": None,
     "data.max_test_samples": None,
     "data.validation_fraction": 0.1,
+    "model.pretrained": True,
+    "model.tokenizer": "pretrained",
+    "model.dropout": None,
 }
+# A tiny random model of each family: three layers, width 16.
+SMALL = {
+    "vocab_size": 600, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
+    "max_position_embeddings": 64, "pad_token_id": 0,
+}  # fmt: skip
+FAMILIES = {
+    "bert": SMALL,
+    "distilbert": {"vocab_size": 600, "dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32,
+                   "max_position_embeddings": 64},
+    "roberta": SMALL | {"type_vocab_size": 1, "max_position_embeddings": 66, "pad_token_id": 1},
+    "electra": SMALL | {"embedding_size": 8},
+    "albert": SMALL | {"embedding_size": 8},
+    "deberta-v2": SMALL | {"relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm",
+                           "pos_att_type": "p2c|c2p", "type_vocab_size": 0, "pooler_hidden_size": 16},
+    "modernbert": SMALL | {"local_attention": 8, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2,
+                           "eos_token_id": 3},
+}  # fmt: skip
+
+
+def tiny_config(family: str) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(family, **FAMILIES[family])
 
 
 def change(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -40,7 +81,7 @@ def write_params(tmp_path: Path) -> Callable[..., Path]:
     def write(changes: dict[str, Any] | None = None) -> Path:
         path = tmp_path / "params.yaml"
         values = change(read_yaml(ROOT / "params.yaml"), DEMO | (changes or {}))
-        path.write_text(yaml.safe_dump(values), encoding="utf-8")
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         return path
 
     return write
@@ -64,17 +105,10 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random BERT of two layers and a WordPiece tokenizer for the demo corpus."""
     import torch
-    from tokenizers import BertWordPieceTokenizer
-    from tokenizers.processors import BertProcessing
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+    from transformers import BertConfig, BertModel
 
     folder = tmp_path_factory.mktemp("tiny") / "bert"
-    tokenizer = BertWordPieceTokenizer()
-    tokenizer.train_from_iterator((text for text, _ in make_reviews("train", 0)[:500]), vocab_size=600)
-    ends = [(token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]")]
-    tokenizer.post_processor = BertProcessing(*ends)
-    special = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **special).save_pretrained(folder)
+    train_tokenizer(lambda: (text for text, _ in make_reviews("train", 0)[:500]), 600).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=600, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
@@ -82,3 +116,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def tokenized(workspace: Path, write_params: Callable[..., Path], tiny_model: Path) -> Path:
+    """A workspace after `preprocess`, with forty demo reviews to train on and the tiny model."""
+    from stages import base_model, download, preprocess
+
+    write_params({"data.max_train_samples": 40, "data.max_test_samples": 10, "model.name": str(tiny_model)})
+    for stage in (download, base_model, preprocess):
+        stage.main()
+    return workspace

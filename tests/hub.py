@@ -1,7 +1,8 @@
-"""A small Hugging Face hub on loopback: one model repository, served as the real one answers."""
+"""A small Hugging Face hub on loopback: model and data set repositories, served as the real one answers."""
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,57 +13,56 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextmanager
-def serve(name: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the hub's address and the list of the paths that were asked for."""
+def serve(**repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
+    """Serve `models={id: folder}` and `datasets={id: folder}`; yield the address and the list of paths asked for."""
     asked: list[str] = []
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             path = self.path.split("?")[0]
-            if path.startswith(f"/api/models/{name}/revision/"):
-                self.info(path.rsplit("/", 1)[-1])
-            elif path.startswith(f"/api/models/{name}/tree/"):
-                self.tree(path.rsplit("/", 1)[-1])
-            elif path.startswith(f"/{name}/resolve/"):
-                self.file(*path.removeprefix(f"/{name}/resolve/").split("/", 1))
-            else:
+            api = re.fullmatch(
+                r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(/.*)?)?", path
+            )
+            file = re.fullmatch(r"/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+            kind, name = (api or file or ["", "", ""])[1] or "models", (api or file or ["", "", ""])[2]
+            folder = repositories.get(kind, {}).get(name)
+            revision = (api and api[4]) or (file and file[3]) or COMMIT
+            if folder is None:
                 self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+            elif revision not in (COMMIT, "main"):
+                self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            elif file:
+                self.file(folder / file[4])
+            elif api[3] == "tree":
+                self.entries(folder, (api[5] or "").strip("/"))
+            else:
+                siblings = [{"rfilename": path.relative_to(folder).as_posix()} for path in files_of(folder)]
+                self.json({"id": name, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False})
 
         do_HEAD = do_GET
 
-        def info(self, revision: str) -> None:
-            if self.known(revision):
-                files = [{"rfilename": path.name} for path in sorted(folder.iterdir())]
-                self.answer(200, json.dumps({"id": name, "sha": COMMIT, "siblings": files}).encode())
+        def entries(self, folder: Path, under: str) -> None:
+            paths = [
+                path for path in sorted(folder.rglob("*")) if path.relative_to(folder).as_posix().startswith(under)
+            ]
+            self.json([entry(folder, path) for path in paths])
 
-        def tree(self, revision: str) -> None:
-            if self.known(revision):
-                files = [
-                    {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": etag(path)}
-                    for path in sorted(folder.iterdir())
-                ]
-                self.answer(200, json.dumps(files).encode())
+        def file(self, path: Path) -> None:
+            if path.is_file():
+                self.answer(200, path.read_bytes(), {"ETag": f'"{digest(path)}"'})
+            else:
+                self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
 
-        def file(self, revision: str, path: str) -> None:
-            if self.known(revision):
-                if (folder / path).is_file():
-                    self.answer(200, (folder / path).read_bytes(), {"ETag": f'"{etag(folder / path)}"'})
-                else:
-                    self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
-
-        def known(self, revision: str) -> bool:
-            if revision in (COMMIT, "main"):
-                return True
-            self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-            return False
+        def json(self, value: object) -> None:
+            self.answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
         def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
             self.send_response(status)
             for key, value in {"X-Repo-Commit": COMMIT, "Content-Length": str(len(body)), **(headers or {})}.items():
                 self.send_header(key, value)
             self.end_headers()
-            if self.command == "GET":
+            if self.command != "HEAD":
                 self.wfile.write(body)
 
         def log_message(self, *arguments: object) -> None:
@@ -74,5 +74,16 @@ def serve(name: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
-def etag(path: Path) -> str:
+def files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def entry(folder: Path, path: Path) -> dict:
+    name = path.relative_to(folder).as_posix()
+    if path.is_dir():
+        return {"type": "directory", "path": name, "oid": "0" * 40, "size": 0}
+    return {"type": "file", "path": name, "size": path.stat().st_size, "oid": digest(path)}
+
+
+def digest(path: Path) -> str:
     return hashlib.sha1(path.read_bytes()).hexdigest()

@@ -1,35 +1,39 @@
-import json
-from types import SimpleNamespace
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stages.lib.demo_corpus import LABELS, make_reviews
-from stages.lib.encoding import encode_split, load_splits, load_tokenizer, reads_back, save_splits
+from stages.lib.encoding import encode_split, index_splits, load_splits
 from stages.lib.errors import UserError
 from stages.lib.params import Preprocess
-from stages.lib.sources import SCHEMA
 from stages.lib.token_statistics import Tally, overlap
+from stages.lib.tokenizer import limit_length, load_tokenizer
 
+PREPROCESS = Preprocess(strip_html=True, max_length=24, truncation_side="right")
 TEXTS = [f"{text}<br />" for text, _ in make_reviews("train", 0)[:1500]]
 NAMES = [label for _, label in make_reviews("train", 0)[:1500]]
 
 
-def encode(folder, model, texts=TEXTS, names=NAMES, max_length=24):
+def tokenizer_of(model, preprocess=PREPROCESS):
+    tokenizer = load_tokenizer(model)
+    limit_length(tokenizer, model, preprocess)
+    return tokenizer
+
+
+def encode(folder, model, texts=TEXTS, names=NAMES, preprocess=PREPROCESS, pairs=None):
     """Encode rows as the split `train`; return the data set and its tally."""
     folder.mkdir(exist_ok=True)
-    pq.write_table(pa.table([texts, names], schema=SCHEMA), folder / "train.parquet")
-    tokenizer = load_tokenizer(model, max_length)
-    preprocess = Preprocess(strip_html=True, max_length=max_length)
-    tally = encode_split(folder / "train.parquet", folder / "train.arrow", LABELS, tokenizer, preprocess)
-    save_splits({"train": folder / "train.arrow"}, folder / "tokenized")
+    columns = {"text": texts, "label": names} | ({"text_pair": pairs} if pairs else {})
+    pq.write_table(pa.table(columns), folder / "train.parquet")
+    tokenizer = tokenizer_of(model, preprocess)
+    tally = encode_split(folder / "train.parquet", folder / "tokenized/train", LABELS, tokenizer, preprocess, True)
+    index_splits(folder / "tokenized", {"train": tally})
     return load_splits(folder / "tokenized")["train"], tally
 
 
 def test_rows_keep_order_label_and_length_and_are_not_padded(tmp_path, tiny_model):
     data, _ = encode(tmp_path, tiny_model)
-    tokenizer = load_tokenizer(tiny_model, 24)
+    tokenizer = tokenizer_of(tiny_model)
     expected = tokenizer([text.removesuffix("<br />") for text in TEXTS], truncation=True)["input_ids"]
     assert data["input_ids"][:] == expected
     assert data["length"][:] == [len(ids) for ids in expected]
@@ -62,30 +66,29 @@ def test_the_statistics_count_what_is_there(tmp_path, tiny_model):
     assert overlap(tally, other) == 1
 
 
-def test_an_input_longer_than_the_model_reads_is_refused(tiny_model):
-    assert load_tokenizer(tiny_model, 128).model_max_length == 128
-    with pytest.raises(UserError, match=r"preprocess.max_length: found 129; this model reads at most 128 tokens"):
-        load_tokenizer(tiny_model, 129)
+def test_a_long_text_keeps_its_beginning_or_its_end(tmp_path, tiny_model):
+    text = "the " * 50 + "is " * 50
+    start, _ = encode(tmp_path / "right", tiny_model, [text] * 2, LABELS)
+    left = PREPROCESS.model_copy(update={"truncation_side": "left"})
+    end, _ = encode(tmp_path / "left", tiny_model, [text] * 2, LABELS, left)
+    tokenizer = tokenizer_of(tiny_model, left)
+    assert tokenizer.decode(start["input_ids"][0]).startswith("[CLS] the the the")
+    assert tokenizer.decode(end["input_ids"][0]).endswith("is is is [SEP]")
+    assert len(end["input_ids"][0]) == 24
+    assert tokenizer(text, truncation=True)["input_ids"] == end["input_ids"][0]
 
 
-def test_positions_of_the_roberta_family_start_behind_the_padding(tiny_model, tmp_path):
-    for file in tiny_model.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    config = json.loads((tmp_path / "config.json").read_text()) | {"model_type": "roberta", "pad_token_id": 1}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"found 127; this model reads at most 126 tokens"):
-        load_tokenizer(tmp_path, 127)
+def test_pairs_have_two_texts_in_a_row_and_types_that_tell_them_apart(tmp_path, tiny_model):
+    data, tally = encode(tmp_path, tiny_model, ["the plot", "the plot"], LABELS, pairs=["is dull", "is <b>dull</b>"])
+    expected = tokenizer_of(tiny_model)("the plot", "is dull")
+    assert data["input_ids"][:] == [expected["input_ids"]] * 2
+    types = [encoding.type_ids for encoding in expected.encodings]
+    assert data["token_type_ids"][:] == types * 2
+    assert set(types[0]) == {0, 1}
+    assert tally.summary()["duplicates"] == 1
 
 
-def test_tokens_that_say_something_else_are_noticed(tiny_model):
-    tokenizer = load_tokenizer(tiny_model, 24)
-    ids = tokenizer("the plot is dull")["input_ids"]
-    assert reads_back(tokenizer, ids, "The plot is dull, and more was cut")
-    assert not reads_back(tokenizer, ids, "the plot was dull")
-    cut = SimpleNamespace(
-        unk_token_id=0, backend_tokenizer=SimpleNamespace(normalizer=None), decode=lambda *a, **k: "好\ufffd"
-    )
-    assert reads_back(cut, [5], "好吃")
+def test_tokens_that_say_something_else_are_noticed():
     with pytest.raises(UserError, match=r"loses text: 8 of 10 sampled rows of train"):
         Tally(read_back=[True] * 8 + [False] * 2).check_read_back("train")
 

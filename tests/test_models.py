@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -6,11 +7,13 @@ import sys
 import hub
 import pytest
 import torch
-from conftest import ROOT
+from conftest import FAMILIES, ROOT, tiny_config
+from transformers import AutoModel
 
 from stages.lib import models
 from stages.lib.errors import UserError
 from stages.lib.models import build_classifier, fetch_base, load_classifier
+from stages.lib.tokenizer import has_tokenizer, load_tokenizer
 
 PACKAGED = dict(zip(("model.name", "model.revision"), next(iter(models.PACKAGED)), strict=True))
 
@@ -60,7 +63,7 @@ def base_model(folder, hub_url, **environment):
 
 def test_the_hub_is_used_once_and_not_needed_again(write_params, workspace, tiny_model):
     write_params({"model.name": "someone/tiny", "model.revision": hub.COMMIT})
-    with hub.serve("someone/tiny", tiny_model) as (url, asked):
+    with hub.serve(models={"someone/tiny": tiny_model}) as (url, asked):
         assert base_model(workspace, url).returncode == 0
         assert any("model.safetensors" in path for path in asked)
     for path in tiny_model.iterdir():
@@ -80,7 +83,7 @@ def test_the_hub_is_used_once_and_not_needed_again(write_params, workspace, tiny
 )
 def test_what_the_hub_lacks_is_told_in_one_message(write_params, workspace, tiny_model, name, revision, message):
     write_params({"model.name": name, "model.revision": revision})
-    with hub.serve("someone/tiny", tiny_model) as (url, _):
+    with hub.serve(models={"someone/tiny": tiny_model}) as (url, _):
         result = base_model(workspace, url)
     assert result.returncode == 1
     assert message in result.stderr
@@ -98,14 +101,14 @@ def test_a_hub_that_is_down_is_told_in_one_message(write_params, workspace):
 
 def test_a_classifier_carries_the_label_names_through_saving(tiny_model, tmp_path):
     torch.manual_seed(1)
-    model = build_classifier(tiny_model, ["bad", "good", "so-so"])
+    model = build_classifier(tiny_model, ["bad", "good", "so-so"], None)
     model.save_pretrained(tmp_path)
     assert load_classifier(tmp_path).config.id2label == {0: "bad", 1: "good", 2: "so-so"}
 
 
 def test_a_head_for_other_labels_is_replaced(tiny_model, tmp_path):
-    build_classifier(tiny_model, ["a", "b", "c"]).save_pretrained(tmp_path)
-    model = build_classifier(tmp_path, ["bad", "good"])
+    build_classifier(tiny_model, ["a", "b", "c"], None).save_pretrained(tmp_path)
+    model = build_classifier(tmp_path, ["bad", "good"], None)
     assert model.classifier.weight.shape[0] == 2
     assert model.config.id2label == {0: "bad", 1: "good"}
 
@@ -114,4 +117,57 @@ def test_broken_weights_are_told(tiny_model, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "broken")
     (tmp_path / "broken/model.safetensors").write_bytes(b"junk")
     with pytest.raises(UserError, match="broken: cannot be loaded as a text classifier"):
-        build_classifier(tmp_path / "broken", ["a", "b"])
+        build_classifier(tmp_path / "broken", ["a", "b"], None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_built_classifies_and_loads_again(tiny_model, tmp_path, family):
+    base = tmp_path / "base"
+    AutoModel.from_config(tiny_config(family)).save_pretrained(base)
+    model = build_classifier(base, ["bad", "good", "so-so"], load_tokenizer(tiny_model)).eval()
+    model.save_pretrained(tmp_path / "classifier")
+    ids, mask = torch.tensor([[2, 9, 8, 3], [2, 9, 3, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    logits = model(input_ids=ids, attention_mask=mask).logits
+    assert logits.shape == (2, 3)
+    again = load_classifier(tmp_path / "classifier").eval()
+    assert torch.equal(again(input_ids=ids, attention_mask=mask).logits, logits)
+    alone = model(input_ids=ids[1:, :3], attention_mask=mask[1:, :3]).logits
+    assert torch.allclose(alone, logits[1:], atol=1e-5)  # padding changes nothing
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_dropout_of_the_head_is_set_in_every_family(params, workspace, family):
+    AutoModel.from_config(tiny_config(family)).save_pretrained(workspace / "tiny")
+    (workspace / "base").mkdir()
+    fetch_base(params({"model.name": "tiny", "model.revision": None, "model.dropout": 0.37}).model, workspace / "base")
+    model = build_classifier(workspace / "base", ["a", "b"], None)
+    dropouts = {name: part.p for name, part in model.named_modules() if isinstance(part, torch.nn.Dropout)}
+    assert [name for name, p in dropouts.items() if p == 0.37] in (["dropout"], ["classifier.dropout"], ["drop"])
+
+
+def test_the_dropout_of_a_family_that_is_not_known_is_refused(params, workspace, tiny_model):
+    shutil.copytree(tiny_model, workspace / "tiny")
+    config = json.loads((tiny_model / "config.json").read_text()) | {"model_type": "funnel"}
+    (workspace / "tiny/config.json").write_text(json.dumps(config))
+    (workspace / "base").mkdir()
+    with pytest.raises(UserError, match=r"model.dropout: found 0.1; what a model of type 'funnel' calls it"):
+        fetch_base(params({"model.name": "tiny", "model.dropout": 0.1}).model, workspace / "base")
+
+
+@pytest.mark.parametrize("tokenizer", ["pretrained", "train"])
+def test_a_model_from_scratch_has_the_sizes_of_params(params, tiny_model, tmp_path, tokenizer):
+    changes = {"model.name": str(tiny_model), "model.pretrained": False, "model.tokenizer": tokenizer}
+    sizes = {"model.scratch.hidden_size": 24, "model.scratch.num_hidden_layers": 1, "model.dropout": 0.3}
+    tmp_path = tmp_path / "base"
+    tmp_path.mkdir()
+    fetch_base(params(changes | sizes).model, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} - {"tokenizer.json", "tokenizer_config.json"} == {"config.json"}
+    assert has_tokenizer(tmp_path) == (tokenizer == "pretrained")
+    torch.manual_seed(1)
+    model = build_classifier(tmp_path, ["a", "b"], load_tokenizer(tiny_model))
+    assert type(model).__name__ == "BertForSequenceClassification"
+    assert model.bert.embeddings.word_embeddings.weight.shape == (600, 24)
+    assert (len(model.bert.encoder.layer), model.dropout.p) == (1, 0.3)
+    torch.manual_seed(1)
+    again = build_classifier(tmp_path, ["a", "b"], load_tokenizer(tiny_model))
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), again.parameters(), strict=True))

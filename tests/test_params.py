@@ -14,7 +14,7 @@ def test_the_params_of_the_project_are_valid():
 
 
 def test_every_key_of_the_default_params_has_a_comment():
-    keys = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(r" *\w+: +\S", line)]
+    keys = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(r" *\w+: +[^\s#]", line)]
     assert len(keys) == len(Params.load(ROOT / "params.yaml").flat())
     assert [line for line in keys if "  # " not in line] == []
 
@@ -32,6 +32,16 @@ def test_every_key_of_the_default_params_has_a_comment():
         ("seed", True, r"seed: found True"),
         ("data.sha256", "abc", r"data.sha256: found 'abc'; allowed: 64 hex digits"),
         ("data.source", "folder", r"data.path: missing; data.source 'folder' needs"),
+        ("data.config", "plain", r"data.config: found 'plain'; data.source 'demo' has none, so null is allowed"),
+        ("data.splits", {"dev": "x"}, r"data.splits: found 'dev'; allowed: a mapping \{train: name"),
+        ("data.label_names", {1: 2}, r"data.label_names: found 2; allowed: a mapping"),
+        ("data.encoding", "klingon", r"data.encoding: found 'klingon'; allowed: a text encoding that Python knows"),
+        ("data.encoding", "rot13", r"data.encoding: found 'rot13'"),
+        ("data.delimiter", "::", r"data.delimiter: found '::'; allowed: one character, or \\t for a tab"),
+        ("data.on_bad_rows", "skip", r"data.on_bad_rows: found 'skip'; allowed: one of error, drop"),
+        ("model.tokenizer", "train", r"model.tokenizer: found 'train'; pretrained weights know only their own"),
+        ("model.scratch.num_attention_heads", 3, r"num_attention_heads: found 3; must divide .*hidden_size, 128"),
+        ("model.scratch.hidden_sizes", 3, r"model.scratch.hidden_sizes: unknown key; did you mean hidden_size\?"),
         ("data.path", "reviews", r"data.path: found 'reviews'; data.source 'demo' has none"),
         ("train.eval_steps", 1.5, r"train.eval_steps: found 1.5; allowed: a share of all steps < 1, or a whole"),
         ("train", None, r"train: found None; allowed: a section of keys"),

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hub
 import mlflow
 import pytest
 import yaml
 from conftest import DEMO, ROOT, change
+from datasets import ClassLabel, Dataset, Features, Value
 
-from stages.lib.params import read_yaml
+from stages.lib.yaml12 import read_yaml
 
 SMALL = DEMO | {
     "data.max_train_samples": 200,
@@ -21,6 +23,7 @@ SMALL = DEMO | {
     "model.name": "tiny",
     "model.revision": None,
     "preprocess.max_length": 64,
+    "preprocess.truncation_side": "right",
     "train.freeze_layers": 0,
     "train.learning_rate": 1e-3,
     "train.num_train_epochs": 2,
@@ -50,9 +53,10 @@ class Checkout:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", "start")
 
-    def run(self, *command: str, fails: bool = False) -> str:
+    def run(self, *command: str, fails: bool = False, **variables: str) -> str:
         """Run a command there, as in an activated environment; return all that it printed."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
+        environment |= variables
         environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "0.2"
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         result = subprocess.run(
@@ -141,7 +145,7 @@ def test_each_pipeline_run_is_one_finished_mlflow_run(checkout):
     assert [run.data.params["train.freeze_layers"] for run in (first, second)] == ["0", "1"]
     for run in (first, second):
         groups = {name.split("/")[0] for name in run.data.metrics}
-        assert groups == {"train", "validation", "test", "time", "system"}
+        assert groups == {"data", "train", "validation", "test", "time", "system"}
         assert {
             f"time/{stage}_seconds" for stage in ("download", "base_model", "preprocess", "train", "evaluate")
         } < set(run.data.metrics)
@@ -195,3 +199,59 @@ def test_a_local_source_is_found_from_a_copy_and_watched(checkout):
     (folder / "train/good/more.txt").write_text("one more good text")
     assert "Running stage 'download'" in checkout.run("dvc", "repro", "download")
     assert sum(split["rows"] for split in checkout.json("data/raw/dataset.json")["splits"].values()) == 81
+
+
+def test_data_and_model_of_a_hub_go_through_the_whole_pipeline(checkout, tiny_model, tmp_path):
+    features = Features(review=Value("string"), sentiment=ClassLabel(names=["neg", "pos"]))
+    for split, count in (("train", 200), ("test", 60), ("unsupervised", 30)):
+        label = -1 if split == "unsupervised" else None
+        columns = {
+            "review": [f"{split} {number} is {'good' if number % 2 else 'dull'}" for number in range(count)],
+            "sentiment": [number % 2 if label is None else label for number in range(count)],
+        }
+        Dataset.from_dict(columns, features).to_parquet(tmp_path / f"plain/{split}-00000-of-00001.parquet")
+    files = [{"split": split, "path": f"plain/{split}-*"} for split in ("train", "test", "unsupervised")]
+    card = yaml.safe_dump({"configs": [{"config_name": "plain", "data_files": files}]})
+    (tmp_path / "README.md").write_text(f"---\n{card}---\n")
+    changes = {
+        "data.source": "hub", "data.path": "someone/reviews", "data.revision": hub.COMMIT, "data.text_column": "review",
+        "data.label_column": "sentiment", "data.max_train_samples": 100, "model.name": "someone/tiny",
+        "model.revision": hub.COMMIT, "train.num_train_epochs": 1, "tracking.log_model": "false",
+    }  # fmt: skip
+    arguments = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
+    with hub.serve(models={"someone/tiny": tiny_model}, datasets={"someone/reviews": tmp_path}) as (url, asked):
+        checkout.run("dvc", "exp", "run", *arguments, HF_ENDPOINT=url, HF_HOME=str(tmp_path / "home"))
+    assert any("plain/train-00000-of-00001.parquet" in path for path in asked)
+    assert any("model.safetensors" in path for path in asked)
+    manifest = checkout.json("data/raw/dataset.json")
+    assert manifest["labels"] == ["neg", "pos"]
+    assert manifest["source"]["revision"] == hub.COMMIT
+    assert manifest["ignored"] == {"unsupervised": 30}
+    assert checkout.json("metrics/evaluate.json")["rows"] == 60
+    assert checkout.json("models/classifier/config.json")["id2label"] == {"0": "neg", "1": "pos"}
+    assert checkout.runs()[-1].data.params["data.path"] == "someone/reviews"
+
+
+def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
+    (checkout.folder / "chinese").mkdir()
+    for name, count in (("train", 120), ("dev", 40)):
+        rows = [f"房间{'很好' if number % 2 else '太小'}，第{number}次\t{number % 2}\n" for number in range(count)]
+        (checkout.folder / f"chinese/{name}.tsv").write_text("".join([*rows, "\t1\n"]), encoding="utf-8")
+    changes = {
+        "data.source": "csv", "data.path": "chinese", "data.revision": "null", "data.splits": "{test: dev}",
+        "data.header": "false", "data.delimiter": "'\\t'", "data.quotechar": "null", "data.text_column": 0,
+        "data.label_column": 1, "data.label_names": "{0: '差', 1: '好'}", "data.on_bad_rows": "drop",
+        "data.max_train_samples": "null", "data.max_test_samples": "null", "model.pretrained": "false",
+        "model.tokenizer": "train", "model.scratch.hidden_size": 16, "model.dropout": 0.2, "train.num_train_epochs": 1,
+    }  # fmt: skip
+    checkout.run("dvc", "exp", "run", *(part for key, value in changes.items() for part in ("-S", f"{key}={value}")))
+    assert checkout.json("models/classifier/config.json")["id2label"] == {"0": "差", "1": "好"}
+    assert checkout.json("models/classifier/config.json")["classifier_dropout"] == 0.2
+    assert checkout.json("data/statistics.json")["dropped"] == {"train": {"empty text": 1}, "test": {"empty text": 1}}
+    assert checkout.json("metrics/evaluate.json")["rows"] == 40
+    run = checkout.runs()[-1]
+    assert run.data.metrics["data/dropped/empty text"] == 2
+    assert run.data.params["data.label_names"] == "{0: '差', 1: '好'}"
+    answer = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}").predict(["房间很好"])
+    assert answer["label"][0] in ("差", "好")
+    assert "didn't change, skipping" in checkout.run("dvc", "repro", "download")

@@ -37,7 +37,7 @@ def fit(tiny_model, params, tmp_path):
         }
         data = DatasetDict(train=rows(256, 0), validation=rows(64, 1), test=rows(64, 2))
         set_seed(0)
-        model = build_classifier(tiny_model, ["no", "yes"])
+        model = build_classifier(tiny_model, ["no", "yes"], None)
         tokenizer = AutoTokenizer.from_pretrained(tiny_model)
         trainer = make_trainer(
             model, data, tokenizer, params(defaults | (changes or {})).train, 0, tmp_path / "checkpoints", []

@@ -7,17 +7,20 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+TOKENS = ("input_ids", "token_type_ids")
+
 
 class TokenRows(Dataset):
     """A split of `data/tokenized` as flat arrays: a row is a slice, which costs a microsecond and copies nothing.
 
-    Items are `{"input_ids": (T,) int32, "labels": int}`. `order` selects and arranges rows.
+    Items are `{"input_ids": (T,) int32, "labels": int}`, for pairs with `token_type_ids`, `(T,)` int8. `order` selects
+    and arranges rows.
     """
 
     def __init__(self, split: datasets.Dataset, order: np.ndarray | None = None):
-        column = split.data.column("input_ids").combine_chunks()
-        self.ids = column.flatten().to_numpy()
-        self.starts = np.concatenate([[0], np.cumsum(column.value_lengths().to_numpy())])
+        columns = {name: split.data.column(name).combine_chunks() for name in TOKENS if name in split.column_names}
+        self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
+        self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])
         self.labels = split.data.column("labels").to_numpy()
         self.order = np.arange(len(self.labels)) if order is None else order
 
@@ -26,7 +29,8 @@ class TokenRows(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray | int]:
         row = self.order[index]
-        return {"input_ids": self.ids[self.starts[row] : self.starts[row + 1]], "labels": int(self.labels[row])}
+        tokens = {name: values[self.starts[row] : self.starts[row + 1]] for name, values in self.tokens.items()}
+        return tokens | {"labels": int(self.labels[row])}
 
 
 def by_length(split: datasets.Dataset) -> np.ndarray:
@@ -38,18 +42,19 @@ def by_length(split: datasets.Dataset) -> np.ndarray:
 class PaddingCollator:
     """Stacks rows into a batch, padded on the right to its longest row.
 
-    Returns `input_ids` and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all int64.
+    Returns `input_ids`, `attention_mask` and, for pairs, `token_type_ids`, `(B, T)`, and `labels`, `(B,)`, all int64.
     """
 
     pad_token_id: int
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         lengths = np.array([len(row["input_ids"]) for row in rows])
-        ids = np.full((len(rows), lengths.max()), self.pad_token_id, dtype=np.int64)
-        mask = np.arange(ids.shape[1]) < lengths[:, None]
-        ids[mask] = np.concatenate([row["input_ids"] for row in rows])
-        return {
-            "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(mask.astype(np.int64)),
-            "labels": torch.tensor([row["labels"] for row in rows]),
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        batch = {"attention_mask": mask.astype(np.int64)}
+        for name in TOKENS:
+            if name in rows[0]:
+                batch[name] = np.full(mask.shape, self.pad_token_id if name == "input_ids" else 0, dtype=np.int64)
+                batch[name][mask] = np.concatenate([row[name] for row in rows])
+        return {name: torch.from_numpy(values) for name, values in batch.items()} | {
+            "labels": torch.tensor([row["labels"] for row in rows])
         }

@@ -1,16 +1,19 @@
 """Files fetched from a URL into the cache folder."""
 
 import hashlib
+import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
+from filelock import FileLock
 from tqdm import tqdm
 
 from stages.lib.errors import UserError
-from stages.lib.files import cache_dir, check_sha256, new_file, sha256
+from stages.lib.files import cache_dir, check_sha256, sha256
 
 TIMEOUT_SECONDS = 30  # to connect, and between two pieces of the answer
+ATTEMPTS = 5  # that bring nothing new, before giving up
 
 
 def is_url(path: str) -> bool:
@@ -20,6 +23,7 @@ def is_url(path: str) -> bool:
 def fetch(url: str, expected_sha256: str | None) -> Path:
     """Download `url`, with a progress bar, and return where it lies.
 
+    A download that broke off is continued, in this run or a later one, where the server still has the same file.
     With a checksum, the file is verified, and a copy in the cache that matches is used again without the network.
     UserError when the server cannot be reached or refuses, or the checksum differs.
     """
@@ -27,16 +31,65 @@ def fetch(url: str, expected_sha256: str | None) -> Path:
     path = cache_dir() / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if expected_sha256 and path.is_file() and sha256(path) == expected_sha256.lower():
         return path
-    with new_file(path) as part:
-        try:
-            with requests.get(url, stream=True, timeout=TIMEOUT_SECONDS) as answer:
-                answer.raise_for_status()
-                size = int(answer.headers.get("Content-Length", 0)) or None
-                with part.open("wb") as file, tqdm(total=size, unit="B", unit_scale=True, desc=name) as bar:
-                    for piece in answer.iter_content(1 << 20):
-                        bar.update(file.write(piece))
-        except requests.RequestException as error:
-            raise UserError(f"data.path: {url} cannot be fetched ({error}).") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    with FileLock(f"{part}.lock"):
+        finish(url, part, name)
         if expected_sha256:
-            check_sha256(part, expected_sha256, f"data.sha256: {url}", "fix the key, or find out why the file changed")
+            try:
+                check_sha256(
+                    part, expected_sha256, f"data.sha256: {url}", "fix the key, or find out why the file changed"
+                )
+            except UserError:
+                part.unlink()
+                raise
+        part.replace(path)
     return path
+
+
+def finish(url: str, part: Path, name: str) -> None:
+    """Receive what `part` lacks, in several attempts as long as each brings something."""
+    failures = 0
+    while True:
+        size = part.stat().st_size if part.exists() else 0
+        try:
+            receive(url, part, name)
+            break
+        except requests.HTTPError as error:
+            raise UserError(f"data.path: {url} cannot be fetched ({error}).") from None
+        except requests.RequestException as error:
+            failures = failures + 1 if not part.exists() or part.stat().st_size <= size else 0
+            if failures == ATTEMPTS or not part.exists():
+                kept = f"; the {size:,} bytes received are kept, run it again to go on" * (size > 0)
+                raise UserError(f"data.path: {url} cannot be fetched ({error}){kept}.") from None
+            time.sleep(failures)
+    version_of(part).unlink(missing_ok=True)
+
+
+def version_of(part: Path) -> Path:
+    """The file that says which version of a URL's content an unfinished download is of (its ETag or date)."""
+    return part.with_name(part.name + ".version")
+
+
+def receive(url: str, part: Path, name: str) -> None:
+    """Append to `part` what it lacks of the content of `url`, or begin anew where the server's file is another one."""
+    version = version_of(part).read_text() if version_of(part).exists() and part.exists() else ""
+    headers = {"Accept-Encoding": "identity"}
+    if version:
+        # If-Range (RFC 9110, 13.1.5): the rest of that version with status 206, else all of it with 200.
+        headers |= {"Range": f"bytes={part.stat().st_size}-", "If-Range": version}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer:
+        if answer.status_code == 416:  # nothing was left to send
+            return
+        answer.raise_for_status()
+        resumed = answer.status_code == 206
+        tag = answer.headers.get("ETag", "")  # a weak one (W/...) does not promise the same bytes
+        start = part.stat().st_size if resumed else 0
+        length = int(answer.headers.get("Content-Length", 0)) or None
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(total=length and start + length, initial=start, unit="B", unit_scale=True, desc=name) as bar,
+        ):
+            version_of(part).write_text(tag if tag.startswith('"') else answer.headers.get("Last-Modified", ""))
+            for piece in answer.iter_content(1 << 16):
+                bar.update(file.write(piece))

@@ -1,10 +1,9 @@
-"""Between texts and tokens: a model's tokenizer, and the Arrow data set that it makes."""
+"""The Arrow data set of tokens that a tokenizer makes of `data/raw`."""
 
 import hashlib
-import json
-import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import datasets
 import numpy as np
@@ -14,124 +13,103 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from tqdm import tqdm
 
 from stages.lib.errors import UserError
-from stages.lib.files import sha256
+from stages.lib.files import read_json, sha256, write_json
 from stages.lib.params import Preprocess
 from stages.lib.text import clean
 from stages.lib.token_statistics import Tally
+from stages.lib.tokenizer import reads_back
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS_AT_ONCE = 1000  # read, encoded and written together: neither memory nor bytes depend on how many there are
 ROWS_READ_BACK = 50  # of a split: decoded, to see that the tokens say what the text says
-# Position embeddings of these families start behind the padding index.
-OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "roberta-prelayernorm"}
-
-
-def load_tokenizer(base: Path, max_length: int) -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model folder, which will truncate at `max_length` tokens wherever it is used from now on.
-
-    UserError when the folder has none that `tokenizers` can run, or when the model reads fewer tokens.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"model.name: {base} has no tokenizer that can be loaded: {error}") from None
-    if not tokenizer.is_fast:
-        raise UserError(f"model.name: {base} has no tokenizer.json; only fast tokenizers are supported.")
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"model.name: the tokenizer of {base} has no pad token; batches cannot be made with it.")
-    limit = longest_input(base)
-    if limit is not None and max_length > limit:
-        raise UserError(f"preprocess.max_length: found {max_length}; this model reads at most {limit} tokens.")
-    tokenizer.model_max_length = max_length
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.backend_tokenizer.no_truncation()
-    return tokenizer
-
-
-def longest_input(base: Path) -> int | None:
-    """Tokens that the model's position embeddings reach; None where it has no such limit."""
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    positions = config.get("max_position_embeddings")
-    if positions is not None and config.get("model_type") in OFFSET_POSITIONS:
-        positions -= config.get("pad_token_id", 1) + 1
-    return positions
 
 
 def encode_split(
-    raw: Path, arrow: Path, labels: list[str], tokenizer: "PreTrainedTokenizerBase", preprocess: Preprocess
+    raw: Path,
+    folder: Path,
+    labels: list[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    preprocess: Preprocess,
+    types: bool,
 ) -> Tally:
-    """Clean and tokenize one Parquet file of `data/raw` into an Arrow stream; return what was counted.
+    """Clean and tokenize one Parquet file of `data/raw` into a `datasets` folder; return what was counted.
 
-    Columns: `input_ids` (special tokens included, at most `max_length`, no padding), `length` (of `input_ids`) and
-    `labels` (index into the label names). Row i is row i of the Parquet file. Threads tokenize (`RAYON_NUM_THREADS`,
-    by default one a core); the bytes depend on data and params alone.
+    Columns: `input_ids` (special tokens included, at most `max_length`, no padding), `length` (of `input_ids`),
+    `labels` (index into the label names) and, with `types` and for pairs, `token_type_ids` (0 in the first text, 1 in
+    the second). Row i is row i of the Parquet file. Threads tokenize (`RAYON_NUM_THREADS`, by default one a core); the
+    bytes depend on data and params alone.
     """
-    features = Features(input_ids=List(Value("int32")), length=Value("int32"), labels=ClassLabel(names=labels))
+    columns = {"input_ids": List(Value("int32")), "length": Value("int32"), "labels": ClassLabel(names=labels)}
+    types = types and "text_pair" in pq.read_schema(raw).names
+    features = Features(columns | ({"token_type_ids": List(Value("int8"))} if types else {}))
     backend, schema, tally = tokenizer.backend_tokenizer, features.arrow_schema, Tally()
     number = {label: index for index, label in enumerate(labels)}
-    file = pq.ParquetFile(raw)
-    read_back = set(np.linspace(0, file.metadata.num_rows - 1, ROWS_READ_BACK, dtype=int).tolist())
-    backend.enable_truncation(preprocess.max_length)
-    with (
-        pa.ipc.new_stream(arrow, schema) as writer,
-        tqdm(total=file.metadata.num_rows, desc=f"tokenizing {raw.stem}", unit=" rows") as bar,
-    ):
-        for batch in file.iter_batches(ROWS_AT_ONCE):
-            texts = [clean(text, preprocess.strip_html) for text in batch.column("text").to_pylist()]
-            names = batch.column("label").to_pylist()
-            encodings = backend.encode_batch_fast(texts)
-            ids = [encoding.ids for encoding in encodings]
-            lengths = [len(row) for row in ids]
-            columns = {
-                "input_ids": ids,
-                "length": lengths,
-                "labels": [number[name] for name in names],
-            }
-            writer.write_batch(pa.RecordBatch.from_pydict(columns, schema))
-            for i in read_back & set(range(tally.rows, tally.rows + len(ids))):
-                tally.read_back.append(reads_back(tokenizer, ids[i - tally.rows], texts[i - tally.rows]))
-            tally.add(texts, names, encodings, lengths, tokenizer.unk_token_id)
-            bar.update(len(ids))
+    arrow = start_split(folder, features)
+    with pq.ParquetFile(raw) as file, pa.ipc.new_stream(arrow, schema) as writer:
+        read_back = set(np.linspace(0, file.metadata.num_rows - 1, ROWS_READ_BACK, dtype=int).tolist())
+        backend.enable_truncation(preprocess.max_length, direction=preprocess.truncation_side)
+        with tqdm(total=file.metadata.num_rows, desc=f"tokenizing {raw.stem}", unit=" rows") as bar:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                texts, names = read_texts(batch, preprocess), batch.column("label").to_pylist()
+                encodings = backend.encode_batch_fast(texts)
+                ids = [encoding.ids for encoding in encodings]
+                values: dict[str, Any] = {
+                    "input_ids": ids,
+                    "length": [len(row) for row in ids],
+                    "labels": [number[name] for name in names],
+                }
+                if types:
+                    values["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+                writer.write_batch(pa.RecordBatch.from_pydict(values, schema))
+                for i in sorted(read_back & set(range(tally.rows, tally.rows + len(ids)))):
+                    tally.read_back.append(reads_back(tokenizer, encodings[i - tally.rows], texts[i - tally.rows]))
+                tally.add(texts, names, encodings, values["length"], tokenizer.unk_token_id)
+                bar.update(len(ids))
     backend.no_truncation()
+    tally.sha256 = finish_split(folder, arrow)
     tally.check_read_back(raw.stem)
     return tally
 
 
-def reads_back(tokenizer: "PreTrainedTokenizerBase", ids: list[int], text: str) -> bool:
-    """Whether the tokens decode to the text, or to its beginning where it was truncated.
+def read_texts(batch: pa.RecordBatch, preprocess: Preprocess) -> list[str] | list[tuple[str, str]]:
+    """The cleaned texts, or pairs of texts, of a batch of `data/raw`."""
+    names = [name for name in ("text", "text_pair") if name in batch.schema.names]
+    cleaned = [[clean(text, preprocess.strip_html) for text in batch.column(name).to_pylist()] for name in names]
+    return cleaned[0] if len(cleaned) == 1 else list(zip(*cleaned, strict=True))
 
-    Compared as the tokenizer sees the text (lower case, say) and without white space, which decoders place anew.
-    A row with unknown tokens cannot decode and counts as good; their share is in the statistics. Truncation may cut
-    a byte-level token in the middle of a letter, which decodes to U+FFFD.
+
+def read_split(raw: Path, preprocess: Preprocess) -> Iterator[str]:
+    """Yield all cleaned texts of a Parquet file of `data/raw`, for a tokenizer to learn from."""
+    with pq.ParquetFile(raw) as file:
+        for batch in file.iter_batches(ROWS_AT_ONCE):
+            for text in read_texts(batch, preprocess):
+                yield from (text,) if isinstance(text, str) else text
+
+
+def start_split(folder: Path, features: Features) -> Path:
+    """Save an empty data set and return the path of its Arrow file, to be written by the caller.
+
+    `Dataset.save_to_disk` would copy the rows through a memory map, so that memory grew with them.
     """
-    if tokenizer.unk_token_id in ids:
-        return True
-    normalizer = tokenizer.backend_tokenizer.normalizer
-    expected = normalizer.normalize_str(text) if normalizer else text
-    decoded = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    squeeze = re.compile(r"[\s▁]+").sub  # ▁ is how SentencePiece writes a space
-    return squeeze("", expected).startswith(squeeze("", decoded).rstrip("\ufffd"))
+    datasets.disable_progress_bars()
+    Dataset.from_dict({name: [] for name in features}, features).save_to_disk(folder, num_shards=1)
+    (arrow,) = folder.glob("*.arrow")
+    return arrow
 
 
-def save_splits(arrows: dict[str, Path], folder: Path) -> str:
-    """Write Arrow streams as a `DatasetDict` that `load_from_disk` reads; return the SHA-256 of its content.
+def finish_split(folder: Path, arrow: Path) -> str:
+    """Set the fingerprint, by default random, to the content's; return the content's SHA-256."""
+    checksum = sha256(arrow)
+    write_json(folder / "state.json", read_json(folder / "state.json") | {"_fingerprint": checksum[:16]})
+    return checksum
 
-    The fingerprints that `datasets` stores are set to the content's, since by default they are random.
-    """
-    datasets.disable_progress_bars()  # copying what is written already takes no time
-    checksums = {split: sha256(path) for split, path in arrows.items()}
-    data = DatasetDict(
-        {
-            split: Dataset(datasets.table.MemoryMappedTable.from_file(str(path)), fingerprint=checksums[split][:16])
-            for split, path in arrows.items()
-        }
-    )
-    data.save_to_disk(folder, num_shards=dict.fromkeys(arrows, 1))
-    return hashlib.sha256("".join(checksums.values()).encode()).hexdigest()
+
+def index_splits(folder: Path, tallies: dict[str, Tally]) -> str:
+    """Make the folders of the splits one `DatasetDict`; return the SHA-256 of its content."""
+    write_json(folder / "dataset_dict.json", {"splits": list(tallies)})
+    return hashlib.sha256("".join(tally.sha256 for tally in tallies.values()).encode()).hexdigest()
 
 
 def load_splits(folder: Path) -> DatasetDict:

@@ -7,10 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from stages.lib.errors import UserError
-
-# Where families keep their layers: BERT, RoBERTa, ELECTRA; DistilBERT; ModernBERT.
-LAYER_PATHS = ("encoder.layer", "transformer.layer", "layers")
-HEAD_PARTS = ("pooler",)
+from stages.lib.families import family_of
 
 
 def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
@@ -18,40 +15,38 @@ def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
 
     `all` freezes everything before the head; BERT's pooler counts as head, since it reads the first token only.
     Frozen parts have no gradients and stay in evaluation mode, without dropout, while the rest trains.
-    UserError when the model has fewer layers, or none that can be found.
+    UserError when the model has fewer layers, or none that can be frozen one by one.
     """
     if freeze_layers == 0:
         return
-    encoder, layers = model.base_model, find_layers(model)
-    if layers is None:
-        raise UserError(
-            f"train.freeze_layers: found {freeze_layers}; the layers of a {type(model).__name__} cannot be found "
-            f"(looked for {', '.join(LAYER_PATHS)}), so only 0 is allowed."
-        )
+    encoder, family = model.base_model, family_of(model.config.model_type)
     if freeze_layers == "all":
-        frozen = [module for name, module in encoder.named_children() if name not in HEAD_PARTS]
-    elif freeze_layers > len(layers):
-        raise UserError(
-            f"train.freeze_layers: found {freeze_layers}; this model has {len(layers)} layers, so 0 to {len(layers)} "
-            "or all are allowed."
-        )
+        frozen = [module for name, module in encoder.named_children() if name not in family.head]
     else:
-        frozen = [*before(encoder, layers), *layers[:freeze_layers]]
+        layers = find_layers(model, freeze_layers)
+        shared = [module for path in family.used_by_all_layers if (module := submodule(encoder, path))]
+        frozen = [*before(encoder, layers), *shared, *layers[:freeze_layers]]
     for module in frozen:
         module.requires_grad_(False)
         keep_in_eval(module)
 
 
-def find_layers(model: PreTrainedModel) -> nn.ModuleList | None:
-    """The encoder's list of layers, first to last; None when it is not where known families have it."""
-    for path in LAYER_PATHS:
-        try:
-            layers = model.base_model.get_submodule(path)
-        except AttributeError:
-            continue
-        if isinstance(layers, nn.ModuleList):
-            return layers
-    return None
+def find_layers(model: PreTrainedModel, freeze_layers: int) -> nn.ModuleList:
+    """The encoder's list of layers, first to last; UserError when the first `freeze_layers` cannot be frozen."""
+    key, family = f"train.freeze_layers: found {freeze_layers}", family_of(model.config.model_type)
+    if family.layers is None:
+        raise UserError(f"{key}; {family.no_freezing}, so only 0 and all are allowed.")
+    layers = model.base_model.get_submodule(family.layers)
+    if freeze_layers > len(layers):
+        raise UserError(f"{key}; this model has {len(layers)} layers, so 0 to {len(layers)} or all are allowed.")
+    return layers
+
+
+def submodule(module: nn.Module, path: str) -> nn.Module | None:
+    """A part of a module; None where it has none of that name."""
+    for name in path.split("."):
+        module = getattr(module, name, None)
+    return module
 
 
 def before(encoder: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:

@@ -1,6 +1,7 @@
 """Pretrained models: fetched into a folder, and built into classifiers."""
 
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from stages.lib.errors import UserError
-from stages.lib.files import check_sha256, from_checkout, main_checkout
-from stages.lib.params import Model
+from stages.lib.families import FAMILIES, family_of
+from stages.lib.files import check_sha256, from_checkout, main_checkout, write_json
+from stages.lib.params import Model, Scratch
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What a classifier needs; pickled weights, other frameworks' weights and code stay where they are.
-PATTERNS = [
-    "config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
+WEIGHTS = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
+TOKENIZER = [
     "tokenizer*.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -47,11 +47,29 @@ PACKAGED = {
 
 
 def fetch_base(model: Model, folder: Path) -> str:
-    """Copy config, tokenizer and safetensors weights of `model.name` into `folder`; return where they came from.
+    """Bring into `folder` what `model` asks for: config, weights, tokenizer; return in words where they came from.
 
-    The name is a folder (relative to the main checkout) if there is one, else a hub id, which an installed package
-    may carry. UserError when it is none of these, or has no safetensors weights.
+    A model from scratch gets its config alone, and the tokenizer of `model.name` unless that is trained as well.
+    UserError when the model cannot be had, or has no safetensors weights.
     """
+    origin = "a model of the sizes in model.scratch, with random weights"
+    if model.pretrained:
+        origin = f"{model.name} from {copy_files(model, WEIGHTS + TOKENIZER, folder)}"
+        names = {file.name for file in folder.iterdir()}
+        if "config.json" not in names:
+            raise UserError(f"model.name: {model.name} has no config.json, so it is no Hugging Face model.")
+        if not any(name.endswith(".safetensors") for name in names):
+            raise UserError(f"model.name: {model.name} has no model.safetensors; other formats are refused.")
+    elif model.tokenizer == "pretrained":
+        origin += f"; the tokenizer of {model.name} from {copy_files(model, TOKENIZER, folder)}"
+    else:
+        origin += "; the tokenizer will be trained"
+    write_config(model, folder / "config.json")
+    return origin
+
+
+def copy_files(model: Model, patterns: list[str], folder: Path) -> str:
+    """Copy the files of `model.name`, which is a folder if there is one, else in a package or on the hub."""
     local = from_checkout(model.name)
     packaged = find_packaged(model)
     if local.is_dir():
@@ -59,16 +77,35 @@ def fetch_base(model: Model, folder: Path) -> str:
     elif packaged:
         source, origin = packaged, f"the package {packaged.parent.name}, checksums verified"
     else:
-        source, origin = download(model), "the Hugging Face hub"
-    files = sorted({file for pattern in PATTERNS for file in source.glob(pattern) if file.is_file()})
-    names = {file.name for file in files}
-    if "config.json" not in names:
-        raise UserError(f"model.name: {model.name} has no config.json ({source}), so it is no Hugging Face model.")
-    if not any(name.endswith(".safetensors") for name in names):
-        raise UserError(f"model.name: {model.name} has no model.safetensors ({source}); other formats are refused.")
-    for file in files:
+        source, origin = download(model, patterns), "the Hugging Face hub"
+    for file in sorted({file for pattern in patterns for file in source.glob(pattern) if file.is_file()}):
         shutil.copyfile(file, folder / file.name)
     return origin
+
+
+def write_config(model: Model, path: Path) -> None:
+    """Write the config of a model from scratch, or what params change in that of a pretrained one."""
+    config = json.loads(path.read_text(encoding="utf-8")) if model.pretrained else scratch_config(model.scratch)
+    if model.dropout is not None:
+        if config.get("model_type") not in FAMILIES:
+            raise UserError(
+                f"model.dropout: found {model.dropout}; what a model of type '{config.get('model_type')}' calls it is "
+                f"not known (known: {', '.join(FAMILIES)}), so only null is allowed."
+            )
+        config[family_of(config["model_type"]).head_dropout] = model.dropout
+    elif model.pretrained:
+        return  # the bytes stay those of the hub
+    write_json(path, config)
+
+
+def scratch_config(scratch: Scratch) -> dict[str, Any]:
+    """A `BertConfig`, without dropout in attention: PyTorch's fast attention on a CPU has none."""
+    sizes = scratch.model_dump()
+    return (
+        {"architectures": ["BertForSequenceClassification"], "model_type": "bert"}
+        | sizes
+        | {"attention_probs_dropout_prob": 0.0}
+    )
 
 
 def find_packaged(model: Model) -> Path | None:
@@ -83,14 +120,14 @@ def find_packaged(model: Model) -> Path | None:
     return folder
 
 
-def download(model: Model) -> Path:
+def download(model: Model, patterns: list[str]) -> Path:
     """Fetch from the hub, or from its local cache when it cannot be reached; return the snapshot's folder."""
     from huggingface_hub import errors, snapshot_download
 
     what = f"{model.name} at revision {model.revision or 'of the default branch'}"
     try:
         return Path(
-            snapshot_download(model.name, revision=model.revision, allow_patterns=PATTERNS, ignore_patterns=["*/*"])
+            snapshot_download(model.name, revision=model.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
         )
     except errors.RevisionNotFoundError:
         raise UserError(f"model.revision: the hub has no {what}; give a commit, tag or branch of it.") from None
@@ -106,19 +143,24 @@ def download(model: Model) -> Path:
         ) from None
 
 
-def build_classifier(base: Path, labels: list[str]) -> "PreTrainedModel":
-    """The pretrained encoder with a new head of `len(labels)` outputs; torch's random state decides the head's weights.
+def build_classifier(base: Path, labels: list[str], tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
+    """The encoder with a new head of `len(labels)` outputs; torch's random state decides all weights that are new.
 
     The label names go into the config, and so all the way to the served model.
     """
-    return load(
-        base,
-        num_labels=len(labels),
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
-        problem_type="single_label_classification",
-        ignore_mismatched_sizes=True,  # a head for other labels is replaced
-    )
+    head = {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }
+    if any(base.glob("*.safetensors")):
+        return load(base, **head, ignore_mismatched_sizes=True)  # a head for other labels is replaced
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    vocabulary = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    config = AutoConfig.from_pretrained(base, **head, **vocabulary)
+    return AutoModelForSequenceClassification.from_config(config)
 
 
 def load_classifier(folder: Path) -> "PreTrainedModel":

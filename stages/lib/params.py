@@ -4,22 +4,39 @@ The description of a field is what an error message says is allowed.
 """
 
 import difflib
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from stages.lib.errors import UserError
+from stages.lib.yaml12 import read_yaml
 
 Metric = Literal["accuracy", "precision_macro", "recall_macro", "f1_macro", "loss"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+Source = Literal["demo", "folder", "csv", "json", "parquet", "hub"]
+Side = Literal["right", "left"]
+OnBadRows = Literal["error", "drop"]
+TokenizerOrigin = Literal["pretrained", "train"]
+
+# What data.path is for each source that has one.
+SOURCE_PATHS = {
+    "folder": "the path or URL of a folder or archive",
+    "csv": "the path or URL of a file, or a folder of one file a split",
+    "json": "the path or URL of a file, or a folder of one file a split",
+    "parquet": "the path or URL of a file, or a folder of one file a split",
+    "hub": "the id of a data set of the Hugging Face hub, such as stanfordnlp/imdb",
+}
 
 Count = Annotated[int, Field(ge=1, description="a whole number ≥ 1")]
 CountOrNull = Annotated[int | None, Field(ge=1, description="a whole number ≥ 1, or null")]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number ≥ 0")]
+Share = Annotated[float, Field(ge=0, lt=1, description="a number ≥ 0 and < 1")]
+Fraction = Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded")]
+NameOrNull = Annotated[str | None, Field(min_length=1, description="a name, or null")]
+Column = Annotated[str | int, Field(description="a column's name, or its number, counted from 0")]
 Switch = Annotated[bool, Field(description="true or false")]
 
 
@@ -33,32 +50,107 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    source: Annotated[Literal["demo", "folder"], one_of(Literal["demo", "folder"])]
-    path: Annotated[str | None, Field(min_length=1, description="a path or URL, or null where the source has none")]
+    source: Annotated[Source, one_of(Source)]
+    path: Annotated[str | None, Field(min_length=1, description="a path, URL or hub id, or null where it has none")]
+    config: NameOrNull
+    revision: NameOrNull
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-fA-F]{64}$", description="64 hex digits in quotes, or null")]
+    splits: Annotated[
+        dict[Literal["train", "validation", "test"], str] | None,
+        Field(min_length=1, description="a mapping {train: name, validation: name, test: name}, or null"),
+    ]
+    text_column: Column
+    text_pair_column: Annotated[str | int | None, Field(description="a column's name or number, or null")]
+    label_column: Column
+    label_names: Annotated[
+        dict[str | int | bool, str] | None, Field(min_length=2, description="a mapping {value: name, ...}, or null")
+    ]
+    encoding: Annotated[str, Field(description="a text encoding that Python knows, such as utf-8 or gb18030")]
+    header: Switch
+    delimiter: Annotated[str, Field(pattern=r"^(.|\n|\\t)$", description="one character, or \\t for a tab")]
+    quotechar: Annotated[str | None, Field(min_length=1, max_length=1, description="one character, or null")]
+    on_bad_rows: Annotated[OnBadRows, one_of(OnBadRows)]
     max_train_samples: CountOrNull
     max_test_samples: CountOrNull
-    validation_fraction: Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded")]
+    validation_fraction: Fraction
+    test_fraction: Fraction
 
-    @field_validator("path", "sha256")
+    @field_validator("path", "sha256", "config", "revision")
     @classmethod
     def fit_source(cls, value: str | None, info: ValidationInfo) -> str | None:
         source, key = info.data.get("source"), f"data.{info.field_name}"
-        if source == "folder" and value is None and key == "data.path":
-            raise ValueError(f"{key}: missing; data.source 'folder' needs the path or URL of a folder or archive")
-        if source == "demo" and value is not None:
+        if key == "data.path" and value is None and source in SOURCE_PATHS:
+            raise ValueError(f"{key}: missing; data.source '{source}' needs {SOURCE_PATHS[source]}")
+        if key == "data.path" and value is not None and source == "demo":
             raise ValueError(f"{key}: found {value!r}; data.source 'demo' has none, so null is allowed")
+        if (
+            key in ("data.config", "data.revision")
+            and value is not None
+            and source in {*SOURCE_PATHS, "demo"} - {"hub"}
+        ):
+            raise ValueError(f"{key}: found {value!r}; data.source '{source}' has none, so null is allowed")
+        if key == "data.sha256" and value is not None and source in ("demo", "hub"):
+            raise ValueError(f"{key}: found {value!r}; data.source '{source}' has none, so null is allowed")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def be_known(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError:
+            raise ValueError(f"data.encoding: found {value!r}; allowed: a text encoding that Python knows") from None
+        return value
+
+    @field_validator("delimiter")
+    @classmethod
+    def unescape(cls, value: str) -> str:
+        return "\t" if value == "\\t" else value
+
+
+class Scratch(Section):
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    intermediate_size: Count
+    hidden_dropout_prob: Share
+    vocab_size: Annotated[int, Field(ge=100, description="a whole number ≥ 100")]
+    max_position_embeddings: Annotated[int, Field(ge=8, description="a whole number ≥ 8")]
+
+    @field_validator("num_attention_heads")
+    @classmethod
+    def divide_width(cls, value: int, info: ValidationInfo) -> int:
+        width = info.data.get("hidden_size")
+        if width and width % value:
+            raise ValueError(
+                f"model.scratch.num_attention_heads: found {value}; must divide model.scratch.hidden_size, {width}"
+            )
         return value
 
 
 class Model(Section):
     name: Annotated[str, Field(min_length=1, description="a hub id or a local folder")]
     revision: Annotated[str | None, Field(min_length=1, description="a commit, tag or branch of the hub, or null")]
+    dropout: Annotated[float | None, Field(ge=0, lt=1, description="a number ≥ 0 and < 1, or null")]
+    pretrained: Switch
+    tokenizer: Annotated[TokenizerOrigin, one_of(TokenizerOrigin)]
+    scratch: Scratch
+
+    @field_validator("tokenizer")
+    @classmethod
+    def fit_weights(cls, value: str, info: ValidationInfo) -> str:
+        if value == "train" and info.data.get("pretrained"):
+            raise ValueError(
+                "model.tokenizer: found 'train'; pretrained weights know only their own tokenizer. Use pretrained, or "
+                "set model.pretrained to false"
+            )
+        return value
 
 
 class Preprocess(Section):
     strip_html: Switch
     max_length: Annotated[int, Field(ge=8, description="a whole number of tokens ≥ 8")]
+    truncation_side: Annotated[Side, one_of(Side)]
 
 
 class Train(Section):
@@ -77,7 +169,7 @@ class Train(Section):
     ]
     weight_decay: NotNegative
     max_grad_norm: NotNegative
-    label_smoothing_factor: Annotated[float, Field(ge=0, lt=1, description="a number ≥ 0 and < 1")]
+    label_smoothing_factor: Share
     class_weights: Annotated[Literal["none", "balanced"], one_of(Literal["none", "balanced"])]
     dataloader_num_workers: Annotated[int, Field(ge=0, description="a whole number ≥ 0")]
     dataloader_pin_memory: Switch
@@ -132,52 +224,31 @@ class Params(Section):
 
     def flat(self) -> dict[str, Any]:
         """`{"train.learning_rate": 5e-5, ...}`, as MLflow wants them."""
-        values = {"seed": self.seed}
-        for section, content in self.model_dump().items():
-            if isinstance(content, dict):
-                values |= {f"{section}.{key}": value for key, value in content.items()}
-        return values
+        return dict(flatten(self))
 
 
-class Yaml12Loader(yaml.SafeLoader):
-    """Reads `2e-5` as a number, as YAML 1.2 and DVC do; PyYAML's YAML 1.1 reads it as text."""
-
-
-Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def read_yaml(path: Path) -> Any:
-    """Parse a YAML file; UserError names file and line when it cannot be read."""
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Yaml12Loader)
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing in {Path.cwd()}; run the stages from the folder that holds it.") from None
-    except (yaml.YAMLError, ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
-    if not isinstance(values, dict):
-        found = "an empty file" if values is None else f"a {type(values).__name__}"
-        raise UserError(f"{path}: found {found}; expected the keys {', '.join(Params.model_fields)}.")
-    return values
+def flatten(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section:
+        if isinstance(value, Section):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def describe(fault: Any) -> str:
     """One line for one of pydantic's errors: dotted key, what was found, what is allowed."""
     if fault["type"] == "value_error":  # our own validators name the key themselves
         return str(fault["ctx"]["error"])
-    fields, names = Params.model_fields, []
-    field = None
+    fields, siblings, names, field = Params.model_fields, {}, [], None
     for part in fault["loc"]:
         names.append(str(part))
-        field = fields.get(part)
+        field, siblings = fields.get(part), fields
         fields = getattr(field.annotation, "model_fields", {}) if field else {}
         if not fields:
             break  # what follows is the branch of a union, no key
     key = ".".join(names)
     allowed = (field.description if field else None) or "a section of keys"
     if fault["type"] == "extra_forbidden":
-        siblings = Params.model_fields if len(names) == 1 else Params.model_fields[names[0]].annotation.model_fields
         close = difflib.get_close_matches(names[-1], siblings, n=1)
         return f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(siblings)}")
     if fault["type"] == "missing":

@@ -1,27 +1,25 @@
 """Stratified draws that a seed decides."""
 
 import random
-from collections import defaultdict
-from collections.abc import Sequence
+
+import numpy as np
 
 
-def stratified_sample(labels: Sequence[str], size: int, seed: int) -> list[int]:
-    """Indices, in ascending order, of `size` rows with the class shares of all rows.
+def stratified_sample(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Indices, ascending, of `size` rows with the class shares of all rows `labels`, `(N,)`.
 
     Shares are rounded by largest remainder (Hamilton's method), and every class keeps at least one row where `size`
     allows. scikit-learn's splitters refuse what this must do: a draw that leaves fewer rows than classes behind.
     """
-    rng = random.Random(seed)
-    rows = defaultdict(list)
-    for index, label in enumerate(labels):
-        rows[label].append(index)
-    chosen: list[int] = []
-    for label, count in allot({label: len(rows[label]) for label in sorted(rows)}, size).items():
-        chosen += rng.sample(rows[label], count)
-    return sorted(chosen)
+    rng, chosen = random.Random(seed), []
+    classes, counts = np.unique(labels, return_counts=True)
+    for label, count in allot(dict(zip(classes.tolist(), counts.tolist(), strict=True)), size).items():
+        rows = np.flatnonzero(labels == label)
+        chosen.append(rows[rng.sample(range(len(rows)), count)])
+    return np.sort(np.concatenate(chosen))
 
 
-def allot(counts: dict[str, int], size: int) -> dict[str, int]:
+def allot(counts: dict, size: int) -> dict:
     """Share out `size` places in proportion to `counts`."""
     total = sum(counts.values())
     exact = {label: size * count / total for label, count in counts.items()}

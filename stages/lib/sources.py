@@ -1,107 +1,146 @@
-"""Any source of labelled text, brought into the one schema of `data/raw`.
+"""Any source of labelled text, read into a `Corpus` of the splits train, validation and test.
 
-`data/raw` holds a Parquet file a split (columns `text` and `label`, both strings) and `dataset.json`, the manifest.
-A new source is one function in `READERS`.
+A new source is one function in `READERS`, and its name in `params.py`.
 """
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from stages.lib import archives, demo_corpus
+from stages.lib import archives, demo_corpus, hub
+from stages.lib.corpus import SPLITS, WHOLE, Corpus
 from stages.lib.downloads import fetch, is_url
 from stages.lib.errors import UserError
-from stages.lib.files import check_sha256, from_checkout, sha256, write_json
+from stages.lib.files import check_sha256, from_checkout
 from stages.lib.params import Data
-from stages.lib.sampling import stratified_sample
+from stages.lib.rows import Row
+from stages.lib.tables import SUFFIXES, read_table, stem_of
 
-SPLITS = ("train", "validation", "test")
-SCHEMA = pa.schema([("text", pa.string()), ("label", pa.string())])
-Rows = list[tuple[str, str]]  # (text, label)
-
-
-@dataclass
-class Corpus:
-    """Rows by split, and how many other things the source held, by what they were."""
-
-    splits: dict[str, Rows]
-    ignored: Counter[str] = field(default_factory=Counter)
+# What sources call the splits, where data.splits does not say it.
+USUAL_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
 
-def read_source(data: Data, seed: int) -> Corpus:
-    """Read, check and sample the source that `data.source` names.
-
-    Rows are drawn from train before validation is carved from it, so `max_train_samples` limits the labelled rows
-    that training may see in any way.
-    """
-    corpus = READERS[data.source](data, seed)
-    check_splits(data, corpus)
-    splits = {
-        "train": sample(corpus.splits["train"], data.max_train_samples, "data.max_train_samples", seed),
-        "test": sample(corpus.splits["test"], data.max_test_samples, "data.max_test_samples", seed),
-    }
-    if "validation" in corpus.splits:
-        splits["validation"] = corpus.splits["validation"]
-    else:
-        splits["train"], splits["validation"] = carve(splits["train"], data.validation_fraction, seed)
-    result = Corpus({name: splits[name] for name in SPLITS}, corpus.ignored)
-    check_splits(data, result)
-    return result
+def read_source(data: Data, seed: int, corpus: Corpus) -> None:
+    """Read the source that `data.source` names; UserError tells what is wrong with it."""
+    READERS[data.source](data, seed, corpus)
 
 
-def read_demo(data: Data, seed: int) -> Corpus:
-    return Corpus({name: demo_corpus.make_reviews(name, seed) for name in SPLITS})
+def read_demo(data: Data, seed: int, corpus: Corpus) -> None:
+    for split in SPLITS:
+        reviews = demo_corpus.make_reviews(split, seed)
+        corpus.add(split, (Row(f"{split} {number}", text, label) for number, (text, label) in enumerate(reviews)))
 
 
-def read_folder(data: Data, seed: int) -> Corpus:
+def read_folder(data: Data, seed: int, corpus: Corpus) -> None:
     """Read `{train,test[,validation]}/<label>/*.txt`, with or without one folder around it.
 
-    A label is a folder that test has; what else train holds, such as IMDB's `unsup`, is ignored and counted.
+    A label is a folder that test has; what else train holds, such as IMDB's `unsup`, is ignored and counted. The texts
+    are held in memory until they are sorted by name, since archives and file systems list them in any order.
     """
-    path, corpus, around = local_copy(data), Corpus({}), set()
-    found: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    path, around = local_copy(data), set()
+    names = split_names(data)
+    found: dict[str, dict[str, list[tuple[str, bytes]]]] = {}
     for name, content in tqdm(archives.read_files(path), desc=f"reading {path.name}", unit=" files"):
-        parts = name.parts if name.parts[0] in SPLITS else name.parts[1:]
+        parts = name.parts if name.parts[0] in names else name.parts[1:]
         hidden = any(part.startswith(".") for part in parts)
-        if len(parts) == 3 and parts[0] in SPLITS and name.suffix == ".txt" and not hidden:
+        if len(parts) == 3 and parts[0] in names and name.suffix == ".txt" and not hidden:
             around.add(str(PurePosixPath(*name.parts[:-3])))
-            found.setdefault(parts[:2], []).append((parts[2], decode(content, path, name)))
+            found.setdefault(names[parts[0]], {}).setdefault(parts[1], []).append((str(PurePosixPath(*parts)), content))
         else:
             corpus.ignored[str(name.parent if len(name.parts) > 1 else name)] += 1
     if len(around) > 1:
         raise UserError(f"{path}: holds several data sets ({', '.join(sorted(around)[:3])}); give the path of one.")
-    labels = {label for split, label in found if split == "test"}
-    for (split, label), rows in sorted(found.items()):
-        if len(labels) > 1 and label not in labels:
-            corpus.ignored[f"{split}/{label}"] += len(rows)
-        else:  # by file name, since archives and file systems list in any order
-            corpus.splits.setdefault(split, []).extend((text, label) for _, text in sorted(rows))
-    return corpus
+    known = set(found.get("test", {}))
+    for split, labels in found.items():
+        for label in sorted(set(labels) - known if len(known) > 1 else ()):
+            corpus.ignored[f"{split}/{label}"] += len(labels.pop(label))
+    require(data, found, [*found, *corpus.ignored], "{}/<label>/*.txt")
+    for split in SPLITS:
+        if split in found:
+            texts = (text_row(*file, label) for label, files in sorted(found[split].items()) for file in sorted(files))
+            corpus.add(split, texts)
 
 
-def decode(content: bytes, archive: Path, name: PurePosixPath) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{archive}: {name} is not UTF-8 (byte {content[error.start]:#04x} at {error.start}); convert it to UTF-8."
-        ) from None
+def text_row(name: str, content: bytes, label: str) -> Row:
+    return Row(name, content.decode("utf-8-sig", errors="surrogateescape"), label)
 
 
-READERS: dict[str, Callable[[Data, int], Corpus]] = {"demo": read_demo, "folder": read_folder}
+def read_files(data: Data, seed: int, corpus: Corpus) -> None:
+    """Read one file, or a folder of one file a split (or several, as `train-00000-of-00002`)."""
+    path = local_copy(data)
+    if not path.is_dir():
+        if data.splits:
+            raise UserError(f"data.splits: found {data.splits}, but data.path is one file, which is split by itself.")
+        corpus.add(WHOLE, read_table(path, data))
+        return
+    names, found = split_names(data), {}
+    for file in sorted(path.iterdir()):
+        stem = stem_of(file.name, data.source)
+        split = names.get(file.name) or names.get(stem)
+        if split and file.is_file():
+            found.setdefault(split, {}).setdefault(stem, []).append(file)
+        elif not file.name.startswith("."):
+            corpus.ignored[file.name] += 1
+    require(data, found, [file.name for file in sorted(path.iterdir())], f"{{}}.{SUFFIXES[data.source][0]}")
+    for split in SPLITS:
+        if len(found.get(split, {})) > 1:
+            raise UserError(
+                f"{path}: {' and '.join(found[split])} could both be the split '{split}'; name one in data.splits."
+            )
+        if split in found:
+            corpus.add(
+                split, (row for files in found[split].values() for file in files for row in read_table(file, data))
+            )
+
+
+def read_hub(data: Data, seed: int, corpus: Corpus) -> None:
+    """Read a data set of the hub; one that has only the split train is split as a file is."""
+    dataset, names = hub.open_dataset(data), split_names(data)
+    found = {names[name]: rows for name, rows in dataset.items() if name in names}
+    corpus.ignored.update({name: len(rows) for name, rows in dataset.items() if name not in names})
+    if list(found) == ["train"] and data.splits is None:
+        found = {WHOLE: found["train"]}
+    else:
+        require(data, found, list(dataset), "{}")
+    for split, rows in found.items():
+        corpus.add(split, hub.read_rows(rows, data, split), hub.label_names(rows, data))
+
+
+def split_names(data: Data) -> dict[str, str]:
+    """The split that each name in a source stands for: those of data.splits, and the usual ones for the others."""
+    chosen = data.splits or {}
+    usual = {name: split for split, names in USUAL_NAMES.items() if split not in chosen for name in names}
+    return usual | {name: split for split, name in chosen.items()}
+
+
+def require(data: Data, found: Iterable[str], seen: list[str], expected: str) -> None:
+    """UserError unless train and test were found, and all that data.splits names; it lists what was seen instead."""
+    for split in SPLITS:
+        if split not in found and (split != "validation" or split in (data.splits or {})):
+            name = (data.splits or {}).get(split)
+            others = ", ".join(seen[:10]) + ", ..." * (len(seen) > 10)
+            raise UserError(
+                f"{data.path}: no split '{split}'; expected {expected.format(name or split)}, found "
+                f"{others or 'nothing'}. What a split is called can be said in data.splits."
+            )
+
+
+READERS: dict[str, Callable[[Data, int, Corpus], None]] = {
+    "demo": read_demo,
+    "folder": read_folder,
+    "csv": read_files,
+    "json": read_files,
+    "parquet": read_files,
+    "hub": read_hub,
+}
 
 
 def local_copy(data: Data) -> Path:
     """Where the source lies on this machine, fetched when it is a URL, its checksum verified when one is given."""
     if is_url(data.path):
         return fetch(data.path, data.sha256)
-    path = local_path(data)
+    path = from_checkout(data.path)
     if not path.exists():
         raise UserError(f"data.path: {data.path} does not exist (looked at {path}).")
     if data.sha256 and path.is_dir():
@@ -111,84 +150,17 @@ def local_copy(data: Data) -> Path:
     return path
 
 
-def local_path(data: Data) -> Path | None:
-    """`data.path` as an absolute path; None where it is no local path."""
-    return None if data.path is None or is_url(data.path) else from_checkout(data.path)
-
-
 def link_source(data: Data, folder: Path) -> None:
     """Make `folder/<source>` a link to a local source: an output of `download`, by which DVC sees the source change.
 
-    For `demo` the output is a file of the repository that never changes; for a URL it is a note.
+    For `demo` the output is a file of the repository that never changes; for a URL or a hub id it is a note.
     """
     if data.source == "demo":
         return
-    path, link = local_path(data), folder / data.source
+    link = folder / data.source
     folder.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
-    if path is None:
-        link.write_text(data.path + "\n", encoding="utf-8")
+    if data.source == "hub" or is_url(data.path):
+        link.write_text(f"{data.path} {data.revision or ''}".rstrip() + "\n", encoding="utf-8")
     else:
-        link.symlink_to(path)
-
-
-def sample(rows: Rows, limit: int | None, key: str, seed: int) -> Rows:
-    """At most `limit` rows, stratified; UserError, naming the key, when that is less than one a class."""
-    labels = [label for _, label in rows]
-    if limit is None or limit >= len(rows):
-        return rows
-    if limit < len(set(labels)):
-        raise UserError(f"{key}: found {limit}; the data has {len(set(labels))} classes, so at least that many.")
-    return [rows[index] for index in stratified_sample(labels, limit, seed)]
-
-
-def carve(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
-    """Split into (rest, stratified share of about `fraction`), each with all classes."""
-    labels = [label for _, label in rows]
-    taken = set(stratified_sample(labels, max(round(len(rows) * fraction), len(set(labels))), seed))
-    rest = [row for index, row in enumerate(rows) if index not in taken]
-    if lost := set(labels) - {label for _, label in rest}:
-        raise UserError(
-            f"data.validation_fraction: found {fraction}; of {len(rows)} training rows it would leave none of class "
-            f"{', '.join(sorted(lost))}. Lower it, or give each class at least two rows."
-        )
-    return rest, [rows[index] for index in sorted(taken)]
-
-
-def check_splits(data: Data, corpus: Corpus) -> None:
-    """UserError when a split is missing, has one class, or has a label that train lacks."""
-    where = data.path or f"data.source {data.source}"
-    for name in ("train", "test"):
-        if not corpus.splits.get(name):
-            ignored = [f"{what} ({count})" for what, count in corpus.ignored.most_common(5)]
-            found = ", ".join(ignored) or "nothing else"
-            raise UserError(f"{where}: no texts for the split '{name}'; expected {name}/<label>/*.txt, found {found}.")
-    labels = {name: {label for _, label in corpus.splits.get(name, [])} for name in SPLITS}
-    for name in SPLITS:
-        if unknown := labels[name] - labels["train"]:
-            raise UserError(f"{where}: split '{name}' has labels that train lacks: {', '.join(sorted(unknown))}.")
-    for name in SPLITS:
-        if len(labels[name]) == 1:
-            found = f"one class ({labels[name].pop()}) in {len(corpus.splits[name])} rows"
-            raise UserError(f"{where}: split '{name}' has {found}; need two.")
-
-
-def write_raw(corpus: Corpus, data: Data, folder: Path) -> None:
-    """Write one Parquet file a split, then the manifest."""
-    manifest: dict[str, Any] = {
-        "source": data.model_dump(include={"source", "path", "sha256"}),
-        "labels": sorted({label for _, label in corpus.splits["train"]}),
-        "splits": {},
-        "ignored": dict(sorted(corpus.ignored.items())),
-    }
-    for name, rows in corpus.splits.items():
-        path = folder / f"{name}.parquet"
-        texts, labels = zip(*rows, strict=True)
-        pq.write_table(pa.table([pa.array(texts), pa.array(labels)], schema=SCHEMA), path, compression="zstd")
-        counts = Counter(labels)
-        manifest["splits"][name] = {
-            "rows": len(rows),
-            "classes": {label: counts[label] for label in manifest["labels"]},
-            "sha256": sha256(path),
-        }
-    write_json(folder / "dataset.json", manifest)
+        link.symlink_to(from_checkout(data.path))

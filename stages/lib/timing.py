@@ -3,7 +3,8 @@
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -17,18 +18,25 @@ TIMINGS = Path("metrics/timings")
 def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
     """Run `main` as the process's only work and write `metrics/timings/<name>.json`.
 
-    Exits with code 1 and one message on `UserError`, with 130 on Ctrl-C. What `main` returns (such as samples a
-    second) is added to the file. Seconds count from the start of the process, so imports are in them.
+    What `main` returns (such as samples a second) is added to the file. Seconds count from the start of the process,
+    so imports are in them.
     """
+    with telling_faults(f"stage {name}"):
+        extra = main() or {}
+    write_json(TIMINGS / f"{name}.json", measures(name) | {f"{name}_{key}": value for key, value in extra.items()})
+
+
+@contextmanager
+def telling_faults(what: str) -> Iterator[None]:
+    """End the process with code 1 and one message on `UserError`, with 130 on Ctrl-C."""
     sys.stdout.reconfigure(line_buffering=True)  # in step with the progress bars on stderr, also through a pipe
     try:
-        extra = main() or {}
+        yield
     except UserError as error:
-        sys.exit(f"\nerror in stage {name}: {error}")
+        sys.exit(f"\nerror in {what}: {error}")
     except KeyboardInterrupt:
-        print(f"\nstage {name} was interrupted; run it again", file=sys.stderr)
+        print(f"\n{what} was interrupted; run it again", file=sys.stderr)
         sys.exit(130)
-    write_json(TIMINGS / f"{name}.json", measures(name) | {f"{name}_{key}": value for key, value in extra.items()})
 
 
 def measures(name: str) -> dict[str, float]:

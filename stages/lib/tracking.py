@@ -2,7 +2,9 @@
 
 import logging
 import os
+import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -160,13 +162,19 @@ def log_results(metrics: dict[str, float], timings: dict[str, float], artifacts:
             mlflow.log_artifact(str(file), path.name)
 
 
-def log_datasets(splits: dict[str, dict[str, Any]]) -> None:
-    """Log each split of `data/raw` as an input of the active run, with its content's digest, from `statistics.json`."""
+def log_datasets(statistics: dict[str, Any]) -> None:
+    """Log each split of `data/raw` as an input of the active run, and as metrics what `download` had to drop."""
     schema = Schema([ColSpec("string", "text"), ColSpec("string", "label")])
-    for split, values in splits.items():
+    for split, values in statistics["splits"].items():
         source = LocalArtifactDatasetSource(f"data/raw/{split}.parquet")
         digest = values["raw_sha256"][:36]  # as long as MLflow allows
         mlflow.log_input(MetaDataset(source, name=split, digest=digest, schema=schema), context=split)
+    dropped: Counter[str] = Counter()
+    for reasons in statistics["dropped"].values():
+        dropped.update(reasons)
+    mlflow.log_metric("data/dropped_rows", dropped.total())
+    for reason, count in dropped.items():
+        mlflow.log_metric("data/dropped/" + re.sub(r"[^\w .-]", "", reason), count)
 
 
 def log_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

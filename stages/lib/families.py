@@ -1,0 +1,44 @@
+"""Where families of models differ: the one table that freezing, dropout and lengths are read from."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a `model_type` calls its parts; the defaults are BERT's."""
+
+    layers: str | None = "encoder.layer"  # path of the layer list in the base model; None: see no_freezing
+    no_freezing: str = ""  # why layers cannot be frozen one by one
+    used_by_all_layers: tuple[str, ...] = ()  # paths of modules beside the layers that each of them reads
+    head: tuple[str, ...] = ("pooler",)  # parts of the base model that belong to the head
+    head_dropout: str = "classifier_dropout"  # key of the config
+    attention_dropout: str = "attention_probs_dropout_prob"  # key of the config
+    positions_after_padding: bool = False  # position embeddings start behind the padding index
+
+
+ROBERTA = Family(positions_after_padding=True)
+FAMILIES = {
+    "albert": Family(
+        layers=None, no_freezing="all layers of ALBERT share one set of weights", head_dropout="classifier_dropout_prob"
+    ),
+    "bert": Family(),
+    "camembert": ROBERTA,
+    "deberta-v2": Family(
+        used_by_all_layers=("encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"), head_dropout="cls_dropout"
+    ),
+    "distilbert": Family(
+        layers="transformer.layer", head_dropout="seq_classif_dropout", attention_dropout="attention_dropout"
+    ),
+    "electra": Family(),
+    "ernie": Family(),
+    "modernbert": Family(layers="layers", attention_dropout="attention_dropout"),
+    "mpnet": ROBERTA,
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The family's row; for one that is not in the table, a row that refuses freezing."""
+    unknown = f"where a model of type '{model_type}' keeps its layers is not known (known: {', '.join(FAMILIES)})"
+    return FAMILIES.get(model_type) or Family(layers=None, no_freezing=unknown)

@@ -1,0 +1,154 @@
+"""Files of rows: CSV, JSON lines and Parquet, read one row at a time."""
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.lib.errors import UserError
+from stages.lib.params import Data
+from stages.lib.rows import Row
+
+SUFFIXES = {"csv": ("csv", "tsv", "txt"), "json": ("jsonl", "json", "ndjson"), "parquet": ("parquet",)}
+LONGEST_CELL = 1 << 28  # characters; beyond that a quote was not closed
+ROWS_AT_ONCE = 1000
+
+
+def read_table(path: Path, data: Data) -> Iterator[Row]:
+    """Yield the rows of a file of the format `data.source`; UserError when it is not of that format."""
+    yield from {"csv": read_csv, "json": read_json_lines, "parquet": read_parquet}[data.source](path, data)
+
+
+def stem_of(name: str, source: str) -> str | None:
+    """The name without its suffix and part number: "train" of `train-00000-of-00002.parquet`; None of other formats."""
+    suffixes = "|".join(SUFFIXES[source])
+    match = re.fullmatch(rf"(.+?)(-\d+-of-\d+)?\.({suffixes})(\.gz)?", name)
+    return match and match[1]
+
+
+@contextmanager
+def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
+    """Open for reading; bytes that cannot be decoded become lone surrogates, by which their row is found."""
+    encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    try:
+        opened = gzip.open if path.suffix == ".gz" else open
+        with opened(path, "rt", encoding=encoding, errors="surrogateescape", newline="") as file:
+            yield file
+    except UnicodeError as error:
+        raise UserError(f"{path}: cannot be read as {encoding} ({error}); set data.encoding to the file's.") from None
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from None
+
+
+def read_csv(path: Path, data: Data) -> Iterator[Row]:
+    """Rows are counted from 1, behind the header; lines are the file's, in which a row may take several."""
+    csv.field_size_limit(LONGEST_CELL)
+    quoting = csv.QUOTE_MINIMAL if data.quotechar else csv.QUOTE_NONE
+    with open_text(path, data.encoding) as file:
+        reader = csv.reader(file, delimiter=data.delimiter, quotechar=data.quotechar, quoting=quoting, strict=True)
+        columns, width, number = None, 0, 0
+        while True:
+            line = reader.line_num + 1
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                if columns is None:
+                    raise UserError(
+                        f"{path}: its first row cannot be read as csv ({error}); see data.delimiter and data.quotechar."
+                    ) from None
+                number += 1
+                yield Row(f"{path.name} row {number} (line {line})", fault="broken quotes")
+                continue
+            if cells is None:
+                break
+            if not cells:  # an empty line
+                continue
+            if columns is None:
+                columns, width = find_columns(path, data, cells), len(cells)
+                if data.header:
+                    continue
+            number += 1
+            where = f"{path.name} row {number} (line {line})"
+            if len(cells) != width:
+                yield Row(where, fault="wrong number of columns")
+            else:
+                yield Row(where, *(None if column is None else cells[column] for column in columns))
+
+
+def find_columns(path: Path, data: Data, first: list[str]) -> list[int | None]:
+    """Positions of text, label and text pair in a CSV file; UserError names the ones it lacks."""
+    positions: list[int | None] = []
+    for key, column in columns_of(data):
+        found = column
+        if isinstance(column, str):
+            if not data.header:
+                raise UserError(
+                    f"{key}: found {column!r}; with data.header false columns have numbers, 0 to {len(first) - 1}."
+                )
+            found = first.index(column) if column in first else -1
+        if found is not None and not 0 <= found < len(first):
+            raise UserError(f"{key}: {path} has no column {column!r}; it has {describe(first, data)}.")
+        positions.append(found)
+    return positions
+
+
+def describe(first: list[str], data: Data) -> str:
+    if not data.header:
+        return f"columns 0 to {len(first) - 1}"
+    names = ", ".join(first)
+    alone = f"; one column only, so check data.delimiter, now {data.delimiter!r}" if len(first) == 1 else ""
+    return f"{names[:200]}{alone} (data.header false: the first row is no header)"
+
+
+def columns_of(data: Data) -> list[tuple[str, Any]]:
+    keys = ("text_column", "label_column", "text_pair_column")
+    return [(f"data.{key}", getattr(data, key)) for key in keys]
+
+
+def read_json_lines(path: Path, data: Data) -> Iterator[Row]:
+    names = [name for _, name in columns_of(data)]
+    with open_text(path, data.encoding) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            where = f"{path.name} row {number}"
+            if number == 1 and line.lstrip().startswith("["):
+                raise UserError(f"{path}: holds a JSON array; expected JSON lines, one object a line.")
+            try:
+                values = json.loads(line)
+            except ValueError:
+                yield Row(where, fault="not valid JSON")
+                continue
+            if not isinstance(values, dict):
+                yield Row(where, fault="not a JSON object")
+                continue
+            lacking = [repr(name) for name in names if name is not None and name not in values]
+            if lacking:
+                yield Row(f"{where} (has {', '.join(values)[:200]})", fault=f"missing column {' and '.join(lacking)}")
+            else:
+                yield Row(where, *(None if name is None else values[name] for name in names))
+
+
+def read_parquet(path: Path, data: Data) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            for key, name in columns_of(data):
+                if name is not None and name not in names:
+                    raise UserError(f"{key}: {path} has no column {name!r}; it has {', '.join(names)[:200]}.")
+            wanted = [name for _, name in columns_of(data) if name is not None]
+            number = 0
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):
+                columns = [batch.column(name).to_pylist() for name in wanted]
+                for values in zip(*columns, strict=True):
+                    number += 1
+                    yield Row(f"{path.name} row {number}", *values)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({error}).") from None

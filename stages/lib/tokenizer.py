@@ -1,0 +1,125 @@
+"""A model's tokenizer: loaded, or trained."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages.lib.errors import UserError
+from stages.lib.families import family_of
+from stages.lib.params import Preprocess
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerBase
+
+
+def has_tokenizer(base: Path) -> bool:
+    """Whether a model folder brings a tokenizer; that of a model from scratch may be left to `preprocess`."""
+    return any(base.glob("tokenizer*")) or any(base.glob("vocab*"))
+
+
+def load_tokenizer(base: Path) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model folder; UserError when it has none that `tokenizers` can run."""
+    from transformers import AutoTokenizer
+
+    if not has_tokenizer(base):
+        raise UserError(f"model.name: {base} has no tokenizer.")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"model.name: {base} has no tokenizer that can be loaded: {error}") from None
+    if not tokenizer.is_fast:
+        raise UserError(f"model.name: {base} has no tokenizer.json; only fast tokenizers are supported.")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"model.name: the tokenizer of {base} has no pad token; batches cannot be made with it.")
+    return tokenizer
+
+
+def train_tokenizer(texts: Callable[[], Iterable[str]], vocab_size: int) -> "PreTrainedTokenizerBase":
+    """A lower-casing WordPiece tokenizer of at most `vocab_size` tokens, in BERT's form.
+
+    `texts()` is gone through twice. Chinese, Japanese and Korean ideographs are words of their own, accents are kept,
+    and no letter that occurs is left out: with many of them the vocabulary is larger than `vocab_size`.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+    def continues(letter: str) -> bool:
+        return len(pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(f"a{letter}a"))) == 1
+
+    def make(model: models.WordPiece) -> Tokenizer:
+        tokenizer = Tokenizer(model)
+        tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
+        return tokenizer
+
+    letters = sorted(set().union(*(normalizer.normalize_str(text) for text in texts())))
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    # The trainer numbers "##a", "##b", ... in the random order of its hash table, and breaks ties by these numbers;
+    # given as special tokens they have fixed ones.
+    first = [*special.values(), *(f"##{letter}" for letter in letters if continues(letter))]
+    trained = make(models.WordPiece())
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, min_frequency=2, special_tokens=first, show_progress=False
+    )
+    trained.train_from_iterator(texts(), trainer)
+    tokenizer = make(models.WordPiece(trained.get_vocab(), unk_token="[UNK]"))
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.BertProcessing(
+        *((token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]"))
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+def limit_length(tokenizer: "PreTrainedTokenizerBase", base: Path, preprocess: Preprocess) -> None:
+    """Make the tokenizer truncate as params say wherever it is used; UserError when the model reads fewer tokens."""
+    limit, wanted = longest_input(base), preprocess.max_length
+    if limit is not None and wanted > limit:
+        raise UserError(f"preprocess.max_length: found {wanted}; this model reads at most {limit} tokens.")
+    tokenizer.model_max_length, tokenizer.truncation_side = wanted, preprocess.truncation_side
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
+
+
+def read_config(base: Path) -> dict:
+    return json.loads((base / "config.json").read_text(encoding="utf-8"))
+
+
+def longest_input(base: Path) -> int | None:
+    """Tokens that the model's position embeddings reach; None where it has no such limit."""
+    config = read_config(base)
+    positions = config.get("max_position_embeddings")
+    if positions is not None and family_of(config.get("model_type")).positions_after_padding:
+        positions -= config.get("pad_token_id", 1) + 1
+    return positions
+
+
+def has_token_types(base: Path) -> bool:
+    """Whether the model tells the two texts of a pair apart by `token_type_ids`."""
+    return read_config(base).get("type_vocab_size", 0) > 1
+
+
+def reads_back(tokenizer: "PreTrainedTokenizerBase", encoding: "Encoding", text: str | tuple[str, str]) -> bool:
+    """Whether the tokens decode to the text, or to its beginning (or end) where it was truncated.
+
+    Compared as the tokenizer sees the text (lower case, say) and without white space, which decoders place anew.
+    A row with unknown tokens cannot decode and counts as good (their share is in the statistics), as does a truncated
+    pair, which lost the ends of two texts. Truncation may cut a byte-level token in the middle of a letter, which
+    decodes to U+FFFD.
+    """
+    ids = encoding.ids
+    if tokenizer.unk_token_id in ids or (isinstance(text, tuple) and encoding.overflowing):
+        return True
+    expected = text if isinstance(text, str) else " ".join(text)
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    expected = normalizer.normalize_str(expected) if normalizer else expected
+    decoded = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    squeeze = re.compile(r"[\s▁]+").sub  # ▁ is how SentencePiece writes a space
+    expected, decoded = squeeze("", expected), squeeze("", decoded)
+    if tokenizer.truncation_side == "left":
+        return expected.endswith(decoded.lstrip("#\ufffd"))  # "##" of WordPiece: the first token may be inside a word
+    return expected.startswith(decoded.rstrip("\ufffd"))

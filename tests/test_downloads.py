@@ -1,0 +1,88 @@
+import hashlib
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from stages.lib.downloads import fetch
+from stages.lib.errors import UserError
+
+CONTENT = bytes(range(256)) * 2000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@contextmanager
+def server(content=CONTENT, breaks_after=(), etag='"v1"'):
+    """Serve one file; the first answers break off after so many bytes. Yields the URL and the ranges asked for."""
+    asked, breaks = [], list(breaks_after)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            wanted = self.headers.get("Range")
+            asked.append(wanted)
+            known = wanted and self.headers.get("If-Range") == etag
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if known else 0
+            self.send_response(206 if known else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            if etag:
+                self.send_header("ETag", etag)
+            self.end_headers()
+            self.wfile.write(content[start : start + breaks.pop(0)] if breaks else content[start:])
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}/data.csv", asked
+        http.shutdown()
+
+
+def test_a_download_that_breaks_off_is_continued_where_it_was(workspace):
+    with server(breaks_after=[100_000, 200_000]) as (url, asked):
+        assert fetch(url, SHA256).read_bytes() == CONTENT
+    assert asked[0] is None
+    received = [int(wanted.removeprefix("bytes=").removesuffix("-")) for wanted in asked[1:]]
+    assert 0 < received[0] <= 100_000 < received[1] <= 300_000
+
+
+def test_a_later_run_continues_unless_the_file_has_changed(workspace, monkeypatch):
+    monkeypatch.setattr("stages.lib.downloads.ATTEMPTS", 1)
+    with server(breaks_after=[100_000, 0]) as (url, asked):
+        with pytest.raises(UserError, match=r"cannot be fetched .* bytes received are kept, run it again to go on"):
+            fetch(url, None)
+        assert fetch(url, None).read_bytes() == CONTENT
+        assert asked[2].startswith("bytes=")
+    for part in (workspace / ".cache/downloads").glob("*.part"):
+        pytest.fail(f"{part} is left over")
+
+
+def test_another_version_is_fetched_from_its_beginning(workspace, monkeypatch):
+    monkeypatch.setattr("stages.lib.downloads.ATTEMPTS", 1)
+    with server(breaks_after=[100_000, 0]) as (url, _), pytest.raises(UserError, match="are kept"):
+        fetch(url, None)
+    (part,) = (workspace / ".cache/downloads").glob("*.part")
+    with server(CONTENT[::-1], etag='"v2"') as (url, asked):
+        other = part.with_name(f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-data.csv.part")
+        part.rename(other)
+        part.with_name(part.name + ".version").rename(other.with_name(other.name + ".version"))
+        assert fetch(url, None).read_bytes() == CONTENT[::-1]
+        assert asked[0].startswith("bytes=")
+
+
+def test_without_a_version_nothing_is_continued(workspace):
+    with server(breaks_after=[100_000], etag="") as (url, asked):
+        assert fetch(url, SHA256).read_bytes() == CONTENT
+    assert asked == [None, None]
+
+
+def test_a_checked_copy_needs_no_server_and_a_wrong_one_is_refused(workspace):
+    with server() as (url, asked):
+        fetch(url, SHA256)
+        with pytest.raises(UserError, match=r"data.sha256: .* its SHA-256 is .*, expected 0000"):
+            fetch(url, "0" * 64)
+    assert fetch(url, SHA256).read_bytes() == CONTENT
+    assert len(asked) == 2
+    with pytest.raises(UserError, match=r"data.path: http.* cannot be fetched"):
+        fetch(url, None)

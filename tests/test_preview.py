@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+from conftest import ROOT
+
+
+def preview(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "stages.preview", *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+    )  # fmt: skip
+
+
+def test_rows_are_shown_with_label_length_and_decoded_tokens(tokenized):
+    shown = preview(tokenized, "--rows", "3", "--split", "train", "--seed", "1").stdout.splitlines()
+    assert shown[1] == "train: 40 rows (negative 50.0%, positive 50.0%)"
+    assert shown[2].split() == ["row", "label", "tokens", "text,", "decoded", "from", "its", "tokens"]
+    assert len(shown) == 6
+    raw = pq.read_table(tokenized / "data/raw/train.parquet").to_pylist()
+    for line in shown[3:]:
+        row, label, tokens, text = line.split(maxsplit=3)
+        assert label == raw[int(row)]["label"]
+        assert 5 < int(tokens) <= 128
+        assert text.startswith("[CLS] " + raw[int(row)]["text"].lower()[:10])
+        assert len(line) <= 100
+
+
+def test_a_seed_repeats_the_choice_and_all_splits_are_shown(tokenized):
+    assert preview(tokenized, "--seed", "1").stdout == preview(tokenized, "--seed", "1").stdout
+    assert "train: 40 rows" in preview(tokenized).stdout
+
+
+def test_missing_data_and_wrong_arguments_are_told(tmp_path):
+    result = preview(tmp_path)
+    assert result.returncode == 1
+    assert "error in preview: data/tokenized: cannot be read" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "--rows: found 0; allowed: a whole number ≥ 1" in preview(tmp_path, "--rows", "0").stderr
