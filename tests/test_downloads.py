@@ -24,6 +24,8 @@ def server(content=CONTENT, breaks_after=(), etag='"v1"'):
             known = wanted and self.headers.get("If-Range") == etag
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) if known else 0
             self.send_response(206 if known else 200)
+            if known:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             self.send_header("Content-Length", str(len(content) - start))
             if etag:
                 self.send_header("ETag", etag)
@@ -50,7 +52,7 @@ def test_a_download_that_breaks_off_is_continued_where_it_was(workspace):
 def test_a_later_run_continues_unless_the_file_has_changed(workspace, monkeypatch):
     monkeypatch.setattr("stages.lib.downloads.ATTEMPTS", 1)
     with server(breaks_after=[100_000, 0]) as (url, asked):
-        with pytest.raises(UserError, match=r"cannot be fetched .* bytes received are kept, run it again to go on"):
+        with pytest.raises(UserError, match=r"cannot be fetched .* what was received is kept, run it again to go on"):
             fetch(url, None)
         assert fetch(url, None).read_bytes() == CONTENT
         assert asked[2].startswith("bytes=")
@@ -60,7 +62,7 @@ def test_a_later_run_continues_unless_the_file_has_changed(workspace, monkeypatc
 
 def test_another_version_is_fetched_from_its_beginning(workspace, monkeypatch):
     monkeypatch.setattr("stages.lib.downloads.ATTEMPTS", 1)
-    with server(breaks_after=[100_000, 0]) as (url, _), pytest.raises(UserError, match="are kept"):
+    with server(breaks_after=[100_000, 0]) as (url, _), pytest.raises(UserError, match="is kept"):
         fetch(url, None)
     (part,) = (workspace / ".cache/downloads").glob("*.part")
     with server(CONTENT[::-1], etag='"v2"') as (url, asked):
@@ -86,3 +88,37 @@ def test_a_checked_copy_needs_no_server_and_a_wrong_one_is_refused(workspace):
     assert len(asked) == 2
     with pytest.raises(UserError, match=r"data.path: http.* cannot be fetched"):
         fetch(url, None)
+
+
+@pytest.mark.parametrize("status", [206, 416])
+def test_what_is_not_the_rest_of_the_file_is_not_taken_for_it(workspace, monkeypatch, status):
+    """A server that heeds Range but not If-Range, after its file was replaced by another one."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers.get("Range"))
+            answers = [(200, '"v1"', CONTENT[:100_000]), (status, '"v2"', CONTENT[100_000:]), (200, '"v2"', CONTENT)]
+            code, etag, body = answers[len(asked) - 1]
+            self.send_response(code)
+            self.send_header("ETag", etag)
+            self.send_header("Content-Length", str(len(CONTENT) if len(asked) == 1 else len(body)))
+            if code != 200:
+                whole = f"bytes 65536-{len(CONTENT) - 1}/{len(CONTENT)}" if code == 206 else "bytes */50"
+                self.send_header("Content-Range", whole)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        assert fetch(f"http://127.0.0.1:{http.server_port}/data.csv", None).read_bytes() == CONTENT
+        http.shutdown()
+    assert [wanted is None for wanted in asked] == [True, False, True]
+
+
+def test_a_url_that_is_none_is_told(workspace):
+    with pytest.raises(UserError, match=r"data.path: http://\[x/a.csv is no URL"):
+        fetch("http://[x/a.csv", None)

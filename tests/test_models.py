@@ -136,7 +136,8 @@ def test_every_family_is_built_classifies_and_loads_again(tiny_model, tmp_path, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_dropout_of_the_head_is_set_in_every_family(params, workspace, family):
+def test_the_dropout_of_the_head_is_set_in_every_family(params, workspace, tiny_model, family):
+    shutil.copytree(tiny_model, workspace / "tiny")
     AutoModel.from_config(tiny_config(family)).save_pretrained(workspace / "tiny")
     (workspace / "base").mkdir()
     fetch_base(params({"model.name": "tiny", "model.revision": None, "model.dropout": 0.37}).model, workspace / "base")
@@ -152,6 +153,14 @@ def test_the_dropout_of_a_family_that_is_not_known_is_refused(params, workspace,
     (workspace / "base").mkdir()
     with pytest.raises(UserError, match=r"model.dropout: found 0.1; what a model of type 'funnel' calls it"):
         fetch_base(params({"model.name": "tiny", "model.dropout": 0.1}).model, workspace / "base")
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_model_without_its_tokenizer_is_refused(params, workspace, tiny_model, pretrained):
+    shutil.copytree(tiny_model, workspace / "tiny", ignore=shutil.ignore_patterns("tokenizer*"))
+    (workspace / "base").mkdir()
+    with pytest.raises(UserError, match=r"model.name: tiny has no tokenizer"):
+        fetch_base(params({"model.name": "tiny", "model.pretrained": pretrained}).model, workspace / "base")
 
 
 @pytest.mark.parametrize("tokenizer", ["pretrained", "train"])

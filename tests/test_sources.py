@@ -1,4 +1,5 @@
 import functools
+import gzip
 import hashlib
 import http.server
 import json
@@ -82,6 +83,14 @@ def test_an_archive_gives_the_same_bytes_as_its_folder(reviews, read_folder, tmp
         for path in sorted(reviews.rglob("*"), reverse=True):
             archive.add(path, enclosing + str(path.relative_to(reviews)), recursive=False)
     assert read_folder()[1]["splits"] == read_folder(path="corpus.tar.gz")[1]["splits"]
+
+
+def test_two_names_of_one_split_are_refused(reviews, read_folder):
+    for name in ("dev", "val"):
+        (reviews / name / "pos").mkdir(parents=True)
+        (reviews / name / "pos/1.txt").write_text("x")
+    with pytest.raises(UserError, match=r"corpus: dev and val could both be the split 'validation'; name one in"):
+        read_folder()
 
 
 def test_samples_are_stratified_and_drawn_with_the_seed(reviews, read_folder):
@@ -232,8 +241,6 @@ def test_one_file_is_split_stratified_with_the_seed(workspace, read):
     ("source", "name"), [("csv", "all.csv"), ("json", "all.jsonl"), ("parquet", "all.parquet"), ("csv", "part.csv.gz")]
 )
 def test_all_formats_give_the_same_bytes(workspace, read, source, name):
-    import gzip
-
     write_csv(workspace / "all.csv")
     objects = [{"text": text, "label": label, "more": None} for text, label in ROWS]
     (workspace / "all.jsonl").write_text("".join(f"{json.dumps(values)}\n\n" for values in objects))
@@ -259,7 +266,18 @@ def test_a_folder_of_files_has_a_split_a_file(workspace, read):
     ):
         read(source="csv", path="data", splits={"test": "final"})
     write_csv(workspace / "data/valid.csv", ROWS[40:50])
-    with pytest.raises(UserError, match=r"dev and valid could both be the split 'validation'; name one in data.splits"):
+    with pytest.raises(UserError, match=r"the split 'validation' could be dev.csv, valid.csv; expected one"):
+        read(source="csv", path="data")
+
+
+@pytest.mark.parametrize(
+    "names", [["train.csv", "train.tsv"], ["train-00000-of-00003.csv"], ["train.csv", "train-0-of-1.csv"]]
+)
+def test_files_that_are_not_all_parts_of_one_are_refused(workspace, read, names):
+    (workspace / "data").mkdir()
+    for name in [*names, "test.csv"]:
+        write_csv(workspace / f"data/{name}", ROWS[:20])
+    with pytest.raises(UserError, match=r"the split 'train' could be train"):
         read(source="csv", path="data")
 
 
@@ -327,18 +345,19 @@ BAD = {
     "not valid JSON": '{"text": "x"',
     "not a JSON object": '"x"',
     "text is not utf-8": '{"text": "\\ud83d", "label": "a"}',
+    "label is neither text nor a number": '{"text": "x", "label": [1, 2]}',
 }
 
 
 def test_bad_rows_are_told_by_reason_and_place(workspace, read):
     lines = [*GOOD[:10], *BAD.values(), *GOOD[10:], *[BAD["empty text"]] * 4]
     (workspace / "all.jsonl").write_text("\n".join(lines))
-    with pytest.raises(UserError, match=r"all.jsonl: 12 rows cannot be used") as caught:
+    with pytest.raises(UserError, match=r"all.jsonl: 13 rows cannot be used") as caught:
         read(source="json", path="all.jsonl")
     message = str(caught.value)
-    assert "\n  empty text (5): all.jsonl row 12, all.jsonl row 39, all.jsonl row 40, ..." in message
-    assert "\n  missing label (1): all.jsonl row 11" in message
-    assert "missing column 'label' (1): all.jsonl row 15 (has text)" in message
+    assert "\n  empty text (5): all.jsonl line 12, all.jsonl line 40, all.jsonl line 41, ..." in message
+    assert "\n  missing label (1): all.jsonl line 11" in message
+    assert "missing column 'label' (1): all.jsonl line 15 (has text)" in message
     assert "data.on_bad_rows to drop" in message
     rows, manifest = read(source="json", path="all.jsonl", on_bad_rows="drop")
     assert sum(len(found) for found in rows.values()) == 30
@@ -348,7 +367,7 @@ def test_bad_rows_are_told_by_reason_and_place(workspace, read):
 def test_bad_rows_of_a_csv_are_told_with_their_line(workspace, read):
     write_csv(workspace / "all.csv", ROWS[:20])
     with (workspace / "all.csv").open("ab") as file:
-        file.write(b'a,b,c\nbad,"caf\xe9"\n\n,no label\nx,"open')
+        file.write(b'a,b,c\nbad,"caf\xe9"\n\n,no label\nx,"open" quote\n')
     with pytest.raises(UserError) as caught:
         read(source="csv", path="all.csv")
     message = str(caught.value)
@@ -359,6 +378,12 @@ def test_bad_rows_of_a_csv_are_told_with_their_line(workspace, read):
     assert read(source="csv", path="all.csv", on_bad_rows="drop")[1]["dropped"]["all"] == {
         "broken quotes": 1, "missing label": 1, "text is not utf-8": 1, "wrong number of columns": 1
     }  # fmt: skip
+
+
+def test_a_quote_that_swallows_rows_is_no_row_to_drop(workspace, read):
+    (workspace / "all.csv").write_text('label,text\na,"open\nb,x\na,y\n')
+    with pytest.raises(UserError, match=r"quote that opens in row 1 \(line 2\) is not closed properly up to line 4"):
+        read(source="csv", path="all.csv", on_bad_rows="drop")
 
 
 def test_a_label_that_train_lacks_is_told_or_dropped(workspace, read):
@@ -378,7 +403,8 @@ def test_a_label_that_train_lacks_is_told_or_dropped(workspace, read):
         (["a,b", "x,y"], {}, r"data.text_column: .*all.csv has no column 'text'; it has a, b \(data.header false"),
         (["text;label", "x;y"], {}, r"no column 'text'; it has text;label; one column only, so check data.delimiter"),
         (["text,label", "x,a"], {}, r"the data has one class \(a\) in 1 rows; need two"),
-        (["text,label", "x,a", "y,b"], {}, r"data.test_fraction: found 0.1; of 2 rows it would leave none of 2"),
+        (["text,label", "x,a", "y,b"], {}, r"data.test_fraction: found 0.1; of 2 rows it would leave none of 2 of"),
+        (["t\0e\0x", "x"], {}, r"it has a first row that is not utf-8, so check data.encoding"),
         (["text,label"], {}, r"the data has no rows \(0 were dropped\)"),
         ([""], {}, r"the data has no rows"),
         (
@@ -401,7 +427,14 @@ def test_a_file_of_another_format_is_told(workspace, read):
     (workspace / "all.csv").write_text("text,label\n")
     with pytest.raises(UserError, match=r"all.csv: cannot be read as Parquet"):
         read(source="parquet", path="all.csv")
-    (workspace / "all.json").write_text('[{"text": "x", "label": 1}]')
+    table = pa.table([["x"], ["y"], ["z"]], names=["text", "text", "label"])
+    pq.write_table(table, workspace / "all.parquet")
+    with pytest.raises(UserError, match=r"data.text_column: .*all.parquet has several columns 'text'"):
+        read(source="parquet", path="all.parquet")
+    (workspace / "all.csv.gz").write_bytes(gzip.compress(b"text,label\n" * 5000)[:40] + b"junk" * 50)
+    with pytest.raises(UserError, match=r"all.csv.gz: cannot be read"):
+        read(source="csv", path="all.csv.gz")
+    (workspace / "all.json").write_text('\n[{"text": "x", "label": 1}]')
     with pytest.raises(UserError, match=r"all.json: holds a JSON array; expected JSON lines"):
         read(source="json", path="all.json")
 

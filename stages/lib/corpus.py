@@ -69,6 +69,8 @@ class Corpus:
 
     def check(self) -> None:
         """Refuse or drop the rows whose label train lacks, then raise UserError when any was refused."""
+        if self.faults.counts and not len(self.labels.get("train", self.labels.get(WHOLE))):
+            self.faults.refuse(self.data.path or self.data.source)
         known = np.unique(self.labels[WHOLE if WHOLE in self.labels else "train"])
         for split, labels in self.labels.items():
             unknown = ~np.isin(labels, known)

@@ -1,6 +1,7 @@
 """Files fetched from a URL into the cache folder."""
 
 import hashlib
+import re
 import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -27,7 +28,10 @@ def fetch(url: str, expected_sha256: str | None) -> Path:
     With a checksum, the file is verified, and a copy in the cache that matches is used again without the network.
     UserError when the server cannot be reached or refuses, or the checksum differs.
     """
-    name = unquote(urlsplit(url).path.rsplit("/", 1)[-1]) or "download"
+    try:
+        name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path.rsplit("/", 1)[-1]))[-100:] or "download"
+    except ValueError as error:
+        raise UserError(f"data.path: {url} is no URL ({error}).") from None
     path = cache_dir() / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if expected_sha256 and path.is_file() and sha256(path) == expected_sha256.lower():
         return path
@@ -48,22 +52,27 @@ def fetch(url: str, expected_sha256: str | None) -> Path:
 
 
 def finish(url: str, part: Path, name: str) -> None:
-    """Receive what `part` lacks, in several attempts as long as each brings something."""
-    failures = 0
-    while True:
-        size = part.stat().st_size if part.exists() else 0
+    """Receive what `part` lacks, in several attempts as long as they bring something new."""
+    failures, most = 0, size_of(part)
+    while failures < ATTEMPTS:
         try:
             receive(url, part, name)
-            break
+            version_of(part).unlink(missing_ok=True)
+            return
         except requests.HTTPError as error:
             raise UserError(f"data.path: {url} cannot be fetched ({error}).") from None
         except requests.RequestException as error:
-            failures = failures + 1 if not part.exists() or part.stat().st_size <= size else 0
-            if failures == ATTEMPTS or not part.exists():
-                kept = f"; the {size:,} bytes received are kept, run it again to go on" * (size > 0)
-                raise UserError(f"data.path: {url} cannot be fetched ({error}){kept}.") from None
+            failures = 0 if size_of(part) > most else failures + 1
+            reason, most = error, max(most, size_of(part))
+            if not part.exists():
+                break  # the server was not reached
             time.sleep(failures)
-    version_of(part).unlink(missing_ok=True)
+    kept = "; what was received is kept, run it again to go on" if has_version(part) else ""
+    raise UserError(f"data.path: {url} cannot be fetched ({reason}){kept}.")
+
+
+def size_of(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def version_of(part: Path) -> Path:
@@ -71,25 +80,38 @@ def version_of(part: Path) -> Path:
     return part.with_name(part.name + ".version")
 
 
+def has_version(part: Path) -> bool:
+    return part.exists() and version_of(part).exists() and bool(version_of(part).read_text())
+
+
 def receive(url: str, part: Path, name: str) -> None:
     """Append to `part` what it lacks of the content of `url`, or begin anew where the server's file is another one."""
-    version = version_of(part).read_text() if version_of(part).exists() and part.exists() else ""
-    headers = {"Accept-Encoding": "identity"}
-    if version:
+    size, headers = size_of(part), {"Accept-Encoding": "identity"}
+    if has_version(part):
         # If-Range (RFC 9110, 13.1.5): the rest of that version with status 206, else all of it with 200.
-        headers |= {"Range": f"bytes={part.stat().st_size}-", "If-Range": version}
+        headers |= {"Range": f"bytes={size}-", "If-Range": version_of(part).read_text()}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer:
-        if answer.status_code == 416:  # nothing was left to send
+        span = answer.headers.get("Content-Range", "")
+        if answer.status_code == 416 and span == f"bytes */{size}":
+            return  # nothing is left to send
+        version = version_in(answer)
+        resumed = answer.status_code == 206 and span.startswith(f"bytes {size}-")
+        if answer.status_code in (206, 416) and not (resumed and version in ("", headers.get("If-Range"))):
+            part.unlink()  # what came is not the rest of it
+            receive(url, part, name)
             return
         answer.raise_for_status()
-        resumed = answer.status_code == 206
-        tag = answer.headers.get("ETag", "")  # a weak one (W/...) does not promise the same bytes
-        start = part.stat().st_size if resumed else 0
-        length = int(answer.headers.get("Content-Length", 0)) or None
+        start, length = (size if resumed else 0), int(answer.headers.get("Content-Length", 0)) or None
         with (
             part.open("ab" if resumed else "wb") as file,
             tqdm(total=length and start + length, initial=start, unit="B", unit_scale=True, desc=name) as bar,
         ):
-            version_of(part).write_text(tag if tag.startswith('"') else answer.headers.get("Last-Modified", ""))
+            version_of(part).write_text(version)
             for piece in answer.iter_content(1 << 16):
                 bar.update(file.write(piece))
+
+
+def version_in(answer: requests.Response) -> str:
+    """What an answer's content can be recognized by; a weak ETag (`W/...`) does not promise the same bytes."""
+    tag = answer.headers.get("ETag", "")
+    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")

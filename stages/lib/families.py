@@ -12,7 +12,6 @@ class Family:
     used_by_all_layers: tuple[str, ...] = ()  # paths of modules beside the layers that each of them reads
     head: tuple[str, ...] = ("pooler",)  # parts of the base model that belong to the head
     head_dropout: str = "classifier_dropout"  # key of the config
-    attention_dropout: str = "attention_probs_dropout_prob"  # key of the config
     positions_after_padding: bool = False  # position embeddings start behind the padding index
 
 
@@ -26,13 +25,10 @@ FAMILIES = {
     "deberta-v2": Family(
         used_by_all_layers=("encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"), head_dropout="cls_dropout"
     ),
-    "distilbert": Family(
-        layers="transformer.layer", head_dropout="seq_classif_dropout", attention_dropout="attention_dropout"
-    ),
+    "distilbert": Family(layers="transformer.layer", head_dropout="seq_classif_dropout"),
     "electra": Family(),
     "ernie": Family(),
-    "modernbert": Family(layers="layers", attention_dropout="attention_dropout"),
-    "mpnet": ROBERTA,
+    "modernbert": Family(layers="layers"),
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }

@@ -12,22 +12,13 @@ from stages.lib.errors import UserError
 from stages.lib.families import FAMILIES, family_of
 from stages.lib.files import check_sha256, from_checkout, main_checkout, write_json
 from stages.lib.params import Model, Scratch
+from stages.lib.tokenizer import TOKENIZER_FILES, has_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # What a classifier needs; pickled weights, other frameworks' weights and code stay where they are.
 WEIGHTS = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
-TOKENIZER = [
-    "tokenizer*.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece*.model",
-    "spm.model",
-]
 # Models that an installed package carries, so that the default run needs no hub: (hub id, revision) -> package, folder
 # in it, and the SHA-256 of each file, which for the weights is the one that the hub shows.
 PACKAGED = {
@@ -54,16 +45,19 @@ def fetch_base(model: Model, folder: Path) -> str:
     """
     origin = "a model of the sizes in model.scratch, with random weights"
     if model.pretrained:
-        origin = f"{model.name} from {copy_files(model, WEIGHTS + TOKENIZER, folder)}"
+        origin = f"{model.name} from {copy_files(model, WEIGHTS + TOKENIZER_FILES, folder)}"
         names = {file.name for file in folder.iterdir()}
         if "config.json" not in names:
             raise UserError(f"model.name: {model.name} has no config.json, so it is no Hugging Face model.")
         if not any(name.endswith(".safetensors") for name in names):
             raise UserError(f"model.name: {model.name} has no model.safetensors; other formats are refused.")
     elif model.tokenizer == "pretrained":
-        origin += f"; the tokenizer of {model.name} from {copy_files(model, TOKENIZER, folder)}"
+        origin += f"; the tokenizer of {model.name} from {copy_files(model, TOKENIZER_FILES, folder)}"
     else:
         origin += "; the tokenizer will be trained"
+    if model.tokenizer == "pretrained" and not has_tokenizer(folder):
+        remedy = "" if model.pretrained else " model.tokenizer: train makes one."
+        raise UserError(f"model.name: {model.name} has no tokenizer.{remedy}")
     write_config(model, folder / "config.json")
     return origin
 
@@ -100,12 +94,8 @@ def write_config(model: Model, path: Path) -> None:
 
 def scratch_config(scratch: Scratch) -> dict[str, Any]:
     """A `BertConfig`, without dropout in attention: PyTorch's fast attention on a CPU has none."""
-    sizes = scratch.model_dump()
-    return (
-        {"architectures": ["BertForSequenceClassification"], "model_type": "bert"}
-        | sizes
-        | {"attention_probs_dropout_prob": 0.0}
-    )
+    fixed = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "type_vocab_size": 2}
+    return fixed | scratch.model_dump() | {"attention_probs_dropout_prob": 0.0}
 
 
 def find_packaged(model: Model) -> Path | None:

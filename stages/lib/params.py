@@ -21,6 +21,14 @@ Side = Literal["right", "left"]
 OnBadRows = Literal["error", "drop"]
 TokenizerOrigin = Literal["pretrained", "train"]
 
+TABLES = {"csv", "json", "parquet"}
+SOURCES_WITH = {
+    "path": {*TABLES, "folder", "hub"},
+    "sha256": {*TABLES, "folder"},
+    "config": {"hub"},
+    "revision": {"hub"},
+    "text_pair_column": {*TABLES, "hub"},
+}
 # What data.path is for each source that has one.
 SOURCE_PATHS = {
     "folder": "the path or URL of a folder or archive",
@@ -75,21 +83,13 @@ class Data(Section):
     validation_fraction: Fraction
     test_fraction: Fraction
 
-    @field_validator("path", "sha256", "config", "revision")
+    @field_validator("path", "sha256", "config", "revision", "text_pair_column")
     @classmethod
     def fit_source(cls, value: str | None, info: ValidationInfo) -> str | None:
         source, key = info.data.get("source"), f"data.{info.field_name}"
         if key == "data.path" and value is None and source in SOURCE_PATHS:
             raise ValueError(f"{key}: missing; data.source '{source}' needs {SOURCE_PATHS[source]}")
-        if key == "data.path" and value is not None and source == "demo":
-            raise ValueError(f"{key}: found {value!r}; data.source 'demo' has none, so null is allowed")
-        if (
-            key in ("data.config", "data.revision")
-            and value is not None
-            and source in {*SOURCE_PATHS, "demo"} - {"hub"}
-        ):
-            raise ValueError(f"{key}: found {value!r}; data.source '{source}' has none, so null is allowed")
-        if key == "data.sha256" and value is not None and source in ("demo", "hub"):
+        if value is not None and source and source not in SOURCES_WITH[info.field_name]:
             raise ValueError(f"{key}: found {value!r}; data.source '{source}' has none, so null is allowed")
         return value
 
@@ -98,7 +98,7 @@ class Data(Section):
     def be_known(cls, value: str) -> str:
         try:
             "".encode(value)
-        except LookupError:
+        except (LookupError, UnicodeError):
             raise ValueError(f"data.encoding: found {value!r}; allowed: a text encoding that Python knows") from None
         return value
 
@@ -106,6 +106,13 @@ class Data(Section):
     @classmethod
     def unescape(cls, value: str) -> str:
         return "\t" if value == "\\t" else value
+
+    @field_validator("quotechar")
+    @classmethod
+    def differ(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and value in (info.data.get("delimiter"), "\r", "\n"):
+            raise ValueError(f"data.quotechar: found {value!r}; must differ from data.delimiter and line ends")
+        return value
 
 
 class Scratch(Section):

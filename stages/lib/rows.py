@@ -20,7 +20,7 @@ class Row(NamedTuple):
 
 def label_text(label: Any) -> str | None:
     """A label as text: `3`, `3.0` and " 3 " are "3", `True` is "true"; None when it is missing."""
-    if label is None or label != label:  # NaN is how tables say "nothing"
+    if label is None or (isinstance(label, float) and label != label):  # NaN is how tables say "nothing"
         return None
     if isinstance(label, float) and label.is_integer():
         label = int(label)
@@ -38,12 +38,14 @@ def fault_of(row: Row, label: str | None, data: Data) -> str | None:
         return "text is not a string"
     if not row.text.strip():
         return "empty text"
+    if isinstance(row.label, (bytes, list, dict)):
+        return "label is neither text nor a number"
     if label is None:
         return "missing label" if label_text(row.label) is None else "label not in data.label_names"
     try:
         "".join([*texts, label]).encode()
     except UnicodeEncodeError:  # undecodable bytes are read as lone surrogates (PEP 383); JSON can spell them out
-        return f"text is not {data.encoding}"
+        return f"text is not {data.encoding if data.source in ('csv', 'json') else 'utf-8'}"
     return None
 
 

@@ -13,8 +13,9 @@ def stratified_sample(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     """
     rng, chosen = random.Random(seed), []
     classes, counts = np.unique(labels, return_counts=True)
-    for label, count in allot(dict(zip(classes.tolist(), counts.tolist(), strict=True)), size).items():
-        rows = np.flatnonzero(labels == label)
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    places = allot(dict(zip(classes.tolist(), counts.tolist(), strict=True)), size)
+    for rows, count in zip(by_class, places.values(), strict=True):
         chosen.append(rows[rng.sample(range(len(rows)), count)])
     return np.sort(np.concatenate(chosen))
 

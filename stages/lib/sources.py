@@ -15,7 +15,7 @@ from stages.lib.errors import UserError
 from stages.lib.files import check_sha256, from_checkout
 from stages.lib.params import Data
 from stages.lib.rows import Row
-from stages.lib.tables import SUFFIXES, read_table, stem_of
+from stages.lib.tables import PART, SUFFIXES, read_table, stem_of
 
 # What sources call the splits, where data.splits does not say it.
 USUAL_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -38,7 +38,7 @@ def read_folder(data: Data, seed: int, corpus: Corpus) -> None:
     A label is a folder that test has; what else train holds, such as IMDB's `unsup`, is ignored and counted. The texts
     are held in memory until they are sorted by name, since archives and file systems list them in any order.
     """
-    path, around = local_copy(data), set()
+    path, around, folders = local_copy(data), set(), set()
     names = split_names(data)
     found: dict[str, dict[str, list[tuple[str, bytes]]]] = {}
     for name, content in tqdm(archives.read_files(path), desc=f"reading {path.name}", unit=" files"):
@@ -46,11 +46,13 @@ def read_folder(data: Data, seed: int, corpus: Corpus) -> None:
         hidden = any(part.startswith(".") for part in parts)
         if len(parts) == 3 and parts[0] in names and name.suffix == ".txt" and not hidden:
             around.add(str(PurePosixPath(*name.parts[:-3])))
+            folders.add(parts[0])
             found.setdefault(names[parts[0]], {}).setdefault(parts[1], []).append((str(PurePosixPath(*parts)), content))
         else:
             corpus.ignored[str(name.parent if len(name.parts) > 1 else name)] += 1
     if len(around) > 1:
         raise UserError(f"{path}: holds several data sets ({', '.join(sorted(around)[:3])}); give the path of one.")
+    refuse_doubles(data, names, sorted(folders))
     known = set(found.get("test", {}))
     for split, labels in found.items():
         for label in sorted(set(labels) - known if len(known) > 1 else ()):
@@ -79,31 +81,42 @@ def read_files(data: Data, seed: int, corpus: Corpus) -> None:
         stem = stem_of(file.name, data.source)
         split = names.get(file.name) or names.get(stem)
         if split and file.is_file():
-            found.setdefault(split, {}).setdefault(stem, []).append(file)
+            found.setdefault(split, []).append(file)
         elif not file.name.startswith("."):
             corpus.ignored[file.name] += 1
     require(data, found, [file.name for file in sorted(path.iterdir())], f"{{}}.{SUFFIXES[data.source][0]}")
-    for split in SPLITS:
-        if len(found.get(split, {})) > 1:
+    for split, files in ((split, found[split]) for split in SPLITS if split in found):
+        if not is_one(files):
+            names = ", ".join(file.name for file in files)
             raise UserError(
-                f"{path}: {' and '.join(found[split])} could both be the split '{split}'; name one in data.splits."
+                f"{path}: the split '{split}' could be {names}; expected one file or all its parts. "
+                "Name one in data.splits."
             )
-        if split in found:
-            corpus.add(
-                split, (row for files in found[split].values() for file in files for row in read_table(file, data))
-            )
+        corpus.add(split, (row for file in files for row in read_table(file, data)))
+
+
+def is_one(files: list[Path]) -> bool:
+    """Whether sorted files are a single one, or all parts of one, `-00000-of-00002` and `-00001-of-00002`."""
+    parts = [PART.search(file.name) for file in files]
+    if len(files) == 1 and parts == [None]:
+        return True
+    numbers = [(int(part[1]), int(part[2])) for part in parts if part]
+    whole = {PART.sub("", file.name) for file in files}
+    return len(whole) == 1 and numbers == [(number, len(files)) for number in range(len(files))]
 
 
 def read_hub(data: Data, seed: int, corpus: Corpus) -> None:
     """Read a data set of the hub; one that has only the split train is split as a file is."""
     dataset, names = hub.open_dataset(data), split_names(data)
+    refuse_doubles(data, names, list(dataset))
     found = {names[name]: rows for name, rows in dataset.items() if name in names}
     corpus.ignored.update({name: len(rows) for name, rows in dataset.items() if name not in names})
     if list(found) == ["train"] and data.splits is None:
         found = {WHOLE: found["train"]}
     else:
         require(data, found, list(dataset), "{}")
-    for split, rows in found.items():
+    for split in (split for split in (WHOLE, *SPLITS) if split in found):
+        rows = found[split]
         corpus.add(split, hub.read_rows(rows, data, split), hub.label_names(rows, data))
 
 
@@ -112,6 +125,16 @@ def split_names(data: Data) -> dict[str, str]:
     chosen = data.splits or {}
     usual = {name: split for split, names in USUAL_NAMES.items() if split not in chosen for name in names}
     return usual | {name: split for split, name in chosen.items()}
+
+
+def refuse_doubles(data: Data, names: dict[str, str], seen: list[str]) -> None:
+    """UserError when two names that were seen stand for one split."""
+    for split in SPLITS:
+        doubles = [name for name in seen if names.get(name) == split]
+        if len(doubles) > 1:
+            raise UserError(
+                f"{data.path}: {' and '.join(doubles)} could both be the split '{split}'; name one in data.splits."
+            )
 
 
 def require(data: Data, found: Iterable[str], seen: list[str], expected: str) -> None:

@@ -62,35 +62,37 @@ def carve(corpus: Corpus, part: Part, fraction: float, key: str, seed: int) -> t
     """Split into (rest, stratified share of about `fraction`), each with all classes; UserError when that cannot be."""
     split, rows = part
     labels = labels_of(corpus, part)
-    size = max(round(len(rows) * fraction), len(np.unique(labels)))
+    classes, counts = np.unique(labels, return_counts=True)
     taken = np.zeros(len(rows), dtype=bool)
-    taken[stratified_sample(labels, size, seed)] = True
-    lost = sorted(corpus.names[label] for label in set(labels.tolist()) - set(labels[~taken].tolist()))
+    if counts.min() > 1:
+        taken[stratified_sample(labels, max(round(len(rows) * fraction), len(classes)), seed)] = True
+    left = np.unique(labels[~taken]) if counts.min() > 1 else classes[counts > 1]
+    lost = sorted(corpus.names[label] for label in np.setdiff1d(classes, left))
     if lost:
         names = ", ".join(lost[:5]) + ", ..." * (len(lost) > 5)
         raise UserError(
-            f"{key}: found {fraction}; of {len(rows):,} rows it would leave none of {len(lost)} of the "
-            f"{len(np.unique(labels))} classes ({names}). Lower it, give each class more rows, or check "
+            f"{key}: found {fraction}; of {len(rows):,} rows it would leave none of {len(lost):,} of the "
+            f"{len(classes):,} classes ({names}). Lower it, give each class two rows or more, or check "
             f"data.label_column."
         )
     return (split, rows[~taken]), (split, rows[taken])
 
 
 def check_classes(corpus: Corpus, parts: dict[str, Part], data: Data) -> None:
-    where, classes = data.path or f"data.source {data.source}", set()
+    where, classes = data.path or f"data.source {data.source}", 0
     for split, part in parts.items():  # train, or the whole, comes first
         labels = labels_of(corpus, part)
-        found = set(labels.tolist())
-        classes = classes or found
+        found = np.unique(labels)
+        classes = classes or len(found)
         name = "the data" if split == WHOLE else f"split '{split}'"
         dropped = sum(corpus.dropped.get(split, {}).values())
-        if not found:
+        if not len(found):
             raise UserError(f"{where}: {name} has no rows ({dropped:,} were dropped).")
         if len(found) == 1:
-            only = corpus.names[found.pop()]
+            only = corpus.names[found[0]]
             raise UserError(f"{where}: {name} has one class ({only}) in {len(labels):,} rows; need two.")
-        if len(labels) < len(classes):
-            raise UserError(f"{where}: {name} has {len(labels)} rows, fewer than the {len(classes)} classes of train.")
+        if len(labels) < classes:
+            raise UserError(f"{where}: {name} has {len(labels)} rows, fewer than the {classes} classes of train.")
 
 
 def write_raw(corpus: Corpus, parts: dict[str, Part], data: Data, folder: Path) -> None:

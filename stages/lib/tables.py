@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from stages.lib.rows import Row
 SUFFIXES = {"csv": ("csv", "tsv", "txt"), "json": ("jsonl", "json", "ndjson"), "parquet": ("parquet",)}
 LONGEST_CELL = 1 << 28  # characters; beyond that a quote was not closed
 ROWS_AT_ONCE = 1000
+PART = re.compile(r"-(\d+)-of-(\d+)")  # of the names of files that are one table together
 
 
 def read_table(path: Path, data: Data) -> Iterator[Row]:
@@ -28,9 +30,8 @@ def read_table(path: Path, data: Data) -> Iterator[Row]:
 
 def stem_of(name: str, source: str) -> str | None:
     """The name without its suffix and part number: "train" of `train-00000-of-00002.parquet`; None of other formats."""
-    suffixes = "|".join(SUFFIXES[source])
-    match = re.fullmatch(rf"(.+?)(-\d+-of-\d+)?\.({suffixes})(\.gz)?", name)
-    return match and match[1]
+    match = re.fullmatch(rf"(.+?)\.({'|'.join(SUFFIXES[source])})(\.gz)?", name)
+    return match and PART.sub("", match[1])
 
 
 @contextmanager
@@ -43,7 +44,7 @@ def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
             yield file
     except UnicodeError as error:
         raise UserError(f"{path}: cannot be read as {encoding} ({error}); set data.encoding to the file's.") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
 
 
@@ -64,6 +65,11 @@ def read_csv(path: Path, data: Data) -> Iterator[Row]:
                         f"{path}: its first row cannot be read as csv ({error}); see data.delimiter and data.quotechar."
                     ) from None
                 number += 1
+                if reader.line_num > line and data.on_bad_rows == "drop":  # how many rows that were, nobody knows
+                    raise UserError(
+                        f"{path}: the quote that opens in row {number} (line {line}) is not closed properly up to line "
+                        f"{reader.line_num}, and so may have swallowed rows; mend it, or set data.quotechar to null."
+                    ) from None
                 yield Row(f"{path.name} row {number} (line {line})", fault="broken quotes")
                 continue
             if cells is None:
@@ -103,6 +109,8 @@ def describe(first: list[str], data: Data) -> str:
     if not data.header:
         return f"columns 0 to {len(first) - 1}"
     names = ", ".join(first)
+    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in names):
+        return f"a first row that is not {data.encoding}, so check data.encoding"
     alone = f"; one column only, so check data.delimiter, now {data.delimiter!r}" if len(first) == 1 else ""
     return f"{names[:200]}{alone} (data.header false: the first row is no header)"
 
@@ -115,15 +123,17 @@ def columns_of(data: Data) -> list[tuple[str, Any]]:
 def read_json_lines(path: Path, data: Data) -> Iterator[Row]:
     names = [name for _, name in columns_of(data)]
     with open_text(path, data.encoding) as file:
+        first = True
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            where = f"{path.name} row {number}"
-            if number == 1 and line.lstrip().startswith("["):
+            where = f"{path.name} line {number}"
+            first, was_first = False, first
+            if was_first and line.lstrip().startswith("["):
                 raise UserError(f"{path}: holds a JSON array; expected JSON lines, one object a line.")
             try:
                 values = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 yield Row(where, fault="not valid JSON")
                 continue
             if not isinstance(values, dict):
@@ -141,8 +151,9 @@ def read_parquet(path: Path, data: Data) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             for key, name in columns_of(data):
-                if name is not None and name not in names:
-                    raise UserError(f"{key}: {path} has no column {name!r}; it has {', '.join(names)[:200]}.")
+                if name is not None and names.count(name) != 1:
+                    count = "no column" if name not in names else "several columns"
+                    raise UserError(f"{key}: {path} has {count} {name!r}; it has {', '.join(names)[:200]}.")
             wanted = [name for _, name in columns_of(data) if name is not None]
             number = 0
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):
@@ -150,5 +161,5 @@ def read_parquet(path: Path, data: Data) -> Iterator[Row]:
                 for values in zip(*columns, strict=True):
                     number += 1
                     yield Row(f"{path.name} row {number}", *values)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({error}).") from None

@@ -15,9 +15,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+TOKENIZER_FILES = [
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece*.model",
+    "spm.model",
+]
+
+
 def has_tokenizer(base: Path) -> bool:
     """Whether a model folder brings a tokenizer; that of a model from scratch may be left to `preprocess`."""
-    return any(base.glob("tokenizer*")) or any(base.glob("vocab*"))
+    return any(any(base.glob(pattern)) for pattern in TOKENIZER_FILES)
 
 
 def load_tokenizer(base: Path) -> "PreTrainedTokenizerBase":
@@ -57,11 +69,13 @@ def train_tokenizer(texts: Callable[[], Iterable[str]], vocab_size: int) -> "Pre
         tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
         return tokenizer
 
-    letters = sorted(set().union(*(normalizer.normalize_str(text) for text in texts())))
+    letters: set[str] = set()
+    for text in texts():
+        letters.update(normalizer.normalize_str(text))
     special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     # The trainer numbers "##a", "##b", ... in the random order of its hash table, and breaks ties by these numbers;
     # given as special tokens they have fixed ones.
-    first = [*special.values(), *(f"##{letter}" for letter in letters if continues(letter))]
+    first = [*special.values(), *(f"##{letter}" for letter in sorted(letters) if continues(letter))]
     trained = make(models.WordPiece())
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size, min_frequency=2, special_tokens=first, show_progress=False
@@ -72,7 +86,8 @@ def train_tokenizer(texts: Callable[[], Iterable[str]], vocab_size: int) -> "Pre
     tokenizer.post_processor = processors.BertProcessing(
         *((token, tokenizer.token_to_id(token)) for token in ("[SEP]", "[CLS]"))
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **special)
 
 
 def limit_length(tokenizer: "PreTrainedTokenizerBase", base: Path, preprocess: Preprocess) -> None:
