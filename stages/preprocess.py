@@ -40,6 +40,7 @@ def main() -> None:
     statistics = {
         "raw_sha256": sha256(RAW / "dataset.json"),
         "tokenized_sha256": checksum,
+        "columns": manifest["columns"],
         "vocabulary": len(tokenizer),
         "splits": {
             split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summary()

@@ -50,7 +50,7 @@ def main() -> dict[str, float]:
             write_json(RUN, {"run_id": run.info.run_id})
             mlflow.log_metrics({f"train/{name}": count for name, count in parameters.items()})
             if params.tracking.log_model:
-                log_model(model, tokenizer)
+                log_model(model, tokenizer, statistics["columns"])
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"])
 

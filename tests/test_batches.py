@@ -2,7 +2,7 @@ import datasets
 import numpy as np
 import pytest
 
-from stages.lib.batches import PaddingCollator, TokenRows, by_length
+from stages.lib.batches import LengthGroupedSampler, PaddingCollator, TokenRows, by_length
 
 
 @pytest.fixture
@@ -46,3 +46,16 @@ def test_a_batch_is_padded_to_its_own_longest_row(split):
 
 def test_lengths_are_counted_without_reading_rows(split):
     assert np.array_equal(by_length(split), [1, 3, 0, 2])
+
+
+def test_a_sampler_groups_like_lengths_and_shuffles_the_batches():
+    lengths = np.random.default_rng(0).integers(5, 500, 1003)
+    sampler = LengthGroupedSampler(lengths, 10)
+    torch.manual_seed(0)
+    first, second = list(sampler), list(sampler)
+    assert sorted(first) == sorted(second) == list(range(1003)) != first != second
+    means, spreads = zip(*((lengths[b].mean(), np.ptp(lengths[b])) for b in np.array(first[:1000]).reshape(100, 10)))
+    assert np.mean(spreads) < 60
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3  # a long batch says nothing about the next
+    torch.manual_seed(0)
+    assert list(sampler) == first

@@ -202,11 +202,12 @@ def test_a_local_source_is_found_from_a_copy_and_watched(checkout):
 
 
 def test_data_and_model_of_a_hub_go_through_the_whole_pipeline(checkout, tiny_model, tmp_path):
-    features = Features(review=Value("string"), sentiment=ClassLabel(names=["neg", "pos"]))
+    features = Features(review=Value("string"), title=Value("string"), sentiment=ClassLabel(names=["neg", "pos"]))
     for split, count in (("train", 200), ("test", 60), ("unsupervised", 30)):
         label = -1 if split == "unsupervised" else None
         columns = {
             "review": [f"{split} {number} is {'good' if number % 2 else 'dull'}" for number in range(count)],
+            "title": [f"about {number % 7}" for number in range(count)],
             "sentiment": [number % 2 if label is None else label for number in range(count)],
         }
         Dataset.from_dict(columns, features).to_parquet(tmp_path / f"plain/{split}-00000-of-00001.parquet")
@@ -215,8 +216,8 @@ def test_data_and_model_of_a_hub_go_through_the_whole_pipeline(checkout, tiny_mo
     (tmp_path / "README.md").write_text(f"---\n{card}---\n")
     changes = {
         "data.source": "hub", "data.path": "someone/reviews", "data.revision": hub.COMMIT, "data.text_column": "review",
-        "data.label_column": "sentiment", "data.max_train_samples": 100, "model.name": "someone/tiny",
-        "model.revision": hub.COMMIT, "train.num_train_epochs": 1, "tracking.log_model": "false",
+        "data.text_pair_column": "title", "data.label_column": "sentiment", "data.max_train_samples": 100,
+        "model.name": "someone/tiny", "model.revision": hub.COMMIT, "train.num_train_epochs": 1,
     }  # fmt: skip
     arguments = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
     with hub.serve(models={"someone/tiny": tiny_model}, datasets={"someone/reviews": tmp_path}) as (url, asked):
@@ -229,7 +230,10 @@ def test_data_and_model_of_a_hub_go_through_the_whole_pipeline(checkout, tiny_mo
     assert manifest["ignored"] == {"unsupervised": 30}
     assert checkout.json("metrics/evaluate.json")["rows"] == 60
     assert checkout.json("models/classifier/config.json")["id2label"] == {"0": "neg", "1": "pos"}
-    assert checkout.runs()[-1].data.params["data.path"] == "someone/reviews"
+    run = checkout.runs()[-1]
+    assert run.data.params["data.path"] == "someone/reviews"
+    served = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
+    assert served.predict([{"text": "good", "text_pair": "about 3"}])["label"][0] in ("neg", "pos")
 
 
 def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
@@ -238,8 +242,9 @@ def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
         rows = [f"房间{'很好' if number % 2 else '太小'}，第{number}次\t{number % 2}\n" for number in range(count)]
         (checkout.folder / f"chinese/{name}.tsv").write_text("".join([*rows, "\t1\n"]), encoding="utf-8")
     changes = {
-        "data.source": "csv", "data.path": "chinese", "data.revision": "null", "data.splits": "{test: dev}",
-        "data.header": "false", "data.delimiter": "'\\t'", "data.quotechar": "null", "data.text_column": 0,
+        "data.source": "csv", "data.path": "chinese", "data.revision": "null", "data.text_pair_column": "null",
+        "data.splits": "{test: dev}", "data.header": "false", "data.delimiter": "'\\t'", "data.quotechar": "null",
+        "data.text_column": 0,
         "data.label_column": 1, "data.label_names": "{0: '差', 1: '好'}", "data.on_bad_rows": "drop",
         "data.max_train_samples": "null", "data.max_test_samples": "null", "model.pretrained": "false",
         "model.tokenizer": "train", "model.scratch.hidden_size": 16, "model.dropout": 0.2, "train.num_train_epochs": 1,

@@ -108,7 +108,7 @@ def test_logs_of_trainer_are_grouped_by_step():
 def test_data_sets_are_inputs_with_their_digest_and_dropped_rows_are_counted():
     dropped = {"train": {"empty text": 2, "missing column 'x'": 1}, "test": {"empty text": 1}}
     with open_run(TRACKING, {}, {}) as run:
-        log_datasets({"splits": {"train": {"raw_sha256": "d" * 64}}, "dropped": dropped})
+        log_datasets({"splits": {"train": {"raw_sha256": "d" * 64}}, "dropped": dropped, "columns": ["text", "label"]})
     data = the_run(run.info.run_id).inputs.dataset_inputs[0].dataset
     assert (data.name, data.digest) == ("train", "d" * 36)
     counts = {"data/dropped_rows": 4, "data/dropped/empty text": 3, "data/dropped/missing column x": 1}

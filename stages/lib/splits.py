@@ -98,8 +98,10 @@ def check_classes(corpus: Corpus, parts: dict[str, Part], data: Data) -> None:
 def write_raw(corpus: Corpus, parts: dict[str, Part], data: Data, folder: Path) -> None:
     """Write one Parquet file a split, then the manifest."""
     names = label_order(corpus, parts["train"])
+    columns = ["text", *["text_pair"] * bool(data.text_pair_column), "label"]
     manifest: dict[str, Any] = {
         "source": data.model_dump(include={"source", "path", "config", "revision", "sha256"}),
+        "columns": columns,
         "labels": names,
         "splits": {},
         "ignored": dict(sorted(corpus.ignored.items())),
@@ -107,7 +109,7 @@ def write_raw(corpus: Corpus, parts: dict[str, Part], data: Data, folder: Path) 
     }
     for split, part in parts.items():
         path = folder / f"{split}.parquet"
-        write_parquet(corpus, part, path, ["text", *["text_pair"] * bool(data.text_pair_column), "label"])
+        write_parquet(corpus, part, path, columns)
         counts = np.bincount(labels_of(corpus, part), minlength=len(corpus.names))
         manifest["splits"][split] = {
             "rows": len(part[1]),

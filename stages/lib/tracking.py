@@ -164,7 +164,7 @@ def log_results(metrics: dict[str, float], timings: dict[str, float], artifacts:
 
 def log_datasets(statistics: dict[str, Any]) -> None:
     """Log each split of `data/raw` as an input of the active run, and as metrics what `download` had to drop."""
-    schema = Schema([ColSpec("string", "text"), ColSpec("string", "label")])
+    schema = Schema([ColSpec("string", column) for column in statistics["columns"]])
     for split, values in statistics["splits"].items():
         source = LocalArtifactDatasetSource(f"data/raw/{split}.parquet")
         digest = values["raw_sha256"][:36]  # as long as MLflow allows
@@ -177,12 +177,17 @@ def log_datasets(statistics: dict[str, Any]) -> None:
         mlflow.log_metric("data/dropped/" + re.sub(r"[^\w .-]", "", reason), count)
 
 
-def log_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Log the classifier so that `mlflow.pyfunc.load_model(...).predict([text, ...])` answers with label names."""
+def log_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, columns: list[str]) -> None:
+    """Log the classifier so that `mlflow.pyfunc.load_model(...).predict([text, ...])` answers with label names.
+
+    A classifier of pairs takes `[{"text": ..., "text_pair": ...}, ...]`.
+    """
     import mlflow.transformers
 
     logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it warns that a local folder has no hub page
-    example = ["The plot is thin, but I laughed all the way through."]
+    example: list[Any] = ["The plot is thin, but I laughed all the way through."]
+    if "text_pair" in columns:
+        example = [{"text": example[0], "text_pair": "It is a comedy."}]
     answer = pd.DataFrame({"label": [model.config.id2label[0]], "score": [0.9]})
     mlflow.transformers.log_model(
         pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu"),

@@ -18,7 +18,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from stages.lib.batches import PaddingCollator, TokenRows, by_length
+from stages.lib.batches import LengthGroupedSampler, PaddingCollator, TokenRows, by_length
 from stages.lib.errors import UserError
 from stages.lib.metrics import compute_metrics
 from stages.lib.params import Evaluate, Train
@@ -53,7 +53,6 @@ def make_trainer(
         **precision_arguments("train.precision", train.precision),
         dataloader_pin_memory=train.dataloader_pin_memory and torch.cuda.is_available(),
         seed=seed,
-        train_sampling_strategy="group_by_length",
         eval_strategy="steps",
         save_strategy="steps",
         save_steps=train.eval_steps,
@@ -69,7 +68,7 @@ def make_trainer(
         callbacks.append(EarlyStoppingCallback(train.early_stopping_patience))
     labels = np.asarray(data["train"].data.column("labels"))
     weights = balanced_weights(labels, model.config.num_labels) if train.class_weights == "balanced" else None
-    return Trainer(
+    return LengthGroupingTrainer(
         model,
         arguments,
         data_collator=PaddingCollator(tokenizer.pad_token_id),
@@ -79,6 +78,14 @@ def make_trainer(
         compute_metrics=lambda prediction: compute_metrics(prediction.predictions, prediction.label_ids),
         callbacks=callbacks,
     )
+
+
+class LengthGroupingTrainer(Trainer):
+    """Trainer with our sampler."""
+
+    def _get_train_sampler(self, train_dataset: TokenRows | None = None) -> LengthGroupedSampler:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        return LengthGroupedSampler(rows.lengths, self.args.train_batch_size)
 
 
 class ValidateLastStep(TrainerCallback):
