@@ -18,8 +18,8 @@ RAW = Path("data/raw")
 
 def main() -> None:
     params = Params.load()
-    with new_folder(RAW) as folder, tempfile.TemporaryDirectory(dir=folder.parent, prefix=".rows-") as scratch:
-        corpus = Corpus(params.data, Path(scratch))
+    with new_folder(RAW) as folder, tempfile.TemporaryDirectory(".part", ".rows-", folder.parent) as rows:
+        corpus = Corpus(params.data, Path(rows))
         read_source(params.data, params.seed, corpus)
         corpus.check()
         splits = choose_rows(corpus, params.data, params.seed)

@@ -122,3 +122,21 @@ def test_what_is_not_the_rest_of_the_file_is_not_taken_for_it(workspace, monkeyp
 def test_a_url_that_is_none_is_told(workspace):
     with pytest.raises(UserError, match=r"data.path: http://\[x/a.csv is no URL"):
         fetch("http://[x/a.csv", None)
+
+
+@pytest.mark.parametrize("status", [206, 416])
+def test_a_server_that_never_sends_the_whole_is_told(workspace, status):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match=rf"cannot be fetched \(the server answers {status}, although the whole"):
+            fetch(f"http://127.0.0.1:{http.server_port}/data.csv", None)
+        http.shutdown()

@@ -16,8 +16,6 @@ SPLITS = ("train", "validation", "test")
 WHOLE = "all"  # what a source without splits is called until it is split
 ROWS_AT_ONCE = 10_000
 CHARACTERS_AT_ONCE = 1 << 26
-
-
 UNKNOWN = "label unknown to train"
 
 

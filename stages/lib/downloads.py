@@ -97,6 +97,8 @@ def receive(url: str, part: Path, name: str) -> None:
         version = version_in(answer)
         resumed = answer.status_code == 206 and span.startswith(f"bytes {size}-")
         if answer.status_code in (206, 416) and not (resumed and version in ("", headers.get("If-Range"))):
+            if "Range" not in headers:
+                raise requests.HTTPError(f"the server answers {answer.status_code}, although the whole was asked for")
             part.unlink()  # what came is not the rest of it
             receive(url, part, name)
             return

@@ -56,8 +56,8 @@ class Faults:
         self.counts: dict[str, int] = {}
         self.examples: dict[str, list[str]] = {}
 
-    def add(self, reason: str, where: str, count: int = 1) -> None:
-        self.counts[reason] = self.counts.get(reason, 0) + count
+    def add(self, reason: str, where: str) -> None:
+        self.counts[reason] = self.counts.get(reason, 0) + 1
         examples = self.examples.setdefault(reason, [])
         if len(examples) < EXAMPLES:
             examples.append(where)
