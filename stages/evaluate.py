@@ -10,13 +10,14 @@ from transformers import AutoTokenizer
 
 from stages.lib.encoding import load_splits
 from stages.lib.files import read_json, write_json
+from stages.lib.inputs import prepare_inputs
 from stages.lib.metrics import compute_metrics
 from stages.lib.models import load_classifier
 from stages.lib.params import Params
 from stages.lib.reports import write_reports
 from stages.lib.timing import measures, read_timings, run_stage
-from stages.lib.tracking import log_results, provenance, resume_run
-from stages.lib.training import predict_logits
+from stages.lib.tracking import log_frozen, log_results, provenance, resume_run
+from stages.lib.training import predict_logits, resolve_precision
 
 RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
 CLASSIFIER, RUN, STATISTICS = Path("models/classifier"), Path("models/mlflow_run.json"), Path("data/statistics.json")
@@ -25,17 +26,21 @@ METRICS, REPORTS, PLOTS = Path("metrics/evaluate.json"), Path("reports"), Path("
 
 def main() -> None:
     params = Params.load()
-    test = load_splits(TOKENIZED)["test"]
-    names, labels = test.features["labels"].names, test.data.column("labels").to_numpy()
+    data = load_splits(TOKENIZED)
+    names, labels = data["test"].features["labels"].names, data["test"].data.column("labels").to_numpy()
+    precision = resolve_precision("evaluate.precision", params.evaluate.precision)
     run_id, tags = read_json(RUN)["run_id"], provenance(read_json(STATISTICS))
     with resume_run(params.tracking, run_id, params.flat(), tags):
         model, tokenizer = load_classifier(CLASSIFIER), AutoTokenizer.from_pretrained(CLASSIFIER)
-        logits = predict_logits(model, tokenizer, test, params.evaluate)
+        cache = None if params.evaluate.full_model else params.cache
+        inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
+        logits = predict_logits(inputs, "test", params.evaluate)
         metrics = compute_metrics(logits, labels) | {"rows": len(labels)}
         columns = pq.read_table(RAW_TEST).drop_columns("label").to_pydict().values()
         texts = ["\n\n".join(pair) for pair in zip(*columns, strict=True)]
         write_reports(logits, labels, names, texts, params.evaluate.num_mistakes, REPORTS, PLOTS)
         write_json(METRICS, metrics)
+        log_frozen(inputs.report)
         log_results(
             metrics, read_timings() | measures("evaluate"), [REPORTS, PLOTS, Path("params.yaml"), Path("dvc.lock")]
         )

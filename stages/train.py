@@ -12,16 +12,18 @@ from transformers import AutoTokenizer, set_seed
 from stages.lib.encoding import load_splits
 from stages.lib.files import new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
+from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
 from stages.lib.params import Params
 from stages.lib.plots import draw_curves, write_history
 from stages.lib.timing import run_stage
-from stages.lib.tracking import RunLogger, log_datasets, log_model, open_run, provenance
-from stages.lib.training import best_validation, make_trainer, speed
+from stages.lib.tracking import RunLogger, log_datasets, log_frozen, log_model, open_run, provenance
+from stages.lib.training import best_validation, make_trainer, resolve_precision, speed
 
 TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json"), Path("models/base")
 CLASSIFIER, RUN = Path("models/classifier"), Path("models/mlflow_run.json")
 METRICS, TRAINING = Path("metrics/train.json"), Path("plots/training.csv")
+SPLITS = ("train", "validation")
 VALIDATION, CURVES = Path("plots/validation.csv"), Path("plots/curves.png")
 
 
@@ -34,25 +36,30 @@ def main() -> dict[str, float]:
     freeze(model, params.train.freeze_layers)
     parameters = count_parameters(model)
     print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
-    with tempfile.TemporaryDirectory(prefix="checkpoints-") as checkpoints:
-        trainer = make_trainer(model, data, tokenizer, params.train, params.seed, Path(checkpoints), [RunLogger()])
-        with open_run(params.tracking, params.flat(), provenance(statistics)) as run:
-            log_datasets(statistics)
-            mlflow.log_artifact("params.yaml")
-            trainer.train()
-            with new_folder(CLASSIFIER) as folder:
-                model.save_pretrained(folder)
-                tokenizer.save_pretrained(folder)
-            write_history(trainer.state.log_history, TRAINING, VALIDATION)
-            draw_curves(TRAINING, VALIDATION, CURVES)
-            best = best_validation(trainer)
-            write_json(METRICS, best | parameters)
-            write_json(RUN, {"run_id": run.info.run_id})
-            mlflow.log_metrics({f"train/{name}": count for name, count in parameters.items()})
-            if params.tracking.log_model:
-                log_model(model, tokenizer, statistics["columns"])
+    precision = resolve_precision("train.precision", params.train.precision)
+    with (
+        tempfile.TemporaryDirectory(prefix="checkpoints-") as checkpoints,
+        open_run(params.tracking, params.flat(), provenance(statistics)) as run,
+    ):
+        log_datasets(statistics)
+        mlflow.log_artifact("params.yaml")
+        inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
+        log_frozen(inputs.report)
+        trainer = make_trainer(inputs, params.train, params.seed, Path(checkpoints), [RunLogger()])
+        trainer.train()
+        with new_folder(CLASSIFIER) as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        write_history(trainer.state.log_history, TRAINING, VALIDATION)
+        draw_curves(TRAINING, VALIDATION, CURVES)
+        best = best_validation(trainer)
+        write_json(METRICS, best | parameters)
+        write_json(RUN, {"run_id": run.info.run_id})
+        mlflow.log_metrics({f"train/{name}": count for name, count in parameters.items()})
+        if params.tracking.log_model:
+            log_model(model, tokenizer, statistics["columns"])
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
-    return speed(trainer, statistics["splits"]["train"])
+    return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
 
 
 if __name__ == "__main__":

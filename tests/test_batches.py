@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib.batches import LengthGroupedSampler, PaddingCollator, TokenRows, by_length
+from stages.lib.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, by_length
 
 
 @pytest.fixture
@@ -18,35 +18,39 @@ def split():
     )
 
 
-def test_rows_are_those_of_the_data_set(split):
-    rows = TokenRows(split)
-    assert [(row["input_ids"].tolist(), row["labels"]) for row in rows] == list(
-        zip(split["input_ids"], split["labels"], strict=True)
-    )
-
-
-def test_an_order_arranges_rows_longest_first(split):
-    order = by_length(split)
-    assert [len(row["input_ids"]) for row in TokenRows(split, order)] == [4, 3, 2, 1]
-    assert [row["labels"] for row in TokenRows(split, order)] == [1, 1, 0, 0]
-
-
-def test_rows_survive_a_data_set_of_many_chunks(split):
-    chunked = datasets.concatenate_datasets([split, split])
-    assert TokenRows(chunked)[5]["input_ids"].tolist() == [3, 4, 5, 6]
-
-
 def test_a_batch_is_padded_to_its_own_longest_row(split):
-    rows = TokenRows(split)
-    batch = PaddingCollator(pad_token_id=99)([rows[2], rows[0]])
+    batch = TokenRows(split, pad_token_id=99).__getitems__([2, 0])
     assert batch["input_ids"].tolist() == [[7, 99], [1, 2]]
     assert batch["attention_mask"].tolist() == [[1, 0], [1, 1]]
     assert batch["labels"].tolist() == [0, 0]
     assert all(str(value.dtype) == "torch.int64" for value in batch.values())
 
 
-def test_lengths_are_counted_without_reading_rows(split):
-    assert np.array_equal(by_length(split), [1, 3, 0, 2])
+def test_a_batch_without_padding_has_no_mask(split):
+    batch = TokenRows(split, 0).__getitems__([1])
+    assert batch["input_ids"].tolist() == [[3, 4, 5, 6]]
+    assert set(batch) == {"input_ids", "labels"}
+
+
+def test_rows_survive_a_data_set_of_many_chunks(split):
+    chunked = datasets.concatenate_datasets([split, split])
+    assert TokenRows(chunked, 0).__getitems__([5])["input_ids"].tolist() == [[3, 4, 5, 6]]
+
+
+def test_pairs_keep_the_types_of_their_tokens(split):
+    types = [[0, 1], [0, 0, 1, 1], [0], [0, 1, 1]]
+    batch = TokenRows(split.add_column("token_type_ids", types), 99).__getitems__([3, 1])
+    assert batch["token_type_ids"].tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]]
+
+
+def test_budget_batches_hold_every_row_once_longest_first_within_the_budget():
+    lengths = np.random.default_rng(0).integers(5, 500, 1003)
+    batches = list(TokenBudgetBatches(lengths, 2000))
+    assert len(batches) == len(TokenBudgetBatches(lengths, 2000)) > 100
+    assert np.concatenate(batches).tolist() == by_length(lengths).tolist()
+    assert all(len(batch) * lengths[batch].max() <= 2000 for batch in batches)
+    assert lengths[np.concatenate(batches)].tolist() == sorted(lengths, reverse=True)
+    assert [len(batch) for batch in TokenBudgetBatches(lengths[:5], 1)] == [1] * 5  # one row at least
 
 
 def test_a_sampler_groups_like_lengths_and_shuffles_the_batches():

@@ -77,12 +77,25 @@ def test_timings_are_outputs_that_no_stage_depends_on():
 def test_parts_import_only_downward():
     levels = [
         {"__init__", "errors"},
-        {"archives", "demo_corpus", "families", "files", "metrics", "sampling", "text", "token_statistics", "yaml12"},
-        {"freezing", "params", "plots", "timing"},
-        {"batches", "downloads", "rows", "tokenizer", "tracking"},
-        {"corpus", "encoding", "models", "reports", "tables", "training"},
-        {"hub", "splits"},
-        {"sources"},
+        {
+            *(
+                "archives",
+                "attention",
+                "batches",
+                "demo_corpus",
+                "families",
+                "files",
+                "first_token",
+                "memory",
+                "metrics",
+            ),
+            *("sampling", "text", "token_statistics", "yaml12"),
+        },
+        {"cache", "freezing", "params", "plots", "timing"},
+        {"downloads", "halves", "rows", "tokenizer", "tracking"},
+        {"corpus", "encoding", "frozen_outputs", "models", "reports", "tables"},
+        {"hub", "inputs", "splits"},
+        {"sources", "training"},
     ]
     assert set().union(*levels) == {path.stem for path in (ROOT / "stages/lib").glob("*.py")}
     for number, level in enumerate(levels):

@@ -139,13 +139,26 @@ def test_freezing_leaves_less_to_train(checkout):
     assert frozen["trainable_parameters"] < checkout.first["trainable_parameters"] == frozen["total_parameters"]
 
 
+def test_an_experiment_that_changes_only_what_comes_after_finds_the_frozen_outputs(checkout):
+    output = checkout.run(
+        "dvc", "exp", "run", "--temp", "-S", "train.freeze_layers=1", "-S", "train.learning_rate=5e-4"
+    )
+    for split in ("train", "validation", "test"):
+        assert f"outputs of the frozen layers for {split}: found in {checkout.folder}/.cache/frozen" in output
+    first, again = checkout.runs()[1:3]
+    assert [first.data.metrics["frozen/train_hit"], again.data.metrics["frozen/train_hit"]] == [0, 1]
+    assert first.data.metrics["frozen/test_bytes"] == again.data.metrics["frozen/test_bytes"] > 0
+    assert again.data.metrics["time/train_frozen_seconds"] < first.data.metrics["time/train_frozen_seconds"]
+
+
 def test_each_pipeline_run_is_one_finished_mlflow_run(checkout):
     first, second = checkout.runs()[:2]
     assert [run.info.status for run in (first, second)] == ["FINISHED", "FINISHED"]
     assert [run.data.params["train.freeze_layers"] for run in (first, second)] == ["0", "1"]
     for run in (first, second):
         groups = {name.split("/")[0] for name in run.data.metrics}
-        assert groups == {"data", "train", "validation", "test", "time", "system"}
+        frozen = {"frozen"} if run is second else set()
+        assert groups == {"data", "train", "validation", "test", "time", "system"} | frozen
         assert {
             f"time/{stage}_seconds" for stage in ("download", "base_model", "preprocess", "train", "evaluate")
         } < set(run.data.metrics)

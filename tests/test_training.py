@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 
-from stages.lib import training
+from stages.lib import inputs, training
 from stages.lib.errors import UserError
+from stages.lib.freezing import freeze
+from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
+from stages.lib.params import Cache
 from stages.lib.training import balanced_weights, best_validation, make_loss, make_trainer, predict_logits, speed
 
 FEATURES = Features(input_ids=List(Value("int32")), length=Value("int32"), labels=ClassLabel(names=["no", "yes"]))
@@ -22,8 +25,10 @@ def rows(count, seed):
 
 
 @pytest.fixture
-def fit(tiny_model, params, tmp_path):
+def fit(tiny_model, params, tmp_path, monkeypatch):
     """Train the tiny model on an easy task; return the Trainer and its data."""
+
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
 
     def run(changes=None):
         defaults = {
@@ -38,11 +43,12 @@ def fit(tiny_model, params, tmp_path):
         data = DatasetDict(train=rows(256, 0), validation=rows(64, 1), test=rows(64, 2))
         set_seed(0)
         model = build_classifier(tiny_model, ["no", "yes"], None)
-        tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-        trainer = make_trainer(
-            model, data, tokenizer, params(defaults | (changes or {})).train, 0, tmp_path / "checkpoints", []
-        )
+        section = params(defaults | (changes or {})).train
+        freeze(model, section.freeze_layers)
+        inputs = prepare_inputs(model, data, ("train", "validation", "test"), 0, "fp32", Cache(max_size_gb=1))
+        trainer = make_trainer(inputs, section, 0, tmp_path / "checkpoints", [])
         trainer.train()
+        trainer.whole, trainer.inputs = model, inputs
         return trainer, data
 
     return run
@@ -50,6 +56,13 @@ def fit(tiny_model, params, tmp_path):
 
 def validations(trainer):
     return [row for row in trainer.state.log_history if "eval_loss" in row]
+
+
+def one_by_one(model, split):
+    """Logits of the untouched model, row by row."""
+    model.eval()
+    with torch.inference_mode():
+        return np.concatenate([model(torch.tensor([ids])).logits.numpy() for ids in split["input_ids"]])
 
 
 def test_the_best_checkpoint_is_chosen_on_validation(fit):
@@ -81,21 +94,43 @@ def test_batches_hold_rows_of_like_length(fit):
     spreads = [
         int(lengths.max() - lengths.min())
         for batch in trainer.get_train_dataloader()
-        if len(lengths := batch["attention_mask"].sum(-1)) == 16
+        if len(lengths := (batch["input_ids"] > 0).sum(-1)) == 16
     ]
     assert len(spreads) == 16
     assert np.mean(spreads) < 10
 
 
-def test_predictions_come_in_the_order_of_the_rows(fit, params, tiny_model):
+def test_predictions_come_in_the_order_of_the_rows(fit, params):
     trainer, data = fit()
-    evaluate = params({"evaluate.precision": "fp32"}).evaluate
-    logits = predict_logits(trainer.model, AutoTokenizer.from_pretrained(tiny_model), data["test"], evaluate)
-    trainer.model.eval()
-    with torch.inference_mode():
-        for index in (0, 17, 63):
-            alone = trainer.model(torch.tensor([data["test"][index]["input_ids"]])).logits[0]
-            assert logits[index] == pytest.approx(alone.tolist(), abs=1e-5)
+    logits = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
+    assert logits == pytest.approx(one_by_one(trainer.whole, data["test"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("freeze_layers", [1, 2, "all"])
+def test_the_whole_model_has_learned_what_its_half_was_taught(fit, params, freeze_layers):
+    trainer, data = fit({"train.freeze_layers": freeze_layers})
+    halves = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
+    assert halves == pytest.approx(one_by_one(trainer.whole, data["test"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("freeze_layers", [1, "all"])
+def test_kept_outputs_teach_the_same_as_those_computed_in_every_step(fit, monkeypatch, freeze_layers):
+    kept, _ = fit({"train.freeze_layers": freeze_layers})
+    monkeypatch.setattr(inputs, "output_bytes", lambda *_: 10**12)
+    computed, _ = fit({"train.freeze_layers": freeze_layers})
+    assert kept.frozen is None
+    assert computed.frozen is not None
+    losses = [[row["loss"] for row in trainer.state.log_history if "loss" in row] for trainer in (kept, computed)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert computed.evaluate()["eval_loss"] == pytest.approx(kept.evaluate()["eval_loss"], abs=1e-4)
+
+
+def test_the_loss_of_a_validation_counts_every_row_the_same(fit):
+    trainer, data = fit()
+    labels = torch.tensor(data["validation"]["labels"])
+    logits = torch.from_numpy(one_by_one(trainer.whole, data["validation"]))
+    expected = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_speed_counts_the_rows_that_were_trained(fit):

@@ -1,7 +1,7 @@
 """Rows of tokens, and the batches made of them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import datasets
 import numpy as np
@@ -13,27 +13,45 @@ TOKENS = ("input_ids", "token_type_ids")
 
 
 class TokenRows(Dataset):
-    """A split of `data/tokenized` as flat arrays: a row is a slice, which costs a microsecond and copies nothing.
+    """A split of `data/tokenized` as flat arrays, which gives whole batches, padded on the right to their longest row.
 
-    Items are `{"input_ids": (T,) int32, "labels": int}`, for pairs with `token_type_ids`, `(T,)` int8. `order` selects
-    and arranges rows.
+    A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all
+    int64; the mask is left out where nothing is padded, so that attention need not look.
     """
 
-    def __init__(self, split: datasets.Dataset, order: np.ndarray | None = None):
+    def __init__(self, split: datasets.Dataset, pad_token_id: int):
         columns = {name: split.data.column(name).combine_chunks() for name in TOKENS if name in split.column_names}
         self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
         self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])
         self.lengths = np.diff(self.starts)
         self.labels = split.data.column("labels").to_numpy()
-        self.order = np.arange(len(self.labels)) if order is None else order
+        self.fill = {"input_ids": pad_token_id, "token_type_ids": 0}
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.labels)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray | int]:
-        row = self.order[index]
-        tokens = {name: values[self.starts[row] : self.starts[row + 1]] for name, values in self.tokens.items()}
-        return tokens | {"labels": int(self.labels[row])}
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """What a DataLoader asks for: all rows of a batch at once."""
+        rows = np.asarray(indices)
+        mask = np.arange(self.lengths[rows].max()) < self.lengths[rows, None]
+        batch = {}
+        for name, values in self.tokens.items():
+            batch[name] = np.full(mask.shape, self.fill[name], dtype=np.int64)
+            batch[name][mask] = np.concatenate([values[self.starts[row] : self.starts[row + 1]] for row in rows])
+        return {name: torch.from_numpy(values) for name, values in batch.items()} | mask_and_labels(
+            mask, self.labels[rows]
+        )
+
+
+def mask_and_labels(mask: np.ndarray, labels: np.ndarray) -> dict[str, torch.Tensor]:
+    """The part of a batch that does not depend on what its rows are made of."""
+    padded = {} if mask.all() else {"attention_mask": torch.from_numpy(mask.astype(np.int64))}
+    return padded | {"labels": torch.from_numpy(labels.astype(np.int64))}
+
+
+def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The `collate_fn` of data sets that give whole batches."""
+    return batch
 
 
 class LengthGroupedSampler(Sampler[int]):
@@ -61,28 +79,26 @@ class LengthGroupedSampler(Sampler[int]):
         yield from np.concatenate([batches.ravel(), order[whole * self.batch_size :]]).tolist()
 
 
-def by_length(split: datasets.Dataset) -> np.ndarray:
-    """Row numbers, longest first: an order whose batches hold little padding, and that runs out of memory at once."""
-    return np.argsort(-split.data.column("length").to_numpy(), kind="stable")
+class TokenBudgetBatches(Sampler[list[int]]):
+    """Row numbers in batches of at most `budget` tokens, padding included, and at least one row, longest rows first.
 
-
-@dataclass
-class PaddingCollator:
-    """Stacks rows into a batch, padded on the right to its longest row.
-
-    Returns `input_ids`, `attention_mask` and, for pairs, `token_type_ids`, `(B, T)`, and `labels`, `(B,)`, all int64.
+    So batches hold little padding, short rows come in large batches, and what runs out of memory does so at once.
     """
 
-    pad_token_id: int
+    def __init__(self, lengths: np.ndarray, budget: int):
+        self.order, self.ends, start = by_length(lengths), [], 0
+        while start < len(self.order):
+            start += max(budget // int(lengths[self.order[start]]), 1)
+            self.ends.append(min(start, len(self.order)))
 
-    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        lengths = np.array([len(row["input_ids"]) for row in rows])
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        batch = {"attention_mask": mask.astype(np.int64)}
-        for name in TOKENS:
-            if name in rows[0]:
-                batch[name] = np.full(mask.shape, self.pad_token_id if name == "input_ids" else 0, dtype=np.int64)
-                batch[name][mask] = np.concatenate([row[name] for row in rows])
-        return {name: torch.from_numpy(values) for name, values in batch.items()} | {
-            "labels": torch.tensor([row["labels"] for row in rows])
-        }
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start, end in pairwise([0, *self.ends]):
+            yield self.order[start:end].tolist()
+
+
+def by_length(lengths: np.ndarray) -> np.ndarray:
+    """Row numbers, longest first."""
+    return np.argsort(-lengths, kind="stable")

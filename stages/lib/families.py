@@ -1,6 +1,7 @@
 """Where families of models differ: the one table that freezing, dropout and lengths are read from."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -13,22 +14,28 @@ class Family:
     head: tuple[str, ...] = ("pooler",)  # parts of the base model that belong to the head
     head_dropout: str = "classifier_dropout"  # key of the config
     positions_after_padding: bool = False  # position embeddings start behind the padding index
+    layer_kind: Literal["bert", "distilbert"] | None = "bert"  # whose layers these are; None: not known to first_token
 
 
 ROBERTA = Family(positions_after_padding=True)
 FAMILIES = {
     "albert": Family(
-        layers=None, no_freezing="all layers of ALBERT share one set of weights", head_dropout="classifier_dropout_prob"
+        layers=None,
+        no_freezing="all layers of ALBERT share one set of weights",
+        head_dropout="classifier_dropout_prob",
+        layer_kind=None,
     ),
     "bert": Family(),
     "camembert": ROBERTA,
     "deberta-v2": Family(
-        used_by_all_layers=("encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"), head_dropout="cls_dropout"
+        used_by_all_layers=("encoder.rel_embeddings", "encoder.LayerNorm", "encoder.conv"),
+        head_dropout="cls_dropout",
+        layer_kind=None,
     ),
-    "distilbert": Family(layers="transformer.layer", head_dropout="seq_classif_dropout"),
+    "distilbert": Family(layers="transformer.layer", head_dropout="seq_classif_dropout", layer_kind="distilbert"),
     "electra": Family(),
     "ernie": Family(),
-    "modernbert": Family(layers="layers"),
+    "modernbert": Family(layers="layers", layer_kind=None),
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }
@@ -37,4 +44,4 @@ FAMILIES = {
 def family_of(model_type: str) -> Family:
     """The family's row; for one that is not in the table, a row that refuses freezing."""
     unknown = f"where a model of type '{model_type}' keeps its layers is not known (known: {', '.join(FAMILIES)})"
-    return FAMILIES.get(model_type) or Family(layers=None, no_freezing=unknown)
+    return FAMILIES.get(model_type) or Family(layers=None, no_freezing=unknown, layer_kind=None)

@@ -14,9 +14,11 @@ def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
     """Freeze the embeddings and the first `freeze_layers` layers in place; 0 freezes nothing.
 
     `all` freezes everything before the head; BERT's pooler counts as head, since it reads the first token only.
-    Frozen parts have no gradients and stay in evaluation mode, without dropout, while the rest trains.
+    Frozen parts have no gradients and stay in evaluation mode, without dropout, while the rest trains. The model's
+    config keeps the value as `frozen_layers`.
     UserError when the model has fewer layers, or none that can be frozen one by one.
     """
+    model.config.frozen_layers = freeze_layers
     if freeze_layers == 0:
         return
     encoder, family = model.base_model, family_of(model.config.model_type)

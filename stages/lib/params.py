@@ -186,6 +186,7 @@ class Train(Section):
     early_stopping_patience: CountOrNull
     metric_for_best_model: Annotated[Metric, one_of(Metric)]
     logging_steps: Count
+    torch_compile: Switch
 
     @field_validator("eval_steps")
     @classmethod
@@ -198,7 +199,12 @@ class Train(Section):
 class Evaluate(Section):
     precision: Annotated[Precision, one_of(Precision)]
     per_device_eval_batch_size: Count
+    full_model: Switch
     num_mistakes: Annotated[int, Field(ge=0, description="a whole number ≥ 0")]
+
+
+class Cache(Section):
+    max_size_gb: NotNegative
 
 
 class Tracking(Section):
@@ -216,6 +222,7 @@ class Params(Section):
     preprocess: Preprocess
     train: Train
     evaluate: Evaluate
+    cache: Cache
     tracking: Tracking
 
     @classmethod

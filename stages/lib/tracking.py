@@ -162,6 +162,11 @@ def log_results(metrics: dict[str, float], timings: dict[str, float], artifacts:
             mlflow.log_artifact(str(file), path.name)
 
 
+def log_frozen(report: dict[str, float]) -> None:
+    """Log as `frozen/...` whether outputs of the frozen layers were found (1) or computed (0), seconds and bytes."""
+    mlflow.log_metrics({f"frozen/{name}": value for name, value in report.items()})
+
+
 def log_datasets(statistics: dict[str, Any]) -> None:
     """Log each split of `data/raw` as an input of the active run, and as metrics what `download` had to drop."""
     schema = Schema([ColSpec("string", column) for column in statistics["columns"]])

@@ -5,21 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import (
-    EarlyStoppingCallback,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
+from torch.utils.data import DataLoader, Dataset
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
 
-from stages.lib.batches import LengthGroupedSampler, PaddingCollator, TokenRows, by_length
+from stages.lib.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, as_it_is, by_length
 from stages.lib.errors import UserError
+from stages.lib.inputs import Inputs
 from stages.lib.metrics import compute_metrics
 from stages.lib.params import Evaluate, Train
 
@@ -30,28 +25,25 @@ OWN_PARAMS = {
     "class_weights",
     "early_stopping_patience",
     "label_smoothing_factor",
+    "dataloader_num_workers",
     "dataloader_pin_memory",
 }
 
 
 def make_trainer(
-    model: PreTrainedModel,
-    data: datasets.DatasetDict,
-    tokenizer: PreTrainedTokenizerBase,
-    train: Train,
-    seed: int,
-    folder: Path,
-    callbacks: list[TrainerCallback],
-) -> Trainer:
+    inputs: Inputs, train: Train, seed: int, folder: Path, callbacks: list[TrainerCallback]
+) -> "ClassifierTrainer":
     """A Trainer that validates and saves every `eval_steps` and at the end, and ends with the best of these models.
 
     `folder` takes the checkpoints. Names and meaning of the params are `TrainingArguments`' own.
     """
+    workers = train.dataloader_num_workers if isinstance(inputs.rows["train"], TokenRows) else 0
     arguments = TrainingArguments(
         output_dir=str(folder),
         **train.model_dump(exclude=OWN_PARAMS),
-        **precision_arguments("train.precision", train.precision),
-        dataloader_pin_memory=train.dataloader_pin_memory and torch.cuda.is_available(),
+        **precision_arguments(resolve_precision("train.precision", train.precision)),
+        dataloader_num_workers=workers,
+        dataloader_pin_memory=train.dataloader_pin_memory and pinnable(inputs.rows["train"]),
         seed=seed,
         eval_strategy="steps",
         save_strategy="steps",
@@ -60,32 +52,65 @@ def make_trainer(
         save_total_limit=1,
         load_best_model_at_end=True,
         greater_is_better=train.metric_for_best_model != "loss",
-        dataloader_persistent_workers=train.dataloader_num_workers > 0,
+        dataloader_persistent_workers=workers > 0,
+        remove_unused_columns=False,
         report_to="none",
     )
     callbacks = [*callbacks, ValidateLastStep()]
     if train.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(train.early_stopping_patience))
-    labels = np.asarray(data["train"].data.column("labels"))
-    weights = balanced_weights(labels, model.config.num_labels) if train.class_weights == "balanced" else None
-    return LengthGroupingTrainer(
-        model,
+    labels, num_labels = inputs.rows["train"].labels, inputs.model.config.num_labels
+    weights = balanced_weights(labels, num_labels) if train.class_weights == "balanced" else None
+    return ClassifierTrainer(
+        inputs,
         arguments,
-        data_collator=PaddingCollator(tokenizer.pad_token_id),
-        train_dataset=TokenRows(data["train"]),
-        eval_dataset=TokenRows(data["validation"], by_length(data["validation"])),
+        train_dataset=inputs.rows["train"],
+        eval_dataset=inputs.rows["validation"],
         compute_loss_func=make_loss(weights, train.label_smoothing_factor),
         compute_metrics=lambda prediction: compute_metrics(prediction.predictions, prediction.label_ids),
         callbacks=callbacks,
     )
 
 
-class LengthGroupingTrainer(Trainer):
-    """Trainer with our sampler."""
+def pinnable(rows: Dataset) -> bool:
+    """Whether there is a GPU to pin memory for, and batches are not made on it already."""
+    return torch.cuda.is_available() and getattr(rows, "memory", None) is None
 
-    def _get_train_sampler(self, train_dataset: TokenRows | None = None) -> LengthGroupedSampler:
+
+class ClassifierTrainer(Trainer):
+    """Trainer for data sets of whole batches: trains in length groups, validates and predicts in token budgets.
+
+    Runs the frozen half first where its outputs are not kept.
+    """
+
+    def __init__(self, inputs: Inputs, arguments: TrainingArguments, **kwargs: Any):
+        self.frozen = inputs.frozen
+        super().__init__(inputs.model, arguments, data_collator=as_it_is, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
         rows = self.train_dataset if train_dataset is None else train_dataset
         return LengthGroupedSampler(rows.lengths, self.args.train_batch_size)
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+        """Batches of as many tokens as `per_device_eval_batch_size` of the longest rows have, padding included."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        batches = TokenBudgetBatches(rows.lengths, self.args.eval_batch_size * int(rows.lengths.max()))
+        loader = DataLoader(rows, batch_sampler=batches, collate_fn=as_it_is, pin_memory=pinnable(rows))
+        return self.accelerator.prepare(loader)
+
+    get_test_dataloader = get_eval_dataloader
+
+    def _prepare_inputs(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        inputs = super()._prepare_inputs(inputs)
+        return inputs if self.frozen is None else self.frozen(inputs)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Trainer's, with the loss over all rows: Trainer's own is the mean over batches, which differ in size."""
+        output = super().evaluation_loop(*args, **kwargs)
+        if self.compute_loss_func is not None:
+            logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
+            output.metrics["eval_loss"] = self.compute_loss_func({"logits": logits}, labels).item()
+        return output
 
 
 class ValidateLastStep(TrainerCallback):
@@ -113,29 +138,25 @@ def resolve_precision(key: str, wanted: str) -> str:
     return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
 
 
-def precision_arguments(key: str, wanted: str) -> dict[str, bool]:
+def precision_arguments(precision: str) -> dict[str, bool]:
     """`TrainingArguments` for a precision, on the GPU where there is one."""
-    precision = resolve_precision(key, wanted)
     return {"bf16": precision == "bf16", "fp16": precision == "fp16", "use_cpu": not torch.cuda.is_available()}
 
 
-def predict_logits(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, split: datasets.Dataset, evaluate: Evaluate
-) -> np.ndarray:
+def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray:
     """Logits `(N, C)` in float32, in the order of the split's rows, computed in batches of like length."""
-    order = by_length(split)
+    rows = inputs.rows[split]
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
             per_device_eval_batch_size=evaluate.per_device_eval_batch_size,
-            **precision_arguments("evaluate.precision", evaluate.precision),
-            dataloader_pin_memory=torch.cuda.is_available(),
+            **precision_arguments(resolve_precision("evaluate.precision", evaluate.precision)),
+            remove_unused_columns=False,
             report_to="none",
         )
-        trainer = Trainer(model, arguments, data_collator=PaddingCollator(tokenizer.pad_token_id))
-        predictions = trainer.predict(TokenRows(split, order)).predictions
+        predictions = ClassifierTrainer(inputs, arguments).predict(rows).predictions
     logits = np.empty_like(predictions, dtype=np.float32)
-    logits[order] = predictions
+    logits[by_length(rows.lengths)] = predictions
     return logits
 
 
@@ -165,7 +186,7 @@ def best_validation(trainer: Trainer) -> dict[str, float]:
 
 
 def speed(trainer: Trainer, train_statistics: dict[str, Any]) -> dict[str, float]:
-    """Seconds in the training loop, validation included, and training samples and tokens (no padding) a second."""
+    """Seconds in the training loop, validation included, and its training samples and tokens (no padding) a second."""
     seconds = next(row["train_runtime"] for row in reversed(trainer.state.log_history) if "train_runtime" in row)
     return {
         "loop_seconds": round(seconds, 2),

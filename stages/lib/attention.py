@@ -1,0 +1,36 @@
+"""Attention for inference on a CPU, where PyTorch's own takes twice as long."""
+
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+
+SCORES = 800_000  # computed at once: of those that were tried, the number that stays in the second-level cache
+
+
+def attend_in_chunks(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, **kwargs: Any
+) -> tuple[torch.Tensor, None]:
+    """Softmax attention in chunks of rows, or of heads where one row is too long: `(B, H, T, d)` → `(B, T, H, d)`.
+
+    `mask` is bool, `(B, 1, T, T)`, true where positions are read. For bf16 and 128 tokens, PyTorch's
+    `scaled_dot_product_attention` took 8.0 ms where this took 3.8 (32 rows, 12 heads of 32, 2 cores with AVX512-BF16).
+    """
+    (rows, heads, length, size), scaling = query.shape, kwargs.get("scaling") or query.shape[-1] ** -0.5
+    query, key, value = (query * scaling).contiguous(), key.contiguous(), value.contiguous()
+    rows_at_once = max(SCORES // (heads * length**2), 1)
+    heads_at_once = min(max(SCORES // length**2, 1), heads)
+    output = torch.empty(rows, length, heads, size, dtype=value.dtype)
+    for row in range(0, rows, rows_at_once):
+        for head in range(0, heads, heads_at_once):
+            part = slice(row, row + rows_at_once), slice(head, head + heads_at_once)
+            scores = query[part] @ key[part].mT
+            if mask is not None:
+                scores.masked_fill_(~mask[part[0]], -torch.inf)
+            output[part[0], :, part[1]] = (scores.softmax(-1) @ value[part]).transpose(1, 2)
+    return output, None
+
+
+AttentionInterface.register("in_chunks", attend_in_chunks)
+AttentionMaskInterface.register("in_chunks", sdpa_mask)

@@ -1,0 +1,84 @@
+"""Folders of files that are made once, kept, and found again by what they were made from."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from stages.lib.errors import UserError
+from stages.lib.files import new_folder, read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+class Cache:
+    """A folder of entries of at most `max_bytes`; where room is needed, those not used for longest go.
+
+    Several processes may share it: each entry is made by one of them, while the others wait.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int):
+        self.folder, self.max_bytes = folder, max_bytes
+
+    def room(self) -> int:
+        """Bytes that entries may take: what is allowed or, where that is less, what the disk has for them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        taken = sum(size for _, size, _ in self.entries())
+        return min(self.max_bytes, taken + shutil.disk_usage(self.folder).free)
+
+    def fetch(self, key: dict[str, Any], size: int, make: Callable[[Path], None]) -> tuple[Path, bool]:
+        """The folder of the entry for `key`, and whether it was there; else `make(folder)` fills it with `size` bytes.
+
+        Names, values and bytes of the JSON of `key` identify the entry.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+        path = self.folder / name
+        with FileLock(self.folder / f"{name}.lock"):
+            found = is_whole(path)
+            if not found:
+                for left in self.folder.glob(f".{name}.*"):  # by a process that was killed
+                    shutil.rmtree(left)
+                self.make_room(size)
+                with new_folder(path) as part:
+                    make(part)
+                    files = {file.name: file.stat().st_size for file in sorted(part.iterdir())}
+                    write_json(part / MANIFEST, {"key": key, "files": files})
+            os.utime(path / MANIFEST)
+        return path, found
+
+    def make_room(self, size: int) -> None:
+        """Remove the entries that were not used for longest, until `size` more bytes are allowed."""
+        with FileLock(self.folder / ".lock"):
+            entries = sorted(self.entries())
+            taken = sum(size for _, size, _ in entries)
+            for _, freed, path in entries:
+                if taken + size <= self.max_bytes:
+                    break
+                shutil.rmtree(path, ignore_errors=True)
+                taken -= freed
+
+    def entries(self) -> list[tuple[float, int, Path]]:
+        """Time of last use, bytes and folder of every entry."""
+        found = []
+        for manifest in self.folder.glob(f"[!.]*/{MANIFEST}"):
+            try:
+                files = manifest.parent.iterdir()
+                found.append((manifest.stat().st_mtime, sum(file.stat().st_size for file in files), manifest.parent))
+            except FileNotFoundError:  # another process removes it
+                continue
+        return found
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the entry's files are all there, with the sizes that its manifest says."""
+    try:
+        files = read_json(path / MANIFEST)["files"]
+        return all((path / name).stat().st_size == size for name, size in files.items())
+    except (UserError, OSError, KeyError, TypeError):
+        return False

@@ -1,0 +1,62 @@
+"""A last layer that computes only the first token, for heads that read nothing else."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import dropout
+
+# What layers of a kind call the projections of their attention, and its dropout.
+PROJECTIONS = {
+    "bert": ("attention.self.query", "attention.self.key", "attention.self.value", "attention.self.dropout"),
+    "distilbert": ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.dropout"),
+}
+
+
+class FirstTokenLayer(nn.Module):
+    """`layer` for its first position alone, `(B, T, D)` → `(B, 1, D)`: the same parts, names and, to rounding, numbers.
+
+    `kind` is a key of PROJECTIONS. Where the layers above read one position, one query a head is all there is, and
+    products can be regrouped: q·(Kx + b) = (Kᵀq)·x + q·b and Σ p (Vx + b) = V (Σ p x) + b Σ p (the regrouping that
+    DeepSeek-V2 calls absorption, arXiv:2405.04434, section 2.1.2). Neither keys nor values are computed, and a position
+    costs 2HD multiplications for H heads, where keys and values alone cost 2D² and the feed-forward part 8D².
+    """
+
+    def __init__(self, layer: nn.Module, kind: str, num_heads: int):
+        super().__init__()
+        self._modules = layer._modules  # so that parameters keep their names
+        self.kind, self.num_heads, self.training = kind, num_heads, layer.training
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
+        """`attention_mask` is what transformers makes for its attention: bool or additive, `(B, 1, T, T)`, or None."""
+        context = self.attend(hidden_states, attention_mask)
+        first = hidden_states[:, :1]
+        if self.kind == "distilbert":
+            attended = self.sa_layer_norm(self.attention.out_lin(context) + first)
+            return self.output_layer_norm(self.ffn(attended) + attended)
+        attended = self.attention.output(context, first)
+        return self.output(self.intermediate(attended), attended)
+
+    def attend(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """What the first position's attention reads from all positions, `(B, 1, D)`."""
+        query, key, value, attention_dropout = (self.get_submodule(path) for path in PROJECTIONS[self.kind])
+        q = query(hidden[:, 0]).unflatten(-1, (self.num_heads, -1))  # (B, H, D / H)
+        k_weight, k_bias = per_head(key, self.num_heads)
+        v_weight, v_bias = per_head(value, self.num_heads)
+        absorbed = torch.einsum("bhi,hid->bhd", q, k_weight)
+        scores = absorbed @ hidden.mT.to(absorbed.dtype) + (q * k_bias).sum(-1, keepdim=True)  # (B, H, T)
+        scores = scores.float() * q.shape[-1] ** -0.5
+        if mask is not None:
+            first = mask[:, :, 0]
+            scores = scores.masked_fill(~first, -torch.inf) if first.dtype == torch.bool else scores + first
+        weights = dropout(scores.softmax(-1), attention_dropout.p, self.training)
+        mixed = weights.to(absorbed.dtype) @ hidden.to(absorbed.dtype)  # (B, H, D)
+        context = torch.einsum("bhd,hid->bhi", mixed, v_weight) + weights.sum(-1, keepdim=True) * v_bias
+        return context.flatten(1).unsqueeze(1).to(absorbed.dtype)
+
+
+def per_head(projection: nn.Linear, num_heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight `(H, D / H, D)` and bias `(H, D / H)` of a projection."""
+    return projection.weight.unflatten(0, (num_heads, -1)), projection.bias.unflatten(0, (num_heads, -1))
