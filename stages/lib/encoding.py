@@ -1,7 +1,8 @@
 """The Arrow data set of tokens that a tokenizer makes of `data/raw`."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,9 +52,7 @@ def encode_split(
         read_back = set(np.linspace(0, file.metadata.num_rows - 1, ROWS_READ_BACK, dtype=int).tolist())
         backend.enable_truncation(preprocess.max_length, direction=preprocess.truncation_side)
         with tqdm(total=file.metadata.num_rows, desc=f"tokenizing {raw.stem}", unit=" rows") as bar:
-            for batch in file.iter_batches(ROWS_AT_ONCE):
-                texts, names = read_texts(batch, preprocess), batch.column("label").to_pylist()
-                encodings = backend.encode_batch_fast(texts)
+            for names, texts, encodings in encode_ahead(file, preprocess, backend.encode_batch_fast):
                 ids = [encoding.ids for encoding in encodings]
                 values: dict[str, Any] = {
                     "input_ids": ids,
@@ -65,12 +64,28 @@ def encode_split(
                 writer.write_batch(pa.RecordBatch.from_pydict(values, schema))
                 for i in sorted(read_back & set(range(tally.rows, tally.rows + len(ids)))):
                     tally.read_back.append(reads_back(tokenizer, encodings[i - tally.rows], texts[i - tally.rows]))
-                tally.add(texts, names, encodings, values["length"], tokenizer.unk_token_id)
+                tally.add(texts, names, encodings, ids, tokenizer.unk_token_id)
                 bar.update(len(ids))
     backend.no_truncation()
     tally.sha256 = finish_split(folder, arrow)
     tally.check_read_back(raw.stem)
     return tally
+
+
+def encode_ahead(
+    file: pq.ParquetFile, preprocess: Preprocess, encode: Callable[[list], list]
+) -> Iterator[tuple[list[str], list, list]]:
+    """Yield labels, texts and encodings of each batch, while a thread encodes the next (without Python's lock)."""
+    with ThreadPoolExecutor(1) as thread:
+        ahead = None
+        for batch in file.iter_batches(ROWS_AT_ONCE):
+            texts = read_texts(batch, preprocess)
+            begun = batch.column("label").to_pylist(), texts, thread.submit(encode, texts)
+            if ahead:
+                yield *ahead[:2], ahead[2].result()
+            ahead = begun
+        if ahead:
+            yield *ahead[:2], ahead[2].result()
 
 
 def read_texts(batch: pa.RecordBatch, preprocess: Preprocess) -> list[str] | list[tuple[str, str]]:

@@ -28,8 +28,8 @@ class KeptRows(Dataset):
     """A split as the outputs of the frozen half, which gives whole batches.
 
     A batch has `inputs_embeds`, `(B, T, D)`, `attention_mask`, `(B, T)`, where something is padded, and `labels`,
-    `(B,)`; T is 1 where all layers are frozen, while `lengths` still counts tokens. Outputs are read from disk, where the system keeps what it has memory for. With a GPU they lie in its
-    memory, or else in pinned memory, when they fit.
+    `(B,)`; T is 1 where all layers are frozen, while `lengths` still counts tokens. Outputs are read from disk, where
+    the system keeps what it has memory for. With a GPU they lie in its memory, or else in pinned memory, when they fit.
     """
 
     def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenHalf):
@@ -42,9 +42,8 @@ class KeptRows(Dataset):
         heads = np.array([8 + int.from_bytes(os.pread(file, 8, 0), "little") for file in files])
         firsts = np.array([self.starts[shards == number].min() for number in range(len(files))])
         self.files, self.offsets = files[shards], heads[shards] + (self.starts - firsts[shards]) * self.row_bytes
-        self.memory = (
-            in_memory(paths, int(self.positions.sum()) * self.row_bytes) if self.device.type == "cuda" else None
-        )
+        size = int(self.positions.sum()) * self.row_bytes
+        self.memory = in_memory(paths, size) if self.device.type == "cuda" else None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,7 +54,7 @@ class KeptRows(Dataset):
         mask = np.arange(self.positions[rows].max()) < self.positions[rows, None]
         if self.memory is None:
             hidden = self.from_disk(rows, mask.shape[1])
-        elif self.memory.device == self.device:
+        elif self.memory.device.type == self.device.type:
             hidden = self.gathered(rows, mask.shape[1])
         else:
             hidden = self.copied(rows, mask.shape[1])

@@ -27,14 +27,14 @@ class Tally:
     lengths: list[np.ndarray] = field(default_factory=list)
     hashes: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, texts: list[Any], labels: list[str], encodings: list[Any], lengths: list[int], unk_id: int) -> None:
+    def add(self, texts: list[Any], labels: list[str], encodings: list[Any], ids: list[list[int]], unk_id: int) -> None:
         self.rows += len(texts)
         self.truncated += sum(bool(encoding.overflowing) for encoding in encodings)
-        self.unknown += sum(encoding.ids.count(unk_id) for encoding in encodings) if unk_id is not None else 0
+        self.unknown += sum(row.count(unk_id) for row in ids) if unk_id is not None else 0
         texts = ["\0".join(text) if isinstance(text, tuple) else text for text in texts]
         self.empty += sum(not text.strip("\0") for text in texts)
         self.classes.update(labels)
-        self.lengths.append(np.asarray(lengths, dtype=np.int32))
+        self.lengths.append(np.array([len(row) for row in ids], dtype=np.int32))
         digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
         self.hashes.append(np.frombuffer(b"".join(digests), dtype=np.uint64))
 
