@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro test lint ui baseline
+.PHONY: setup repro test lint ui baseline bench
 
 setup: $(VENV)/.installed
 
@@ -39,3 +39,7 @@ ui: setup
 
 baseline: setup
 	python -m benchmarks.baseline
+
+# An hour on two cores. DATA=aclImdb_v1.tar.gz measures on that archive, else on the demo corpus.
+bench: setup
+	python -m benchmarks.speed $(if $(DATA),--data $(DATA))

@@ -53,7 +53,8 @@ class FrozenHalf:
             "code": [sha256(Path(__file__).with_name(name)) for name in CODE],
             "versions": [torch.__version__, transformers.__version__],
         }
-        self.model = copy.deepcopy(half).eval().to(self.device, dtype)
+        cast = {id(weight): nn.Parameter(weight.detach().to(dtype), False) for weight in half.parameters()}
+        self.model = copy.deepcopy(half, cast).eval().to(self.device, dtype)  # no second copy of the weights in between
         if self.device.type == "cpu" and dtype == torch.bfloat16:
             self.model.set_attn_implementation("in_chunks")
 

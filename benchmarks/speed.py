@@ -1,0 +1,248 @@
+"""Time the pipeline against plain `transformers.Trainer`, and each remedy against the one before.
+
+python -m benchmarks.speed [--data aclImdb_v1.tar.gz]
+
+Every measurement is a process of its own, one at a time: `python -m stages.train` here, `benchmarks/plain_trainer.py`
+there, in turns. "Training" is the time of `Trainer.train()` with its validations, here with the frozen layers' outputs
+as well; starting Python and loading the model are in neither. What was measured is kept as JSON after each run, so a
+benchmark that was cut off goes on where it was.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import psutil
+import torch
+import yaml
+
+from benchmarks.speed_tables import write_tables
+from stages.lib.files import read_json, write_json
+from stages.lib.params import Tracking
+from stages.lib.tracking import connect
+from stages.lib.yaml12 import read_yaml
+
+RESULTS, EXPERIMENT = Path("benchmarks/results"), "speed benchmark"
+LONG_TEST_ROWS = 200
+LEARNING_RATES = {0: 5e-5, 5: 5e-4, "all": 1e-3}
+
+
+def main() -> None:
+    options = parse()
+    bench = Bench(options)
+    try:
+        for group in (comparison, ablation):
+            for name, seed, run in group(options):
+                bench.measure(group.__name__, name, seed, run)
+                write_tables(bench.results, RESULTS / f"{options.device}-{options.precision}")
+    finally:
+        shutil.rmtree(bench.folder / "caches", ignore_errors=True)
+    print(f"tables and picture: {RESULTS}; runs: MLflow's experiment '{EXPERIMENT}'")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="IMDB's archive, or any of its kind (default: the demo corpus)")
+    parser.add_argument("--model", help="a hub id or folder (default: that of params.yaml)")
+    parser.add_argument("--train-rows", type=int, default=5000, help="of the comparison; a ninth more validates")
+    parser.add_argument("--test-rows", type=int, default=2000)
+    parser.add_argument("--ablation-rows", type=int, default=1000)
+    parser.add_argument("--long-rows", type=int, default=512, help="of the comparison with texts of up to 512 tokens")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp16"), help="of what is not fp32")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(".cache/benchmark"), help="for data, models and measurements"
+    )
+    return parser.parse_args()
+
+
+def comparison(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Name, seed and settings of each run of the comparison; plain and ours in turns."""
+    low = options.precision
+    for seed in range(options.seeds):
+        yield "plain, 5 frozen", seed, {"plain": True, "freeze": 5, "precision": low}
+        yield "ours, 5 frozen, first run", seed, {"freeze": 5, "precision": low, "cache": f"five-{seed}"}
+        changed = {"freeze": 5, "precision": low, "cache": f"five-{seed}", "learning_rate": 4e-4}
+        yield "ours, 5 frozen, repeated run", seed, changed
+    yield "plain, beginner", 0, {"plain": True, "freeze": 0, "precision": "fp32", "pad": True}
+    yield "plain, all frozen", 0, {"plain": True, "freeze": "all", "precision": low}
+    yield "ours, all frozen, first run", 0, {"freeze": "all", "precision": low, "cache": "all"}
+    for seed in range(options.seeds):
+        changed = {"freeze": "all", "precision": low, "cache": "all", "learning_rate": 2e-3}
+        yield "ours, all frozen, repeated run", seed, changed
+    for seed in range(min(options.seeds, 2)):
+        long = {"freeze": 0, "precision": low, "length": 512, "rows": "long", "epochs": 1}
+        yield "plain, all trained, 512 tokens", seed, long | {"plain": True}
+        yield "ours, all trained, 512 tokens", seed, long
+
+
+def ablation(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Name, seed and settings of each row of the ablation; each adds one remedy."""
+    run: dict[str, Any] = {"plain": True, "rows": "ablation", "freeze": 0, "precision": "fp32", "pad": True}
+    for name, added in (
+        ("fp32, batch 8, 256 tokens, padded, all layers trained", {"length": 256, "batch": 8}),
+        ("batch 32", {"batch": 32}),
+        ("128 tokens", {"length": 128}),
+        ("dynamic padding, length groups", {"pad": False, "groups": True}),
+        ("2 workers, pinned memory", {"workers": 2}),
+        (f"AMP ({options.precision})", {"precision": options.precision}),
+        ("5 layers frozen", {"freeze": 5}),
+        ("frozen outputs kept (ours from here on)", {"plain": False, "workers": 0, "cache": "whole", "whole": True}),
+        ("last layer for the first token alone", {"cache": "ablation", "whole": False}),
+        ("repeated run, other learning rate", {"learning_rate": 4e-4}),
+    ):
+        run = run | added
+        yield name, 0, run
+
+
+class Bench:
+    """Workspaces, measurements, and what was measured already."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.options, self.folder = options, options.folder.resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.file = self.folder / f"{options.device}-{options.precision}.json"
+        self.results = read_json(self.file) if self.file.exists() else {"about": about(options), "runs": []}
+        if self.results["about"] != about(options):
+            sys.exit(f"{self.file} holds measurements of other options, versions or hardware; delete or move it")
+
+    def measure(self, group: str, name: str, seed: int, run: dict[str, Any]) -> None:
+        """Take one measurement, unless that was done before."""
+        if any((done["group"], done["name"], done["seed"]) == (group, name, seed) for done in self.results["runs"]):
+            return
+        print(f"{group}: {name}, seed {seed} ...", flush=True)
+        workspace = self.workspace(run.get("rows", "train"), run.get("length", 128))
+        defaults = {"batch": 32, "epochs": 2, "learning_rate": LEARNING_RATES[run["freeze"]]}
+        measured = (self.plain if run.get("plain") else self.ours)(workspace, defaults | run, seed)
+        print("   " + ", ".join(f"{key} {value:.4g}" for key, value in measured.items()), flush=True)
+        self.results["runs"].append({"group": group, "name": name, "seed": seed, "run": run} | measured)
+        write_json(self.file, self.results)
+        experiment = connect(Tracking(experiment=EXPERIMENT, log_model=False, system_metrics=False))
+        with mlflow.start_run(experiment_id=experiment, run_name=f"{group}: {name}"):
+            mlflow.log_params(defaults | run | {"seed": seed} | self.results["about"])
+            mlflow.log_metrics(measured)
+
+    def workspace(self, rows: str, length: int) -> Path:
+        """A folder after `preprocess`, as `dvc repro preprocess` would leave it."""
+        folder = self.folder / f"{rows}-{length}"
+        if not (folder / "data/statistics.json").exists():
+            train = vars(self.options)[f"{rows}_rows"]
+            test = LONG_TEST_ROWS if rows == "long" else self.options.test_rows
+            # A tenth of them is for validation.
+            data = {"max_train_samples": round(train / 0.9), "max_test_samples": test, "validation_fraction": 0.1}
+            if self.options.data:
+                data |= {"source": "folder", "path": str(self.options.data.resolve()), "sha256": None}
+            write_params(folder, {"data": data, "preprocess": {"max_length": length}, "model": self.model()})
+            for stage in ("download", "base_model", "preprocess"):
+                call(folder, "-m", f"stages.{stage}")
+        return folder
+
+    def model(self) -> dict[str, Any]:
+        return {"name": str(Path(self.options.model).resolve()), "revision": None} if self.options.model else {}
+
+    def plain(self, folder: Path, run: dict[str, Any], seed: int) -> dict[str, float]:
+        """One run of `benchmarks/plain_trainer.py`."""
+        arguments = {
+            "freeze": run["freeze"],
+            "precision": run["precision"],
+            "pad-to": run.get("length", 128) if run.get("pad") else 0,
+            "batch-size": run["batch"],
+            "epochs": run["epochs"],
+            "learning-rate": run["learning_rate"],
+            "workers": run.get("workers", 0),
+            "device": self.options.device,
+            "seed": seed,
+        }
+        words = [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
+        words += ["--group-by-length"] if run.get("groups") else []
+        call(folder, "-m", "benchmarks.plain_trainer", str(folder), str(folder / "result.json"), *words)
+        result = read_json(folder / "result.json")
+        return self.speed(folder, run, result["training_seconds"]) | result
+
+    def ours(self, folder: Path, run: dict[str, Any], seed: int) -> dict[str, float]:
+        """One run of the stages `train` and `evaluate`."""
+        train = {
+            "freeze_layers": run["freeze"],
+            "precision": run["precision"],
+            "per_device_train_batch_size": run["batch"],
+            "num_train_epochs": run["epochs"],
+            "learning_rate": run["learning_rate"],
+            "eval_steps": 1 / run["epochs"] if run["epochs"] > 1 else 0.999,
+        }
+        tracking = {"log_model": False, "system_metrics": False}
+        write_params(folder, {"seed": seed, "train": train, "tracking": tracking})
+        cache = str(self.folder / "caches" / run.get("cache", "none"))
+        call(folder, "-m", "benchmarks.whole_last_layer" if run.get("whole") else "stages.train", cache=cache)
+        call(folder, "-m", "stages.evaluate", cache=cache)
+        timings = read_json(folder / "metrics/timings/train.json")
+        seconds = timings["train_loop_seconds"] + timings["train_frozen_seconds"]
+        return self.speed(folder, run, seconds) | {
+            "frozen_seconds": timings["train_frozen_seconds"],
+            "test_accuracy": read_json(folder / "metrics/evaluate.json")["accuracy"],
+            "peak_memory_mb": timings["train_peak_memory_mb"],
+        }
+
+    def speed(self, folder: Path, run: dict[str, Any], seconds: float) -> dict[str, float]:
+        rows = read_json(folder / "data/statistics.json")["splits"]["train"]["rows"]
+        return {"training_seconds": seconds, "samples_per_second": rows * run["epochs"] / seconds}
+
+
+def write_params(folder: Path, changes: dict[str, Any]) -> None:
+    """Write params.yaml with changes, to the one that is there or the project's."""
+    path = folder / "params.yaml"
+    params = read_yaml(path if path.exists() else Path("params.yaml"))
+    for key, value in changes.items():
+        params[key] = params[key] | value if isinstance(value, dict) else value
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+
+
+def call(folder: Path, *arguments: str, cache: str = "") -> None:
+    """Run Python in a workspace; what it prints is shown only when it fails."""
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "DVC_ROOT": str(folder)}
+    environment |= {"PIPELINE_CACHE": cache} if cache else {}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+
+
+def about(options: argparse.Namespace) -> dict[str, str]:
+    """What the measurements hold for."""
+    names = ("torch", "transformers", "accelerate", "tokenizers")
+    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
+    return {
+        "hardware": f"{psutil.cpu_count()} cores of {cpu_name()}, {memory}, " + (gpu_name() or "no GPU used"),
+        "versions": f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names),
+        "data": options.data.name if options.data else "the demo corpus",
+        "model": Path(options.model).name if options.model else read_yaml(Path("params.yaml"))["model"]["name"],
+        "rows": f"comparison {options.train_rows:,} to train on (512 tokens: {options.long_rows:,}), "
+        f"{options.test_rows:,} to test on; ablation {options.ablation_rows:,}",
+        "runs": f"{options.seeds} seeds, batches of 32, 2 epochs (512 tokens: 1), {options.precision} where not fp32",
+    }
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def gpu_name() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    return torch.cuda.get_device_name()
+
+
+if __name__ == "__main__":
+    main()
