@@ -9,16 +9,6 @@ from matplotlib.figure import Figure
 
 from stages.lib.files import new_file
 
-# What is compared: in words, a run of plain Trainer, a run of ours.
-FROZEN, LONG = "5 of 6 layers frozen", "all trained, 512 tokens"
-PAIRS = (
-    (f"{FROZEN}, first run", "plain, 5 frozen", "ours, 5 frozen, first run"),
-    (f"{FROZEN}, repeated with another learning rate", "plain, 5 frozen", "ours, 5 frozen, repeated run"),
-    (f"{FROZEN}, first run, against fp32, all trained, padded", "plain, beginner", "ours, 5 frozen, first run"),
-    ("all layers frozen, first run", "plain, all frozen", "ours, all frozen, first run"),
-    ("all layers frozen, repeated with another learning rate", "plain, all frozen", "ours, all frozen, repeated run"),
-    ("all layers trained, natural lengths up to 512 tokens", f"plain, {LONG}", f"ours, {LONG}"),
-)
 COMPARISON_COLUMNS = (
     *("", "training, seconds: plain", "ours", "times faster", "test accuracy: plain", "ours"),
     *("peak memory, MiB: plain", "ours", "runs"),
@@ -35,12 +25,30 @@ def write_tables(results: dict[str, Any], path: Path) -> None:
         group_by_name([run for run in results["runs"] if run["group"] == group]) for group in ("comparison", "ablation")
     )
     about = "".join(f"- {key}: {value}\n" for key, value in results["about"].items())
-    text = f"# Speed against plain Trainer\n\n{about}\n{compare(comparison)}"
+    text = f"# Speed against plain Trainer\n\n{about}\n{compare(comparison, results['freeze'])}"
     if ablation:
         text += f"\n# One remedy after the other\n\n{ablate(ablation)}\n![]({path.name}.png)\n"
         draw(ablation, path.with_suffix(".png"))
     with new_file(path.with_suffix(".md")) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def pairs(freeze: int) -> list[tuple[str, str, str]]:
+    """What is compared: in words, a run of plain Trainer, a run of ours."""
+    some, long = f"{freeze} layers frozen", "all trained, 512 tokens"
+    plain, ours = f"plain, {freeze} frozen", f"ours, {freeze} frozen"
+    return [
+        (f"{some}, first run", plain, f"{ours}, first run"),
+        (f"{some}, repeated with another learning rate", plain, f"{ours}, repeated run"),
+        (f"{some}, first run, against fp32, all trained, padded", "plain, beginner", f"{ours}, first run"),
+        ("all layers frozen, first run", "plain, all frozen", "ours, all frozen, first run"),
+        (
+            "all layers frozen, repeated with another learning rate",
+            "plain, all frozen",
+            "ours, all frozen, repeated run",
+        ),
+        ("all layers trained, natural lengths up to 512 tokens", f"plain, {long}", f"ours, {long}"),
+    ]
 
 
 def group_by_name(runs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -54,10 +62,10 @@ def middle(runs: list[dict[str, Any]], key: str = "training_seconds") -> float:
     return median(run[key] for run in runs)
 
 
-def compare(groups: dict[str, list[dict[str, Any]]]) -> str:
+def compare(groups: dict[str, list[dict[str, Any]]], freeze: int) -> str:
     """Medians over seeds (accuracy: mean) of plain Trainer and ours, and what lies between them."""
     rows = []
-    for what, plain, ours in PAIRS:
+    for what, plain, ours in pairs(freeze):
         if plain in groups and ours in groups:
             one, two = groups[plain], groups[ours]
             accuracy = (mean(run["test_accuracy"] for run in runs) for runs in (one, two))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.lib.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, by_length
+from stages.lib.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, by_length, widths
 
 
 @pytest.fixture
@@ -18,10 +18,11 @@ def split():
     )
 
 
-def test_a_batch_is_padded_to_its_own_longest_row(split):
+def test_a_batch_is_padded_to_a_multiple_of_eight_or_the_longest_row_of_all(split):
     batch = TokenRows(split, pad_token_id=99).__getitems__([2, 0])
-    assert batch["input_ids"].tolist() == [[7, 99], [1, 2]]
-    assert batch["attention_mask"].tolist() == [[1, 0], [1, 1]]
+    assert batch["input_ids"].tolist() == [[7, 99, 99, 99], [1, 2, 99, 99]]
+    assert batch["attention_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0]]
+    assert widths(np.array([1, 8, 9, 30])).tolist() == [8, 8, 16, 30]
     assert batch["labels"].tolist() == [0, 0]
     assert all(str(value.dtype) == "torch.int64" for value in batch.values())
 
@@ -48,7 +49,7 @@ def test_budget_batches_hold_every_row_once_longest_first_within_the_budget():
     batches = list(TokenBudgetBatches(lengths, 2000))
     assert len(batches) == len(TokenBudgetBatches(lengths, 2000)) > 100
     assert np.concatenate(batches).tolist() == by_length(lengths).tolist()
-    assert all(len(batch) * lengths[batch].max() <= 2000 for batch in batches)
+    assert all(len(batch) * widths(lengths)[batch].max() <= 2000 for batch in batches)
     assert lengths[np.concatenate(batches)].tolist() == sorted(lengths, reverse=True)
     assert [len(batch) for batch in TokenBudgetBatches(lengths[:5], 1)] == [1] * 5  # one row at least
 

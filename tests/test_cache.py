@@ -1,6 +1,8 @@
 import os
 import shutil
+import time
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,7 +70,7 @@ def test_room_is_what_is_allowed_or_what_the_disk_has(cache, monkeypatch):
     assert cache.room() == 1000
     path, _ = cache.fetch({"a": 1}, 100, fill(100))
     taken = sum(file.stat().st_size for file in path.iterdir())
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: os.terminal_size((0, 0)) and type("Usage", (), {"free": 50}))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50))
     assert cache.room() == taken + 50
 
 
@@ -76,6 +78,7 @@ def fetch_slowly(folder):
     def make(part):
         with (folder / "made").open("a") as file:
             file.write("once\n")
+        time.sleep(1.5)
         fill(10)(part)
 
     return Cache(folder / "cache", 1000).fetch({"a": 1}, 10, make)[1]

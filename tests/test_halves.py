@@ -105,7 +105,7 @@ def test_the_key_changes_with_weights_layers_and_precision_but_not_with_the_head
     key = frozen_half(model, 1, "fp32").key
     assert frozen_half(model, 2, "fp32").key != key
     assert frozen_half(model, 1, "bf16").key != key
-    model.config.id2label = {0: "bad", 1: "good"}
+    model.config.id2label, model.config.classifier_dropout = {0: "bad", 1: "good"}, 0.5
     model.classifier.weight.data += 1
     model.bert.encoder.layer[1].output.dense.weight.data += 1
     assert frozen_half(model, 1, "fp32").key == key

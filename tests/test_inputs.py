@@ -56,3 +56,14 @@ def test_nothing_is_kept_of_what_is_not_frozen(prepare):
     inputs = prepare(0)
     assert (inputs.frozen, inputs.report) == (None, {})
     assert isinstance(inputs.rows["train"], TokenRows)
+
+
+def test_a_disk_that_fails_costs_no_run(prepare, monkeypatch, capsys):
+    def fill(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("stages.lib.frozen_outputs.write_outputs", fill)
+    inputs = prepare(1)
+    assert inputs.frozen is not None
+    assert "the frozen layers run in every step: " in (printed := capsys.readouterr().out)
+    assert "No space left on device" in printed

@@ -151,6 +151,15 @@ def test_an_experiment_that_changes_only_what_comes_after_finds_the_frozen_outpu
     assert again.data.metrics["time/train_frozen_seconds"] < first.data.metrics["time/train_frozen_seconds"]
 
 
+def test_the_whole_model_reaches_what_its_halves_reach(checkout):
+    checkout.run("dvc", "exp", "run", "--temp", "-S", "evaluate.full_model=true")
+    halves, whole = checkout.runs()[1].data, checkout.runs()[-1].data
+    assert (halves.params["evaluate.full_model"], whole.params["evaluate.full_model"]) == ("False", "True")
+    assert "frozen/test_hit" not in whole.metrics
+    assert whole.metrics["test/loss"] == pytest.approx(halves.metrics["test/loss"], rel=0.02)
+    assert whole.metrics["test/accuracy"] == pytest.approx(halves.metrics["test/accuracy"], abs=0.03)
+
+
 def test_each_pipeline_run_is_one_finished_mlflow_run(checkout):
     first, second = checkout.runs()[:2]
     assert [run.info.status for run in (first, second)] == ["FINISHED", "FINISHED"]

@@ -9,11 +9,14 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 BATCHES_A_GROUP = 50
+# Widths of batches are multiples of this: for each width that it meets, oneDNN makes and keeps kernels of its own (on a
+# CPU, 3 MiB a width), and tensor cores of a GPU like multiples of eight.
+MULTIPLE = 8
 TOKENS = ("input_ids", "token_type_ids")
 
 
 class TokenRows(Dataset):
-    """A split of `data/tokenized` as flat arrays, which gives whole batches, padded on the right to their longest row.
+    """A split of `data/tokenized` as flat arrays, which gives whole batches, padded on the right.
 
     A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all
     int64; the mask is left out where nothing is padded, so that attention need not look.
@@ -24,6 +27,7 @@ class TokenRows(Dataset):
         self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
         self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])
         self.lengths = np.diff(self.starts)
+        self.widths = widths(self.lengths)
         self.labels = split.data.column("labels").to_numpy()
         self.fill = {"input_ids": pad_token_id, "token_type_ids": 0}
 
@@ -33,7 +37,7 @@ class TokenRows(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """What a DataLoader asks for: all rows of a batch at once."""
         rows = np.asarray(indices)
-        mask = np.arange(self.lengths[rows].max()) < self.lengths[rows, None]
+        mask = mask_of(self.lengths[rows], self.widths[rows])
         batch = {}
         for name, values in self.tokens.items():
             batch[name] = np.full(mask.shape, self.fill[name], dtype=np.int64)
@@ -41,6 +45,16 @@ class TokenRows(Dataset):
         return {name: torch.from_numpy(values) for name, values in batch.items()} | mask_and_labels(
             mask, self.labels[rows]
         )
+
+
+def widths(lengths: np.ndarray) -> np.ndarray:
+    """How wide a batch is whose longest row has that length: the next multiple of eight, or the longest row of all."""
+    return np.minimum(-(-lengths // MULTIPLE) * MULTIPLE, lengths.max())
+
+
+def mask_of(lengths: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Which positions of a batch are no padding, `(B, T)`, by its rows' lengths and widths, `(B,)`."""
+    return np.arange(widths.max()) < lengths[:, None]
 
 
 def mask_and_labels(mask: np.ndarray, labels: np.ndarray) -> dict[str, torch.Tensor]:
@@ -87,8 +101,9 @@ class TokenBudgetBatches(Sampler[list[int]]):
 
     def __init__(self, lengths: np.ndarray, budget: int):
         self.order, self.ends, start = by_length(lengths), [], 0
+        wide = widths(lengths)
         while start < len(self.order):
-            start += max(budget // int(lengths[self.order[start]]), 1)
+            start += max(budget // int(wide[self.order[start]]), 1)
             self.ends.append(min(start, len(self.order)))
 
     def __len__(self) -> int:

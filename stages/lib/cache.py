@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from stages.lib.errors import UserError
 from stages.lib.files import new_folder, read_json, write_json
@@ -39,7 +40,7 @@ class Cache:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
         path = self.folder / name
-        with FileLock(self.folder / f"{name}.lock"):
+        with waiting_for(FileLock(self.folder / f"{name}.lock")):
             found = is_whole(path)
             if not found:
                 for left in self.folder.glob(f".{name}.*"):  # by a process that was killed
@@ -73,6 +74,20 @@ class Cache:
             except FileNotFoundError:  # another process removes it
                 continue
         return found
+
+
+@contextmanager
+def waiting_for(lock: FileLock) -> Iterator[None]:
+    """Hold a lock, and say so when that takes another process's time."""
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print("waiting for another process, which is making the same")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_whole(path: Path) -> bool:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from stages.lib.batches import TokenBudgetBatches, TokenRows, by_length, mask_and_labels
+from stages.lib.batches import TokenBudgetBatches, TokenRows, by_length, mask_and_labels, mask_of, widths
 from stages.lib.cache import Cache
 from stages.lib.errors import UserError
 from stages.lib.halves import FrozenHalf
@@ -34,6 +34,7 @@ class KeptRows(Dataset):
 
     def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenHalf):
         self.lengths, self.positions, self.labels = rows.lengths, kept_lengths(frozen, rows), rows.labels
+        self.widths = widths(self.positions)
         self.dtype, self.device, self.width = frozen.dtype, frozen.device, frozen.width
         self.row_bytes = self.width * self.dtype.itemsize
         self.starts, shards = layout(frozen, rows)
@@ -51,7 +52,7 @@ class KeptRows(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """What a DataLoader asks for: all rows of a batch at once."""
         rows = np.asarray(indices)
-        mask = np.arange(self.positions[rows].max()) < self.positions[rows, None]
+        mask = mask_of(self.positions[rows], self.widths[rows])
         if self.memory is None:
             hidden = self.from_disk(rows, mask.shape[1])
         elif self.memory.device.type == self.device.type:
@@ -95,7 +96,7 @@ def keep_outputs(frozen: FrozenHalf, rows: TokenRows, split: str, cache: Cache) 
     UserError where fp16 cannot hold the outputs.
     """
     started, size = time.perf_counter(), output_bytes(frozen, rows)
-    key = frozen.key | {"tokens": hash_tokens(rows), "device": frozen.device.type}
+    key = frozen.key | {"tokens": hash_tokens(rows)}
     folder, found = cache.fetch(key, size, lambda folder: write_outputs(frozen, rows, split, folder))
     kept = KeptRows(folder, rows, frozen)
     seconds, did = time.perf_counter() - started, "found" if found else "computed and kept"

@@ -30,7 +30,7 @@ class GivenInputs(nn.Module):
 
 
 class FrozenHalf:
-    """A copy of a model's embeddings and first layers, cast once to `dtype`, that computes what the other half reads.
+    """A model's embeddings and first layers, the layers cast once to `dtype`, that compute what the other half reads.
 
     `key` says all that its outputs depend on but the tokens.
     """
@@ -46,17 +46,32 @@ class FrozenHalf:
         self.first_token = layers == len(find_layers(model, 0))  # the head reads nothing else
         self.key = {
             "weights": hash_weights(half),
-            "config": {key: value for key, value in model.config.to_dict().items() if key not in NOT_IN_KEY},
+            "config": {key: value for key, value in model.config.to_dict().items() if matters(key)},
             "layers": layers,
             "dtype": str(dtype),
             "device": self.device.type,
             "code": [sha256(Path(__file__).with_name(name)) for name in CODE],
             "versions": [torch.__version__, transformers.__version__],
         }
-        cast = {id(weight): nn.Parameter(weight.detach().to(dtype), False) for weight in half.parameters()}
-        self.model = copy.deepcopy(half, cast).eval().to(self.device, dtype)  # no second copy of the weights in between
+        self.model = self.cast(half, len(before(model.base_model, find_layers(model, 0))))
         if self.device.type == "cpu" and dtype == torch.bfloat16:
             self.model.set_attn_implementation("in_chunks")
+
+    def cast(self, half: PreTrainedModel, below: int) -> PreTrainedModel:
+        """A copy on the device whose layers are in `dtype`; its embeddings, the first `below` parts, stay as they are.
+
+        They are looked up, not multiplied: in low precision they would save no time, and take memory for a second copy.
+        """
+        embeddings = list(half.children())[:below]
+        kept = {id(weight) for module in embeddings for weight in module.parameters()}
+        weights = {
+            id(weight): nn.Parameter(weight.detach().to(self.device, None if id(weight) in kept else self.dtype), False)
+            for weight in half.parameters()
+        }
+        copied = copy.deepcopy(half, weights).eval().to(self.device)
+        last = list(copied.children())[below - 1]
+        last.register_forward_hook(lambda module, inputs, output: output.to(self.dtype))
+        return copied
 
     def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The batch with `inputs_embeds` in place of its tokens, computed without gradients.
@@ -120,6 +135,11 @@ def replaced(module: nn.Module, path: str, part: nn.Module | None) -> nn.Module:
     view = copy.copy(module)
     view._modules = module._modules | {name: replaced(module.get_submodule(name), rest, part) if rest else part}
     return view
+
+
+def matters(key: str) -> bool:
+    """Whether a key of a config has a say in what the frozen half computes; dropout has none there."""
+    return key not in NOT_IN_KEY and "dropout" not in key
 
 
 def hash_weights(model: PreTrainedModel) -> str:

@@ -12,7 +12,7 @@ from stages.lib.cache import Cache
 from stages.lib.files import cache_dir
 from stages.lib.frozen_outputs import keep_outputs, output_bytes
 from stages.lib.halves import FrozenHalf, frozen_half, trained_half
-from stages.lib.memory import keep_freed_memory
+from stages.lib.memory import keep_freed_memory, release_freed_memory
 
 
 @dataclass
@@ -60,8 +60,11 @@ def prepare_inputs(
             f"for {room / 1e9:.3g} (cache.max_size_gb: {cache.max_size_gb:g})"
         )
         return inputs
-    for split in splits:
-        inputs.rows[split], report = keep_outputs(frozen, rows[split], split, store)
-        inputs.report |= report
-    inputs.frozen = None
-    return inputs
+    try:
+        kept = {split: keep_outputs(frozen, rows[split], split, store) for split in splits}
+    except OSError as error:
+        print(f"the frozen layers run in every step: {store.folder} cannot keep their outputs: {error}")
+        return inputs
+    release_freed_memory()
+    report = {name: value for _, entry in kept.values() for name, value in entry.items()}
+    return Inputs(half, {split: outputs for split, (outputs, _) in kept.items()}, report=report)

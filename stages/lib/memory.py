@@ -13,9 +13,16 @@ def keep_freed_memory() -> None:
     By default it gives large blocks back to the system, which then has to map and clear their pages for every batch
     anew: that took a quarter of the time that frozen layers run on a CPU, and peak memory was the same.
     """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-    if mallopt is not None:
-        mallopt(M_TRIM_THRESHOLD, 2**30)
-        mallopt(M_MMAP_THRESHOLD, 2**30)
+    call_glibc("mallopt", M_TRIM_THRESHOLD, 2**30)
+    call_glibc("mallopt", M_MMAP_THRESHOLD, 2**30)
+
+
+def release_freed_memory() -> None:
+    """Give back what was kept, before work that needs other amounts."""
+    call_glibc("malloc_trim", 0)
+
+
+def call_glibc(name: str, *arguments: int) -> None:
+    function = getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None  # musl has none either
+    if function is not None:
+        function(*arguments)
