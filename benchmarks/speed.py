@@ -9,6 +9,7 @@ benchmark that was cut off goes on where it was.
 """
 
 import argparse
+import hashlib
 import os
 import platform
 import shutil
@@ -37,12 +38,16 @@ LEARNING_RATES = {0: 5e-5, "all": 1e-3}  # by the layers that are frozen; 5e-4 f
 
 def main() -> None:
     options = parse()
+    if options.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif not torch.cuda.is_available():
+        sys.exit("--device: found cuda; this machine has no GPU that PyTorch can use")
     bench = Bench(options)
     for group in (comparison, ablation):
         for name, seed, run in group(options):
             bench.measure(group.__name__, name, seed, run)
             write_tables(bench.results, RESULTS / f"{options.device}-{options.precision}")
-    shutil.rmtree(bench.folder / "caches")
+    shutil.rmtree(bench.folder / "caches", ignore_errors=True)
     print(f"tables and picture: {RESULTS}; runs: MLflow's experiment '{EXPERIMENT}'")
 
 
@@ -106,7 +111,8 @@ class Bench:
     """Workspaces, measurements, and what was measured already."""
 
     def __init__(self, options: argparse.Namespace):
-        self.options, self.folder = options, options.folder.resolve()
+        digest = hashlib.sha256(repr(about(options)).encode()).hexdigest()[:8]
+        self.options, self.folder = options, options.folder.resolve() / digest
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / f"{options.device}-{options.precision}.json"
         self.results = (
@@ -114,8 +120,6 @@ class Bench:
             if self.file.exists()
             else {"about": about(options), "freeze": options.freeze, "runs": []}
         )
-        if self.results["about"] != about(options):
-            sys.exit(f"{self.file} holds measurements of other options, versions or hardware; delete or move it")
 
     def measure(self, group: str, name: str, seed: int, run: dict[str, Any]) -> None:
         """Take one measurement, unless that was done before."""
@@ -185,6 +189,8 @@ class Bench:
         tracking = {"log_model": False, "system_metrics": False}
         write_params(folder, {"seed": seed, "train": train, "tracking": tracking})
         cache = str(self.folder / "caches" / run.get("cache", "none"))
+        if not any(done["run"].get("cache", "none") == run.get("cache", "none") for done in self.results["runs"]):
+            shutil.rmtree(cache, ignore_errors=True)  # of a first run that was cut off
         call(folder, "-m", "benchmarks.whole_last_layer" if run.get("whole") else "stages.train", cache=cache)
         call(folder, "-m", "stages.evaluate", cache=cache)
         timings = read_json(folder / "metrics/timings/train.json")
@@ -226,7 +232,8 @@ def about(options: argparse.Namespace) -> dict[str, str]:
     names = ("torch", "transformers", "accelerate", "tokenizers")
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
     return {
-        "hardware": f"{psutil.cpu_count()} cores of {cpu_name()}, {memory}, " + (gpu_name() or "no GPU used"),
+        "hardware": f"{psutil.cpu_count()} cores of {cpu_name()}, {memory}, "
+        + (gpu_name() if options.device == "cuda" else "no GPU used"),
         "versions": f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names),
         "data": options.data.name if options.data else "the demo corpus",
         "model": Path(options.model).name if options.model else read_yaml(Path("params.yaml"))["model"]["name"],
@@ -244,9 +251,8 @@ def cpu_name() -> str:
 
 
 def gpu_name() -> str:
-    if not torch.cuda.is_available():
-        return ""
-    return torch.cuda.get_device_name()
+    """The GPU's name; none where it is not used, since it is hidden then."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 if __name__ == "__main__":

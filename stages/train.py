@@ -47,6 +47,7 @@ def main() -> dict[str, float]:
         log_frozen(inputs.report)
         trainer = make_trainer(inputs, params.train, params.seed, Path(checkpoints), [RunLogger()])
         trainer.train()
+        model.cpu()  # its half that trained may be on a GPU
         with new_folder(CLASSIFIER) as folder:
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)

@@ -72,6 +72,8 @@ def test_room_is_what_is_allowed_or_what_the_disk_has(cache, monkeypatch):
     taken = sum(file.stat().st_size for file in path.iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50))
     assert cache.room() == taken + 50
+    cache.fetch({"a": 2}, 100, fill(100))
+    assert not path.exists()  # the disk had no room for both
 
 
 def fetch_slowly(folder):

@@ -9,8 +9,7 @@ from transformers import AutoModelForSequenceClassification
 from stages.lib import frozen_outputs
 from stages.lib.batches import TokenRows
 from stages.lib.cache import Cache
-from stages.lib.errors import UserError
-from stages.lib.frozen_outputs import check_finite, keep_outputs, output_bytes
+from stages.lib.frozen_outputs import keep_outputs, output_bytes
 from stages.lib.halves import FrozenHalf
 
 
@@ -94,9 +93,3 @@ def test_outputs_in_memory_are_those_on_disk(rows, model, cache, where):
     mask = expected["attention_mask"].bool()
     assert torch.equal(hidden[mask], expected["inputs_embeds"][mask])
     assert hidden.isfinite().all()
-
-
-def test_outputs_that_fp16_cannot_hold_are_told():
-    with pytest.raises(UserError, match=r"train.precision: .* beyond what fp16 can hold; use bf16 or fp32"):
-        check_finite(torch.tensor([1.0, 70000.0]).half())
-    check_finite(torch.tensor([1.0]).half())

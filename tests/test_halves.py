@@ -3,8 +3,9 @@ import torch
 from conftest import FAMILIES, tiny_config
 from transformers import AutoModelForSequenceClassification
 
+from stages.lib.errors import UserError
 from stages.lib.freezing import freeze
-from stages.lib.halves import DTYPES, FrozenHalf, can_be_cut, frozen_half, trained_half
+from stages.lib.halves import DTYPES, FrozenHalf, can_be_cut, check_finite, frozen_half, trained_half
 
 CUT = ["bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"]
 IDS = torch.randint(5, 100, (4, 9), generator=torch.Generator().manual_seed(0))
@@ -118,3 +119,9 @@ def test_nothing_is_cut_where_nothing_is_frozen_or_the_family_is_not_known():
     model = build("modernbert")
     assert frozen_half(model, 2, "fp32") is None
     assert trained_half(model, 2) is model
+
+
+def test_outputs_that_fp16_cannot_hold_are_told():
+    with pytest.raises(UserError, match=r"precision: .* beyond what fp16 can hold; use bf16 or fp32"):
+        check_finite(torch.tensor([1.0, 70000.0]).half())
+    check_finite(torch.tensor([1.0]).half())

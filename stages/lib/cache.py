@@ -56,10 +56,10 @@ class Cache:
     def make_room(self, size: int) -> None:
         """Remove the entries that were not used for longest, until `size` more bytes are allowed."""
         with FileLock(self.folder / ".lock"):
-            entries = sorted(self.entries())
+            entries, allowed = sorted(self.entries()), self.room()
             taken = sum(size for _, size, _ in entries)
             for _, freed, path in entries:
-                if taken + size <= self.max_bytes:
+                if taken + size <= allowed:
                     break
                 shutil.rmtree(path, ignore_errors=True)
                 taken -= freed

@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from stages.lib.batches import TokenBudgetBatches, TokenRows, by_length, mask_and_labels, mask_of, widths
 from stages.lib.cache import Cache
-from stages.lib.errors import UserError
 from stages.lib.halves import FrozenHalf
 
 # Tokens that the frozen half runs on at once. On a CPU, activations of more leave the cache.
@@ -64,7 +63,9 @@ class KeptRows(Dataset):
     def from_disk(self, rows: np.ndarray, longest: int) -> torch.Tensor:
         hidden = torch.zeros(len(rows), longest, self.width, dtype=self.dtype)
         for row, values in zip(rows, hidden.view(torch.uint8).numpy().reshape(len(rows), -1), strict=True):
-            os.preadv(self.files[row], [values[: self.positions[row] * self.row_bytes]], self.offsets[row])
+            wanted = values[: self.positions[row] * self.row_bytes]
+            if os.preadv(self.files[row], [wanted], self.offsets[row]) != len(wanted):
+                raise OSError("kept outputs of frozen layers were cut off while they were in use")
         return hidden
 
     def gathered(self, rows: np.ndarray, longest: int) -> torch.Tensor:
@@ -83,18 +84,19 @@ class KeptRows(Dataset):
 
 def in_memory(paths: list[Path], size: int) -> torch.Tensor | None:
     """All shards as one tensor, in the GPU's memory or pinned; None where neither has room (joining takes it twice)."""
-    if 2 * size < 0.8 * torch.cuda.mem_get_info()[0]:
-        return torch.cat([load_file(path, device="cuda")["hidden"] for path in paths])
-    if 2 * size < 0.8 * psutil.virtual_memory().available:
-        return torch.cat([load_file(path)["hidden"] for path in paths]).pin_memory()
+    torch.cuda.empty_cache()  # what torch holds and does not use counts as free
+    try:
+        if 2 * size < 0.8 * torch.cuda.mem_get_info()[0]:
+            return torch.cat([load_file(path, device="cuda")["hidden"] for path in paths])
+        if 2 * size < 0.8 * psutil.virtual_memory().available:
+            return torch.cat([load_file(path)["hidden"] for path in paths]).pin_memory()
+    except RuntimeError as error:  # another process was faster
+        print(f"outputs of the frozen layers stay on disk: {error}")
     return None
 
 
 def keep_outputs(frozen: FrozenHalf, rows: TokenRows, split: str, cache: Cache) -> tuple[KeptRows, dict[str, float]]:
-    """Run the frozen half on a split, unless that was done before; return its rows and what it took.
-
-    UserError where fp16 cannot hold the outputs.
-    """
+    """Run the frozen half on a split, unless that was done before; return its rows and what it took."""
     started, size = time.perf_counter(), output_bytes(frozen, rows)
     key = frozen.key | {"tokens": hash_tokens(rows)}
     folder, found = cache.fetch(key, size, lambda folder: write_outputs(frozen, rows, split, folder))
@@ -126,7 +128,6 @@ def write_outputs(frozen: FrozenHalf, rows: TokenRows, split: str, folder: Path)
             for batch in TokenBudgetBatches(rows.lengths, BUDGET[frozen.device.type]):
                 inputs = {name: value.to(frozen.device) for name, value in rows.__getitems__(batch).items()}
                 hidden = frozen(inputs)["inputs_embeds"].cpu()
-                check_finite(hidden)
                 for row, values in zip(batch, hidden, strict=True):
                     files[shards[row]].write(values[: lengths[row]].contiguous().view(torch.uint8).numpy())
                 bar.update(len(batch))
@@ -154,11 +155,6 @@ def header(positions: int, width: int, dtype: torch.dtype) -> bytes:
 
 def shard_name(number: int) -> str:
     return f"hidden-{number:05}.safetensors"
-
-
-def check_finite(hidden: torch.Tensor) -> None:
-    if hidden.dtype == torch.float16 and not hidden.isfinite().all():
-        raise UserError("train.precision: the frozen layers' outputs are beyond what fp16 can hold; use bf16 or fp32.")
 
 
 def hash_tokens(rows: TokenRows) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import stages.lib.attention  # noqa: F401 - registers in_chunks
+from stages.lib.errors import UserError
 from stages.lib.families import family_of
 from stages.lib.files import sha256
 from stages.lib.first_token import FirstTokenLayer
@@ -19,7 +20,10 @@ from stages.lib.freezing import before, find_layers
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What a config says that the frozen half does not read.
 NOT_IN_KEY = {"id2label", "label2id", "num_labels", "problem_type", "architectures", "frozen_layers", "_name_or_path"}
-CODE = ("attention.py", "batches.py", "first_token.py", "frozen_outputs.py", "halves.py")  # that decides the outputs
+# The code that decides the outputs.
+CODE = [
+    f"{name}.py" for name in ("attention", "batches", "families", "first_token", "freezing", "frozen_outputs", "halves")
+]
 
 
 class GivenInputs(nn.Module):
@@ -76,11 +80,12 @@ class FrozenHalf:
     def __call__(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The batch with `inputs_embeds` in place of its tokens, computed without gradients.
 
-        They are `(B, T, D)`, or `(B, 1, D)` when all layers are frozen.
+        They are `(B, T, D)`, or `(B, 1, D)` when all layers are frozen. UserError where fp16 cannot hold them.
         """
         tokens = {name: value for name, value in batch.items() if name != "labels"}
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             hidden = self.model(**tokens).last_hidden_state
+        check_finite(hidden)
         kept = {"labels"} if self.first_token else {"labels", "attention_mask"}
         return {"inputs_embeds": hidden} | {name: value for name, value in batch.items() if name in kept}
 
@@ -140,6 +145,11 @@ def replaced(module: nn.Module, path: str, part: nn.Module | None) -> nn.Module:
 def matters(key: str) -> bool:
     """Whether a key of a config has a say in what the frozen half computes; dropout has none there."""
     return key not in NOT_IN_KEY and "dropout" not in key
+
+
+def check_finite(hidden: torch.Tensor) -> None:
+    if hidden.dtype == torch.float16 and not hidden.isfinite().all():
+        raise UserError("precision: the frozen layers' outputs are beyond what fp16 can hold; use bf16 or fp32.")
 
 
 def hash_weights(model: PreTrainedModel) -> str:

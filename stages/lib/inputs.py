@@ -53,14 +53,15 @@ def prepare_inputs(
     if frozen is None:
         return inputs
     store = Cache(cache_dir() / "frozen", int(cache.max_size_gb * 1e9))
-    size, room = sum(output_bytes(frozen, split) for split in rows.values()), store.room()
-    if size > room:
-        print(
-            f"the frozen layers run in every step: their outputs would take {size / 1e9:.3g} GB, and there is room "
-            f"for {room / 1e9:.3g} (cache.max_size_gb: {cache.max_size_gb:g})"
-        )
-        return inputs
+    size = sum(output_bytes(frozen, split) for split in rows.values())
     try:
+        room = store.room()
+        if size > room:
+            print(
+                f"the frozen layers run in every step: their outputs would take {size / 1e9:.3g} GB, and there is room "
+                f"for {room / 1e9:.3g} (cache.max_size_gb: {cache.max_size_gb:g})"
+            )
+            return inputs
         kept = {split: keep_outputs(frozen, rows[split], split, store) for split in splits}
     except OSError as error:
         print(f"the frozen layers run in every step: {store.folder} cannot keep their outputs: {error}")

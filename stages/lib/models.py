@@ -168,7 +168,7 @@ def load(folder: Path, **config: Any) -> "PreTrainedModel":
     try:
         # An absolute path, since MLflow looks up a relative one on the hub when the model is logged.
         return transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder.resolve(), dtype="float32", use_safetensors=True, **config
+            folder.resolve(), dtype="float32", use_safetensors=True, output_hidden_states=False, **config
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be loaded as a text classifier: {error}") from None
