@@ -39,10 +39,9 @@ def test_two_halves_compute_logits_and_gradients_of_the_untouched_model(family, 
     expected = model(IDS, mask).logits
     expected.square().sum().backward()
     wanted = gradients(model)
-    half, batch = (
-        trained_half(model, freeze_layers),
-        {"input_ids": IDS} | ({} if mask is None else {"attention_mask": mask}),
-    )
+    half, batch = trained_half(model, freeze_layers), {"input_ids": IDS}
+    if mask is not None:
+        batch["attention_mask"] = mask
     if freeze_layers != 0:
         batch = FrozenHalf(model, freeze_layers, torch.float32)(batch)
         assert batch["inputs_embeds"].shape == (4, 1 if freeze_layers in (3, "all") else 9, 16)
@@ -76,11 +75,7 @@ def test_dropout_acts_on_what_trains_and_on_nothing_else():
 
 def test_dropout_of_attention_weighs_values_and_their_bias_alike():
     model = build("bert")
-    layer = (
-        trained_half(model, 2).base_model.encoder.layer[-1]
-        if False
-        else next(iter(trained_half(model, 2).base_model.encoder.layer.children()))
-    )
+    layer = next(trained_half(model, 2).base_model.encoder.layer.children())
     hidden = torch.randn(2, 5, 16)
     layer.attention.self.dropout.p = 1.0
     layer.train()

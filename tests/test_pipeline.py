@@ -148,7 +148,6 @@ def test_an_experiment_that_changes_only_what_comes_after_finds_the_frozen_outpu
     first, again = checkout.runs()[1:3]
     assert [first.data.metrics["frozen/train_hit"], again.data.metrics["frozen/train_hit"]] == [0, 1]
     assert first.data.metrics["frozen/test_bytes"] == again.data.metrics["frozen/test_bytes"] > 0
-    assert again.data.metrics["time/train_frozen_seconds"] < first.data.metrics["time/train_frozen_seconds"]
 
 
 def test_the_whole_model_reaches_what_its_halves_reach(checkout):
