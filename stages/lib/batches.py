@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 BATCHES_A_GROUP = 50
-# Widths of batches are multiples of this: on a CPU, oneDNN makes and keeps kernels for each width that it meets (200 MiB
-# for those of IMDB up to 128 tokens), and tensor cores of a GPU like multiples of eight.
+# Widths of batches are multiples of this: on a CPU, oneDNN makes and keeps kernels for each width that it meets (200
+# MiB for those of IMDB up to 128 tokens), and tensor cores of a GPU like multiples of eight.
 MULTIPLE = 8
 TOKENS = ("input_ids", "token_type_ids")
 
