@@ -3,12 +3,12 @@
 python -m stages.train
 """
 
-import tempfile
 from pathlib import Path
 
 import mlflow
-from transformers import AutoTokenizer, set_seed
+from transformers import AutoTokenizer, enable_full_determinism, set_seed
 
+from stages.lib.checkpoints import open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
 from stages.lib.files import new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
@@ -19,6 +19,7 @@ from stages.lib.plots import draw_curves, write_history
 from stages.lib.timing import run_stage
 from stages.lib.tracking import RunLogger, log_datasets, log_frozen, log_model, open_run, provenance
 from stages.lib.training import best_validation, make_trainer, resolve_precision, speed
+from stages.lib.turns import own_cores
 
 TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json"), Path("models/base")
 CLASSIFIER, RUN = Path("models/classifier"), Path("models/mlflow_run.json")
@@ -31,22 +32,23 @@ def main() -> dict[str, float]:
     params = Params.load()
     data, statistics = load_splits(TOKENIZED), read_json(STATISTICS)
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZED / "tokenizer")
-    set_seed(params.seed)
+    (enable_full_determinism if params.train.full_determinism else set_seed)(params.seed)
     model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)
     freeze(model, params.train.freeze_layers)
     parameters = count_parameters(model)
     print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
     precision = resolve_precision("train.precision", params.train.precision)
     with (
-        tempfile.TemporaryDirectory(prefix="checkpoints-") as checkpoints,
+        open_checkpoints(training_inputs(params.model_dump(include={"seed", "train", "cache"}), [TOKENIZED, BASE])) as checkpoints,
         open_run(params.tracking, params.flat(), provenance(statistics)) as run,
     ):
         log_datasets(statistics)
         mlflow.log_artifact("params.yaml")
-        inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
-        log_frozen(inputs.report)
-        trainer = make_trainer(inputs, params.train, params.seed, Path(checkpoints), [RunLogger()])
-        trainer.train()
+        with own_cores():
+            inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
+            log_frozen(inputs.report)
+            trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger()])
+            trainer.fit()
         model.cpu()  # its half that trained may be on a GPU
         with new_folder(CLASSIFIER) as folder:
             model.save_pretrained(folder)

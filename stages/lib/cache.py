@@ -48,8 +48,7 @@ class Cache:
                 self.make_room(size)
                 with new_folder(path) as part:
                     make(part)
-                    files = {file.name: file.stat().st_size for file in sorted(part.iterdir())}
-                    write_json(part / MANIFEST, {"key": key, "files": files})
+                    write_manifest(part, key=key)
             os.utime(path / MANIFEST)
         return path, found
 
@@ -90,8 +89,14 @@ def waiting_for(lock: FileLock) -> Iterator[None]:
         lock.release()
 
 
+def write_manifest(folder: Path, **more: Any) -> None:
+    """Write the list of a folder's files that makes it whole."""
+    files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    write_json(folder / MANIFEST, more | {"files": files})
+
+
 def is_whole(path: Path) -> bool:
-    """Whether the entry's files are all there, with the sizes that its manifest says."""
+    """Whether a folder's files are all there, with the sizes that its manifest says."""
     try:
         files = read_json(path / MANIFEST)["files"]
         return all((path / name).stat().st_size == size for name, size in files.items())

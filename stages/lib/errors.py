@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The exception that means: the user can mend this. And the one that means: the process is told to end."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The message names the file or key, what was found, and what is allowed or what to do.
     """
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: what Ctrl-C is for people, from a machine."""

@@ -187,6 +187,7 @@ class Train(Section):
     metric_for_best_model: Annotated[Metric, one_of(Metric)]
     logging_steps: Count
     torch_compile: Switch
+    full_determinism: Switch
 
     @field_validator("eval_steps")
     @classmethod

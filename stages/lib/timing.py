@@ -1,15 +1,17 @@
 """Runs a stage's main(): measures it, and turns faults of the user into one message."""
 
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
-from stages.lib.errors import UserError
+from stages.lib.errors import Terminated, UserError
 from stages.lib.files import read_json, write_json
 
 TIMINGS = Path("metrics/timings")
@@ -28,15 +30,20 @@ def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
 
 @contextmanager
 def telling_faults(what: str) -> Iterator[None]:
-    """End the process with code 1 and one message on `UserError`, with 130 on Ctrl-C."""
+    """End the process with code 1 and one message on `UserError`, with 130 on Ctrl-C and 143 on SIGTERM."""
+    signal.signal(signal.SIGTERM, terminate)
     sys.stdout.reconfigure(line_buffering=True)  # in step with the progress bars on stderr, also through a pipe
     try:
         yield
     except UserError as error:
         sys.exit(f"\nerror in {what}: {error}")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print(f"\n{what} was interrupted; run it again", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(interrupt, Terminated) else 130)
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def measures(name: str) -> dict[str, float]:
