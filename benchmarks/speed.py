@@ -27,8 +27,7 @@ import yaml
 
 from benchmarks.speed_tables import write_tables
 from stages.lib.files import read_json, write_json
-from stages.lib.params import Tracking
-from stages.lib.tracking import connect
+from stages.lib.store import connect, find_experiment
 from stages.lib.yaml12 import read_yaml
 
 RESULTS, EXPERIMENT = Path("benchmarks/results"), "speed benchmark"
@@ -132,8 +131,8 @@ class Bench:
         print("   " + ", ".join(f"{key} {value:.4g}" for key, value in measured.items()), flush=True)
         self.results["runs"].append({"group": group, "name": name, "seed": seed, "run": run} | measured)
         write_json(self.file, self.results)
-        experiment = connect(Tracking(experiment=EXPERIMENT, log_model=False, system_metrics=False))
-        with mlflow.start_run(experiment_id=experiment, run_name=f"{group}: {name}"):
+        experiment_id = find_experiment(connect(os.environ.get("MLFLOW_TRACKING_URI")), EXPERIMENT)
+        with mlflow.start_run(experiment_id=experiment_id, run_name=f"{group}: {name}"):
             mlflow.log_params(defaults | run | {"seed": seed} | self.results["about"])
             mlflow.log_metrics(measured)
 

@@ -5,19 +5,18 @@ python -m stages.train
 
 from pathlib import Path
 
-import mlflow
 from transformers import AutoTokenizer, enable_full_determinism, set_seed
 
 from stages.lib.checkpoints import open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
-from stages.lib.files import new_folder, read_json, write_json
+from stages.lib.files import new_folder, read_json, sha256, write_json
 from stages.lib.freezing import count_parameters, freeze
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
 from stages.lib.params import Params
 from stages.lib.plots import draw_curves, write_history
 from stages.lib.timing import run_stage
-from stages.lib.tracking import RunLogger, log_datasets, log_frozen, log_model, open_run, provenance
+from stages.lib.tracking import RunLogger, log_datasets, log_frozen, open_run, provenance
 from stages.lib.training import best_validation, make_trainer, resolve_precision, speed
 from stages.lib.turns import own_cores
 
@@ -38,16 +37,17 @@ def main() -> dict[str, float]:
     parameters = count_parameters(model)
     print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
     precision = resolve_precision("train.precision", params.train.precision)
+    sections = params.model_dump(include={"seed", "train", "cache"})
+    decisive = training_inputs(sections | {"precision": precision}, [TOKENIZED, BASE])
     with (
-        open_checkpoints(training_inputs(params.model_dump(include={"seed", "train", "cache"}), [TOKENIZED, BASE])) as checkpoints,
-        open_run(params.tracking, params.flat(), provenance(statistics)) as run,
+        open_checkpoints(decisive) as checkpoints,
+        open_run(params.tracking, params.flat(), provenance(statistics), decisive) as run,
     ):
-        log_datasets(statistics)
-        mlflow.log_artifact("params.yaml")
+        log_datasets(run, statistics)
         with own_cores():
             inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
-            log_frozen(inputs.report)
-            trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger()])
+            log_frozen(run, inputs.report)
+            trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger(run)])
             trainer.fit()
         model.cpu()  # its half that trained may be on a GPU
         with new_folder(CLASSIFIER) as folder:
@@ -57,10 +57,11 @@ def main() -> dict[str, float]:
         draw_curves(TRAINING, VALIDATION, CURVES)
         best = best_validation(trainer)
         write_json(METRICS, best | parameters)
-        write_json(RUN, {"run_id": run.info.run_id})
-        mlflow.log_metrics({f"train/{name}": count for name, count in parameters.items()})
+        write_json(RUN, {"run": run.key})
+        run.tell_metrics({f"train/{name}": count for name, count in parameters.items()})
+        run.tell("tags", tags={"model.sha256": sha256(CLASSIFIER / "model.safetensors")})
         if params.tracking.log_model:
-            log_model(model, tokenizer, statistics["columns"])
+            run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
 

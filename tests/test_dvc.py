@@ -91,9 +91,21 @@ def test_parts_import_only_downward():
             ),
             *("sampling", "text", "token_statistics", "yaml12"),
         },
-        {"cache", "freezing", "params", "plots", "timing"},
-        {"downloads", "halves", "rows", "tokenizer", "tracking"},
-        {"corpus", "encoding", "frozen_outputs", "models", "reports", "tables"},
+        {"cache", "freezing", "journal", "params", "plots", "timing", "turns"},
+        {
+            *(
+                "checkpoints",
+                "downloads",
+                "experiments",
+                "halves",
+                "rows",
+                "store",
+                "system_metrics",
+                "tokenizer",
+                "tracking",
+            )
+        },
+        {"corpus", "encoding", "frozen_outputs", "models", "pairs", "reports", "resumable", "tables"},
         {"hub", "inputs", "splits"},
         {"sources", "training"},
     ]

@@ -53,7 +53,7 @@ def curves(trainer):
         pytest.param(21, {"train.freeze_layers": 1}, id="on kept outputs"),
         pytest.param(11, {"train.freeze_layers": "all", "train.dataloader_num_workers": 2}, id="all frozen"),
         pytest.param(11, {"train.dataloader_num_workers": 2}, id="with workers"),
-        pytest.param(5, {"train.gradient_accumulation_steps": 3, "train.lr_scheduler_type": "cosine"}, id="accumulated"),
+        pytest.param(5, {"train.gradient_accumulation_steps": 3}, id="accumulated"),
         pytest.param(9, {"train.precision": "bf16", "train.class_weights": "balanced"}, id="bf16"),
         pytest.param(18, {"train.early_stopping_patience": 3, "train.eval_steps": 5}, id="patience"),
     ],

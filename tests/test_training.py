@@ -10,6 +10,7 @@ from stages.lib import inputs, training
 from stages.lib.errors import UserError
 from stages.lib.training import balanced_weights, best_validation, make_loss, predict_logits, speed
 
+
 @pytest.fixture
 def fit(tiny_model, params, tmp_path, monkeypatch):
     """Train from the beginning; return the Trainer and its data."""

@@ -38,7 +38,7 @@ class Cache:
         Names, values and bytes of the JSON of `key` identify the entry.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+        name = name_of(key)
         path = self.folder / name
         with waiting_for(FileLock(self.folder / f"{name}.lock")):
             found = is_whole(path)
@@ -73,6 +73,11 @@ class Cache:
             except FileNotFoundError:  # another process removes it
                 continue
         return found
+
+
+def name_of(key: dict[str, Any]) -> str:
+    """The same for equal keys."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @contextmanager

@@ -3,8 +3,6 @@
 They lie in `checkpoints` of the cache folder, outside of DVC's outputs, which DVC deletes before a stage runs.
 """
 
-import hashlib
-import json
 import shutil
 import sys
 import time
@@ -17,7 +15,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from stages.lib.cache import MANIFEST, is_whole, waiting_for, write_manifest
+from stages.lib.cache import MANIFEST, is_whole, name_of, waiting_for, write_manifest
 from stages.lib.files import cache_dir, sha256_of_all, write_json
 
 KEPT_DAYS = 30  # since the last use, of trainings that were never finished
@@ -51,11 +49,6 @@ def training_inputs(params: dict[str, Any], files: list[Path]) -> dict[str, Any]
         "versions": {name: version(name) for name in ("accelerate", "numpy", "torch", "transformers")},
         "device": gpu or f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
     }
-
-
-def name_of(inputs: dict[str, Any]) -> str:
-    """The same for equal inputs."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def latest(folder: Path) -> Path | None:
