@@ -46,16 +46,14 @@ def compare(experiment: Experiment, check: bool) -> bool:
     if not experiment.finished:
         print(f"{experiment}: not finished, or not in DVC's cache (dvc pull fetches it)")
         return True
-    client = connect(os.environ.get("MLFLOW_TRACKING_URI"))
-    run = run_of(experiment, client)
-    if run is None and not check:
-        journal = restore(experiment)
+    client, said = connect(os.environ.get("MLFLOW_TRACKING_URI")), "as in run"
+    if run_of(experiment, client) is None and not check:
+        journal, said = restore(experiment), "restored from DVC as run"
         send(journal)
         journal.remove_if_done()
-        run = run_of(experiment, client)
-        print(f"{experiment}: restored from DVC as run {run.info.run_id}")
+    run = run_of(experiment, client)
     faults = differences(experiment, run) if run else ["MLflow has no run of it; python -m stages.sync makes one"]
-    print(f"{experiment}: " + ("\n  ".join(["", *faults]) if faults else f"as in run {run.info.run_id}"))
+    print(f"{experiment}: " + ("\n  ".join(["", *faults]) if faults else f"{said} {run.info.run_id}"))
     return not faults
 
 
