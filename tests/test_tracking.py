@@ -105,11 +105,14 @@ def test_logs_of_trainer_are_grouped_by_step():
     assert set(the_run(run.info.run_id).data.metrics) == {"train/loss", "train/learning_rate", "validation/accuracy"}
 
 
-def test_data_sets_are_inputs_with_their_digest_and_dropped_rows_are_counted():
+def test_data_sets_are_inputs_with_their_digest_and_dropped_rows_and_leaks_are_counted():
     dropped = {"train": {"empty text": 2, "missing column 'x'": 1}, "test": {"empty text": 1}}
     with open_run(TRACKING, {}, {}) as run:
-        log_datasets({"splits": {"train": {"raw_sha256": "d" * 64}}, "dropped": dropped, "columns": ["text", "label"]})
+        log_datasets({
+            "splits": {"train": {"raw_sha256": "d" * 64}}, "dropped": dropped, "columns": ["text", "label"],
+            "leaks": {"train_and_test": 5},
+        })  # fmt: skip
     data = the_run(run.info.run_id).inputs.dataset_inputs[0].dataset
     assert (data.name, data.digest) == ("train", "d" * 36)
     counts = {"data/dropped_rows": 4, "data/dropped/empty text": 3, "data/dropped/missing column x": 1}
-    assert the_run(run.info.run_id).data.metrics == counts
+    assert the_run(run.info.run_id).data.metrics == counts | {"data/leaks/train_and_test": 5}

@@ -178,6 +178,7 @@ def log_datasets(statistics: dict[str, Any]) -> None:
     for reasons in statistics["dropped"].values():
         dropped.update(reasons)
     mlflow.log_metric("data/dropped_rows", dropped.total())
+    mlflow.log_metrics({f"data/leaks/{key}": count for key, count in statistics["leaks"].items()})
     for reason, count in dropped.items():
         mlflow.log_metric("data/dropped/" + re.sub(r"[^\w .-]", "", reason), count)
 
