@@ -12,7 +12,6 @@ from stages.lib.encoding import encode_split, index_splits, read_split
 from stages.lib.files import new_folder, read_json, sha256, write_json
 from stages.lib.params import Params, Preprocess
 from stages.lib.timing import run_stage
-from stages.lib.token_statistics import overlap
 from stages.lib.tokenizer import (
     has_token_types,
     has_tokenizer,
@@ -46,10 +45,9 @@ def main() -> None:
             split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summary()
             for split, tally in tallies.items()
         },
-        "texts_in_train_and_test": overlap(tallies["train"], tallies["test"]),
-        "texts_in_train_and_validation": overlap(tallies["train"], tallies["validation"]),
         "ignored": manifest["ignored"],
         "dropped": manifest["dropped"],
+        "leaks": manifest["leaks"],
     }
     write_json(STATISTICS, statistics)
     print_summary(statistics)
@@ -76,7 +74,7 @@ def print_summary(statistics: dict) -> None:
     dropped = sum(sum(counts.values()) for counts in statistics["dropped"].values())
     if dropped:
         print(f"{dropped:,} rows of the source were dropped, since they could not be used")
-    print(f"{statistics['texts_in_train_and_test']} texts are in train and in test; more in {STATISTICS}")
+    print(f"more in {STATISTICS}")
 
 
 if __name__ == "__main__":

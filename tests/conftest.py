@@ -30,6 +30,7 @@ DEMO = {
     "data.delimiter": ",",
     "data.quotechar": '"',
     "data.on_bad_rows": "error",
+    "data.on_leak": "warn",
     "data.test_fraction": 0.1,
     "data.max_train_samples": None,
     "data.max_test_samples": None,

@@ -28,7 +28,9 @@ def server(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def impatient(workspace, monkeypatch, server):
-    """What takes a minute in life takes two seconds here."""
+    """A server that works, and what takes a minute in life takes two seconds here."""
+    if not server.works():
+        server.recover()
     monkeypatch.setattr(tracking, "SECONDS_WITHOUT_PROGRESS", 5)
     for name, value in {
         "MLFLOW_TRACKING_URI": server.url,
@@ -53,9 +55,10 @@ def run_pipeline(workspace, moment, outage):
     """What `train` and `evaluate` tell, with an outage at a moment of it."""
     if moment == "before":
         outage()
-    values = {"splits": {"train": {"raw_sha256": "d" * 64}}, "dropped": {}, "columns": ["text", "label"]}
+    splits = {"train": {"raw_sha256": "d" * 64}}
+    statistics = {"splits": splits, "dropped": {}, "leaks": {}, "columns": ["text", "label"]}
     with open_run(TRACKING, {"seed": 1}, {"git.commit": "abc"}, {"moment": moment, "outage": str(outage)}) as run:
-        log_datasets(run, values)
+        log_datasets(run, statistics)
         for step in STEPS:
             run.tell_metrics({"train/loss": 1 / step, "train/epoch": step / 200}, step)
             if step == 100 and moment == "during":

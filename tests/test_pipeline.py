@@ -277,6 +277,7 @@ def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
     assert checkout.json("metrics/evaluate.json")["rows"] == 40
     run = checkout.runs()[-1]
     assert run.data.metrics["data/dropped/empty text"] == 2
+    assert sum(run.data.metrics[f"data/leaks/{split}_and_test"] for split in ("train", "validation")) == 40
     assert run.data.params["data.label_names"] == "{0: '差', 1: '好'}"
     answer = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}").predict(["房间很好"])
     assert answer["label"][0] in ("差", "好")

@@ -137,11 +137,11 @@ def test_logs_of_trainer_are_grouped_by_step():
     assert told == [(10, {"train/loss": 0.7, "train/learning_rate": 1e-4}), (20, {"validation/accuracy": 0.8})]
 
 
-def test_data_sets_are_told_with_their_digest_and_dropped_rows_are_counted():
+def test_data_sets_are_told_with_their_digest_and_dropped_rows_and_leaks_are_counted():
     dropped = {"train": {"empty text": 2, "missing column 'x'": 1}, "test": {"empty text": 1}}
     with open_run(TRACKING, {}, {}, {}) as run:
-        values = {"splits": {"train": {"raw_sha256": "d" * 64}}, "dropped": dropped, "columns": ["text", "label"]}
-        log_datasets(run, values)
+        splits, leaks = {"train": {"raw_sha256": "d" * 64}}, {"train_and_test": 5}
+        log_datasets(run, {"splits": splits, "dropped": dropped, "leaks": leaks, "columns": ["text", "label"]})
     assert run.of_kind("datasets")[0]["digests"] == {"train": "d" * 64}
     counts = {"data/dropped_rows": 4, "data/dropped/empty text": 3, "data/dropped/missing column x": 1}
-    assert points(open_journal(run.key)) == counts
+    assert points(open_journal(run.key)) == counts | {"data/leaks/train_and_test": 5}

@@ -190,11 +190,12 @@ def log_frozen(run: Journal, report: dict[str, float]) -> None:
 
 
 def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:
-    """Tell each split of `data/raw` as an input of the run, and as metrics what `download` had to drop."""
+    """Tell each split of `data/raw` as an input of the run, and as metrics what `download` dropped and how many leak."""
     digests = {split: values["raw_sha256"] for split, values in statistics["splits"].items()}
     run.tell("datasets", digests=digests, columns=statistics["columns"])
     dropped: Counter[str] = Counter()
     for reasons in statistics["dropped"].values():
         dropped.update(reasons)
     counts = {"data/dropped/" + re.sub(r"[^\w .-]", "", reason): count for reason, count in dropped.items()}
-    run.tell_metrics({"data/dropped_rows": dropped.total()} | counts)
+    leaks = {f"data/leaks/{key}": count for key, count in statistics["leaks"].items()}
+    run.tell_metrics({"data/dropped_rows": dropped.total()} | counts | leaks)
