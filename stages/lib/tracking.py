@@ -190,7 +190,7 @@ def log_frozen(run: Journal, report: dict[str, float]) -> None:
 
 
 def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:
-    """Tell each split of `data/raw` as an input of the run, and as metrics what `download` dropped and how many leak."""
+    """Tell each split of `data/raw` as an input of the run, and as metrics how many rows were dropped or leak."""
     digests = {split: values["raw_sha256"] for split, values in statistics["splits"].items()}
     run.tell("datasets", digests=digests, columns=statistics["columns"])
     dropped: Counter[str] = Counter()
