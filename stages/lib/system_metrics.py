@@ -18,7 +18,9 @@ class JournalMonitor(SystemMetricsMonitor):
         self._logging_step = max(steps, default=-1) + 1
 
     def monitor(self) -> None:
-        while not self._shutdown_event.wait(self.sampling_interval):
+        ended = False
+        while not ended:  # one sample at the end, however short the stage was
+            ended = self._shutdown_event.wait(self.sampling_interval)
             self.collect_metrics()
             self.publish_metrics(self.aggregate_metrics())
 
