@@ -27,6 +27,7 @@ import yaml
 
 from benchmarks.speed_tables import write_tables
 from stages.lib.files import read_json, write_json
+from stages.lib.hardware import cpu_name, gpu_name
 from stages.lib.store import connect, find_experiment
 from stages.lib.yaml12 import read_yaml
 
@@ -240,17 +241,6 @@ def about(options: argparse.Namespace) -> dict[str, str]:
         "runs": f"{options.freeze} layers frozen, {options.seeds} seeds, batches of 32, 2 epochs (512 tokens: 1), "
         f"{options.precision} where not fp32",
     }
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def gpu_name() -> str:
-    """The GPU's name; none where it is not used, since it is hidden then."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 if __name__ == "__main__":

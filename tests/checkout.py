@@ -1,5 +1,6 @@
 """A copy of the repository in which tests run the real pipeline: a few hundred demo rows and a tiny random model."""
 
+import copy
 import json
 import os
 import shutil
@@ -48,6 +49,21 @@ class Checkout:
         self.run("git", "config", "user.email", "test@example.org")
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", "start")
+
+    def copy(self, folder: Path) -> "Checkout":
+        """The same in another folder, to be changed there."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return self.at(folder)
+
+    def clone(self, folder: Path) -> "Checkout":
+        """What git has of it, in another folder."""
+        self.run("git", "clone", "-q", ".", str(folder))
+        return self.at(folder)
+
+    def at(self, folder: Path) -> "Checkout":
+        other = copy.copy(self)
+        other.folder = folder
+        return other
 
     def run(self, *command: str, fails: bool = False, **variables: str) -> str:
         """Run a command there, as in an activated environment; return all that it printed."""

@@ -1,4 +1,4 @@
-"""What tests share: the project's params with changes, and a tiny random model."""
+"""What tests share: the project's params with changes, a tiny random model, and a finished pipeline."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +120,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Any:
+    """A committed checkout after `dvc repro`; tests leave it as it is, or take a `copy`."""
+    from checkout import Checkout
+
+    checkout = Checkout(tmp_path_factory.mktemp("finished"), tiny_model)
+    checkout.run("dvc", "repro", CUDA_VISIBLE_DEVICES="")  # on a CPU the bytes can be repeated
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "finished")
+    return checkout
 
 
 @pytest.fixture
