@@ -36,9 +36,9 @@ def main() -> None:
         return
     if not arguments.check and (failed := send_waiting()):
         raise UserError(f"{failed} runs could not be sent; they stay in mlruns/journal")
-    faults = sum(not compare(experiment, arguments.check) for experiment in all_experiments())
-    if faults:
-        raise UserError(f"{faults} experiments of DVC are not as MLflow shows them")
+    fits = [compare(experiment, arguments.check) for experiment in all_experiments()]
+    if not all(fits):
+        raise UserError(f"of {len(fits)} experiments of DVC, {fits.count(False)} not as MLflow shows them")
 
 
 def compare(experiment: Experiment, check: bool) -> bool:
@@ -53,7 +53,7 @@ def compare(experiment: Experiment, check: bool) -> bool:
         journal.remove_if_done()
     run = run_of(experiment, client)
     faults = differences(experiment, run) if run else ["MLflow has no run of it; python -m stages.sync makes one"]
-    print(f"{experiment}: " + ("\n  ".join(["", *faults]) if faults else f"{said} {run.info.run_id}"))
+    print("\n  ".join([f"{experiment}: differs", *faults]) if faults else f"{experiment}: {said} {run.info.run_id}")
     return not faults
 
 
