@@ -64,7 +64,7 @@ def test_another_machine_pulls_what_was_pushed_runs_nothing_and_can_evaluate(fin
     assert other.json("metrics/evaluate.json") == checkout.json("metrics/evaluate.json")
     (run,) = other.runs()
     mlflow.set_tracking_uri(None)
-    assert run.data.tags["train.run_id"] == checkout.json("models/mlflow_run.json")["run_id"]
+    assert run.data.tags["train.run"] == checkout.json("models/mlflow_run.json")["run"]
 
 
 def test_a_machine_that_lacks_the_local_source_runs_nothing_either(finished, s3, tmp_path):
