@@ -2,18 +2,15 @@
 
 python -m benchmarks.kills [--kills 20] [--seed 0] [--signal KILL]
 
-Works in a temporary clone of this checkout's last commit, with its params.yaml and a checkpoint every second. Prints a
-row a kill; exits with 1 if a hash, a curve or the number of MLflow runs differs.
+Works in a temporary clone of this checkout, with a checkpoint every second. Prints a row a kill; exits with 1 if a hash
+or the number of MLflow runs differs.
 """
 
 import argparse
-import json
-import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +21,13 @@ import yaml
 
 from stages.lib.cache import is_whole
 from stages.lib.checkpoints import step_of
+from stages.lib.clones import clean_environment, make_clone, temporary_folder
+from stages.lib.files import read_json
+from stages.lib.params import Params
+from stages.lib.yaml12 import read_yaml
+from stages.verify import local_paths, read_outputs
 
+STAGES = ("train", "evaluate")
 OUTPUTS = (
     *("models/classifier", "plots/training.csv", "plots/validation.csv"),
     *("metrics/train.json", "metrics/evaluate.json", "reports"),
@@ -33,50 +36,48 @@ OUTPUTS = (
 
 def main() -> None:
     options = parse_arguments()
-    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        checkout = Checkout(Path(folder, "checkout"))
-        print("a run that is left alone ...", flush=True)
-        started = time.monotonic()
-        checkout.repro()
-        expected, seconds = checkout.outputs(), checkout.seconds_of_train()
-        print(f"train took {seconds:.0f} s, the pipeline {time.monotonic() - started:.0f} s", flush=True)
+    with temporary_folder(keep=False) as folder:
+        pipeline = Pipeline(make_clone(folder, local_paths(Params.load())))
+        print("two runs that are left alone: one computes outputs of frozen layers, one finds them", flush=True)
+        pipeline.run_again()
+        expected = pipeline.outputs()
+        pipeline.run_again()
+        seconds = read_json(pipeline.folder / "metrics/timings/train.json")["train_seconds"]
+        print(f"the second: {'same bytes' if pipeline.outputs() == expected else 'OTHER BYTES'}, train {seconds:.0f} s")
         chance, bad = random.Random(options.seed), 0
         for number in range(1, options.kills + 1):
-            checkout.forget()
-            checkout.new_runs()
-            moment = chance.uniform(0, seconds)
-            was = checkout.kill_after(moment, getattr(signal, f"SIG{options.signal}"))
-            checkout.repro()
-            same, runs = checkout.outputs() == expected, checkout.new_runs()
-            bad += not (same and runs == 1)
-            verdict = "same bytes" if same else "OTHER BYTES"
-            print(f"{number:>3}  killed after {moment:5.1f} s  {was:<32}  {verdict}, {runs} MLflow run", flush=True)
+            moment, before = chance.uniform(0, seconds), len(pipeline.runs())
+            reached = pipeline.kill_train(moment, getattr(signal, f"SIG{options.signal}"))
+            pipeline.start().wait()
+            same, new = pipeline.outputs() == expected, pipeline.runs()[before:]
+            statuses = ", ".join(run.info.status for run in new)
+            bad += not same or statuses != "FINISHED"
+            verdict = f"{'same bytes' if same else 'OTHER BYTES'}, MLflow runs: {statuses}"
+            print(f"{number:>3}  killed after {moment:5.1f} s  {reached:<32}  {verdict}", flush=True)
     sys.exit(f"{bad} of {options.kills} went wrong" if bad else 0)
 
 
-class Checkout:
-    """A clone whose stages before `train` are done, with its own store and cache."""
+class Pipeline:
+    """A clone with its own store and caches."""
 
     def __init__(self, folder: Path):
-        self.folder, self.known = folder, 0
-        subprocess.run(["git", "clone", "--quiet", ".", folder], check=True)
-        (folder / "params.yaml").write_bytes(Path("params.yaml").read_bytes())
-        hidden = ("DVC_", "MLFLOW_", "PIPELINE_CACHE")
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-        self.environment |= {"CHECKPOINT_SECONDS": "1", "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "1"}
+        self.folder, self.environment = folder, clean_environment(folder) | {"CHECKPOINT_SECONDS": "1"}
 
     def start(self) -> subprocess.Popen:
-        log = (self.folder.parent / "log").open("a")
-        return subprocess.Popen(
-            ["dvc", "repro", "--no-run-cache"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
-        )
+        with (self.folder.parent / "log").open("a") as log:
+            return subprocess.Popen(
+                ["dvc", "repro", "--no-run-cache"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            )
 
-    def repro(self) -> None:
+    def run_again(self) -> None:
+        """Train and evaluate whatever DVC knows of an earlier training; outputs of frozen layers stay kept."""
+        self.forget()
         if self.start().wait():
             sys.exit((self.folder.parent / "log").read_text()[-3000:])
 
-    def kill_after(self, seconds: float, number: int) -> str:
-        """Start `dvc repro`, kill `train` so many seconds after it began; return what it had got to."""
+    def kill_train(self, seconds: float, number: int) -> str:
+        """Begin anew and kill `train` so many seconds after it began; return what it had got to."""
+        self.forget()
         dvc = self.start()
         train = None
         while train is None and dvc.poll() is None:
@@ -91,26 +92,22 @@ class Checkout:
         return f"checkpoints {', '.join(names) or 'none'}"
 
     def forget(self) -> None:
-        """Make DVC know nothing of an earlier training; outputs of frozen layers stay kept."""
-        lock = yaml.safe_load((self.folder / "dvc.lock").read_text())
-        lock["stages"] = {name: stage for name, stage in lock["stages"].items() if name not in ("train", "evaluate")}
-        (self.folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+        path = self.folder / "dvc.lock"
+        if path.exists():
+            lock = read_yaml(path)
+            lock["stages"] = {
+                stage: entry for stage, entry in lock["stages"].items() if stage not in ("train", "evaluate")
+            }
+            path.write_text(yaml.safe_dump(lock))
 
     def outputs(self) -> dict[str, str]:
         """DVC's hashes of what must be the same."""
-        stages = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]
-        found = {out["path"]: out["md5"] for name in ("train", "evaluate") for out in stages[name]["outs"]}
-        return {path: found[path] for path in OUTPUTS}
+        return {path: read_outputs(self.folder / "dvc.lock").get(path, ("", ""))[1] for path in OUTPUTS}
 
-    def seconds_of_train(self) -> float:
-        return json.loads((self.folder / "metrics/timings/train.json").read_text())["train_seconds"]
-
-    def new_runs(self) -> int:
-        """MLflow runs since the last look, all of which must be finished."""
+    def runs(self) -> list[mlflow.entities.Run]:
+        """All MLflow runs, oldest first."""
         mlflow.set_tracking_uri(f"sqlite:///{self.folder}/mlruns/mlflow.db")
-        runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
-        new, self.known = len(runs) - self.known, len(runs)
-        return new if all(run.info.status == "FINISHED" for run in runs) else -1
+        return mlflow.search_runs(search_all_experiments=True, order_by=["attributes.start_time"], output_format="list")
 
 
 def is_train(process: psutil.Process) -> bool:
