@@ -7,16 +7,17 @@ import tempfile
 from pathlib import Path
 
 import mlflow
-from transformers import AutoTokenizer, set_seed
+from transformers import set_seed
 
 from stages.lib.encoding import load_splits
-from stages.lib.files import new_folder, read_json, write_json
+from stages.lib.files import naming, new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
 from stages.lib.params import Params
 from stages.lib.plots import draw_curves, write_history
 from stages.lib.timing import run_stage
+from stages.lib.tokenizer import load_tokenizer
 from stages.lib.tracking import RunLogger, log_datasets, log_frozen, log_model, open_run, provenance
 from stages.lib.training import best_validation, make_trainer, resolve_precision, speed
 
@@ -30,7 +31,7 @@ VALIDATION, CURVES = Path("plots/validation.csv"), Path("plots/curves.png")
 def main() -> dict[str, float]:
     params = Params.load()
     data, statistics = load_splits(TOKENIZED), read_json(STATISTICS)
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZED / "tokenizer")
+    tokenizer = load_tokenizer(TOKENIZED / "tokenizer")
     set_seed(params.seed)
     model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)
     freeze(model, params.train.freeze_layers)
@@ -46,7 +47,8 @@ def main() -> dict[str, float]:
         inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
         log_frozen(inputs.report)
         trainer = make_trainer(inputs, params.train, params.seed, Path(checkpoints), [RunLogger()])
-        trainer.train()
+        with naming(Path(checkpoints)):
+            trainer.train()
         model.cpu()  # its half that trained may be on a GPU
         with new_folder(CLASSIFIER) as folder:
             model.save_pretrained(folder)

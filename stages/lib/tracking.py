@@ -36,18 +36,16 @@ def connect(tracking: Tracking) -> str:
     `MLFLOW_TRACKING_URI` wins. A lock lets only one process create database and experiment.
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it says comes as an exception too
     folder = main_checkout() / "mlruns"
     folder.mkdir(exist_ok=True)
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(uri or f"sqlite:///{folder / 'mlflow.db'}")
-    try:
-        with FileLock(folder / ".lock"):
-            experiment = mlflow.get_experiment_by_name(tracking.experiment)
-            if experiment is None:
-                artifacts = None if uri else (folder / "artifacts").as_uri()
-                return mlflow.create_experiment(tracking.experiment, artifacts)
-    except MlflowException as error:
-        raise UserError(f"MLflow at {mlflow.get_tracking_uri()} cannot be used: {error}") from None
+    with usable(), FileLock(folder / ".lock"):
+        experiment = mlflow.get_experiment_by_name(tracking.experiment)
+        if experiment is None:
+            artifacts = None if uri else (folder / "artifacts").as_uri()
+            return mlflow.create_experiment(tracking.experiment, artifacts)
     if experiment.lifecycle_stage == "deleted":
         raise UserError(
             f"tracking.experiment: '{tracking.experiment}' was deleted in MLflow; restore it or choose another name."
@@ -56,15 +54,26 @@ def connect(tracking: Tracking) -> str:
 
 
 @contextmanager
+def usable() -> Iterator[None]:
+    """UserError when MLflow's store cannot be reached, or not be written since the disk is full."""
+    try:
+        yield
+    except MlflowException as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"MLflow at {mlflow.get_tracking_uri()} cannot be used: {reason}") from None
+
+
+@contextmanager
 def open_run(tracking: Tracking, params: dict[str, Any], tags: dict[str, str]) -> Iterator[mlflow.ActiveRun]:
     """Start the run of this pipeline run; when the block ends well it stays RUNNING, for `evaluate` to complete."""
     experiment_id = connect(tracking)
-    run = mlflow.start_run(
-        experiment_id=experiment_id, run_name=run_name(), tags=tags, log_system_metrics=tracking.system_metrics
-    )
-    with closing("RUNNING"):
-        mlflow.log_params(params)
-        yield run
+    with usable():
+        run = mlflow.start_run(
+            experiment_id=experiment_id, run_name=run_name(), tags=tags, log_system_metrics=tracking.system_metrics
+        )
+        with closing("RUNNING"):
+            mlflow.log_params(params)
+            yield run
 
 
 @contextmanager
@@ -81,7 +90,8 @@ def resume_run(
         with open_run(tracking, params, tags | {"train.run_id": run_id}) as run, closing("FINISHED"):
             yield run
     else:
-        with mlflow.start_run(run_id=run_id, log_system_metrics=tracking.system_metrics) as run, closing("FINISHED"):
+        system_metrics = tracking.system_metrics
+        with usable(), mlflow.start_run(run_id=run_id, log_system_metrics=system_metrics) as run, closing("FINISHED"):
             yield run
 
 
