@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro test lint ui baseline bench
+.PHONY: setup repro verify test lint ui baseline bench
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,11 @@ endif
 	@echo
 	@echo "model         models/classifier, for transformers' AutoModelForSequenceClassification.from_pretrained"
 	@echo "compare runs  make ui, then open http://127.0.0.1:5000"
+
+# Runs the finished pipeline again in a temporary clone, and says of each output whether its bytes are the same.
+# STAGE=preprocess stops after that stage.
+verify: setup
+	python -m stages.verify $(if $(STAGE),--stage $(STAGE))
 
 test: setup lint
 	python -m pytest

@@ -27,8 +27,8 @@ import yaml
 
 from benchmarks.speed_tables import write_tables
 from stages.lib.files import read_json, write_json
-from stages.lib.params import Tracking
-from stages.lib.tracking import connect
+from stages.lib.hardware import cpu_name, gpu_name
+from stages.lib.store import connect, find_experiment
 from stages.lib.yaml12 import read_yaml
 
 RESULTS, EXPERIMENT = Path("benchmarks/results"), "speed benchmark"
@@ -132,8 +132,8 @@ class Bench:
         print("   " + ", ".join(f"{key} {value:.4g}" for key, value in measured.items()), flush=True)
         self.results["runs"].append({"group": group, "name": name, "seed": seed, "run": run} | measured)
         write_json(self.file, self.results)
-        experiment = connect(Tracking(experiment=EXPERIMENT, log_model=False, system_metrics=False))
-        with mlflow.start_run(experiment_id=experiment, run_name=f"{group}: {name}"):
+        experiment_id = find_experiment(connect(os.environ.get("MLFLOW_TRACKING_URI")), EXPERIMENT)
+        with mlflow.start_run(experiment_id=experiment_id, run_name=f"{group}: {name}"):
             mlflow.log_params(defaults | run | {"seed": seed} | self.results["about"])
             mlflow.log_metrics(measured)
 
@@ -241,17 +241,6 @@ def about(options: argparse.Namespace) -> dict[str, str]:
         "runs": f"{options.freeze} layers frozen, {options.seeds} seeds, batches of 32, 2 epochs (512 tokens: 1), "
         f"{options.precision} where not fp32",
     }
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def gpu_name() -> str:
-    """The GPU's name; none where it is not used, since it is hidden then."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 if __name__ == "__main__":

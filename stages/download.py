@@ -9,6 +9,7 @@ from pathlib import Path
 from stages.lib.corpus import Corpus
 from stages.lib.errors import one_line
 from stages.lib.files import new_folder
+from stages.lib.leaks import handle_leaks
 from stages.lib.params import Params
 from stages.lib.sources import link_source, read_source
 from stages.lib.splits import choose_rows, write_raw
@@ -23,8 +24,8 @@ def main() -> None:
         corpus = Corpus(params.data, Path(rows))
         read_source(params.data, params.seed, corpus)
         corpus.check()
-        splits = choose_rows(corpus, params.data, params.seed)
-        write_raw(corpus, splits, params.data, folder)
+        splits, leaks = handle_leaks(corpus, choose_rows(corpus, params.data, params.seed), params.data)
+        write_raw(corpus, splits, leaks, params.data, folder)
     link_source(params.data, Path("data/source"))
     print(f"{RAW}: " + ", ".join(f"{len(rows):,} {split}" for split, (_, rows) in splits.items()) + " rows")
     for what, count in sorted(corpus.ignored.items()):

@@ -14,7 +14,6 @@ from stages.lib.errors import UserError
 from stages.lib.files import check_sha256, new_folder, read_json, sha256, write_json
 from stages.lib.params import Params, Preprocess
 from stages.lib.timing import run_stage
-from stages.lib.token_statistics import overlap
 from stages.lib.tokenizer import (
     has_token_types,
     has_tokenizer,
@@ -48,10 +47,9 @@ def main() -> None:
                 split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summary()
                 for split, tally in tallies.items()
             },
-            "texts_in_train_and_test": overlap(tallies["train"], tallies["test"]),
-            "texts_in_train_and_validation": overlap(tallies["train"], tallies["validation"]),
             "ignored": manifest["ignored"],
             "dropped": manifest["dropped"],
+            "leaks": manifest["leaks"],
         }
         write_json(STATISTICS, statistics)
     print_summary(statistics)
@@ -59,7 +57,7 @@ def main() -> None:
 
 def read_manifest() -> dict[str, Any]:
     """What `download` says that it wrote; UserError when the files are not what it wrote."""
-    manifest = read_json(RAW / "dataset.json", ("columns", "labels", "splits", "ignored", "dropped"))
+    manifest = read_json(RAW / "dataset.json", ("columns", "labels", "splits", "ignored", "dropped", "leaks"))
     for split, values in manifest["splits"].items():
         path = RAW / f"{split}.parquet"
         if not path.is_file():
@@ -89,7 +87,7 @@ def print_summary(statistics: dict) -> None:
     dropped = sum(sum(counts.values()) for counts in statistics["dropped"].values())
     if dropped:
         print(f"{dropped:,} rows of the source were dropped, since they could not be used")
-    print(f"{statistics['texts_in_train_and_test']} texts are in train and in test; more in {STATISTICS}")
+    print(f"more in {STATISTICS}")
 
 
 if __name__ == "__main__":

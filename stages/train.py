@@ -3,14 +3,13 @@
 python -m stages.train
 """
 
-import tempfile
 from pathlib import Path
 
-import mlflow
-from transformers import set_seed
+from transformers import enable_full_determinism, set_seed
 
+from stages.lib.checkpoints import open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
-from stages.lib.files import naming, new_folder, read_json, write_json
+from stages.lib.files import naming, new_folder, read_json, sha256, write_json
 from stages.lib.freezing import count_parameters, freeze
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
@@ -18,8 +17,9 @@ from stages.lib.params import Params
 from stages.lib.plots import draw_curves, write_history
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import RunLogger, log_datasets, log_frozen, log_model, open_run, provenance
+from stages.lib.tracking import RunLogger, log_datasets, log_frozen, open_run, provenance
 from stages.lib.training import best_validation, make_trainer, resolve_precision, speed
+from stages.lib.turns import own_cores
 
 TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json"), Path("models/base")
 CLASSIFIER, RUN = Path("models/classifier"), Path("models/mlflow_run.json")
@@ -32,23 +32,25 @@ def main() -> dict[str, float]:
     params = Params.load()
     data, statistics = load_splits(TOKENIZED), read_json(STATISTICS)
     tokenizer = load_tokenizer(TOKENIZED / "tokenizer")
-    set_seed(params.seed)
+    (enable_full_determinism if params.train.full_determinism else set_seed)(params.seed)
     model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)
     freeze(model, params.train.freeze_layers)
     parameters = count_parameters(model)
     print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
     precision = resolve_precision("train.precision", params.train.precision)
+    sections = params.model_dump(include={"seed", "train", "cache"})
+    decisive = training_inputs(sections | {"precision": precision}, [TOKENIZED, BASE])
     with (
-        tempfile.TemporaryDirectory(prefix="checkpoints-") as checkpoints,
-        open_run(params.tracking, params.flat(), provenance(statistics)) as run,
+        open_checkpoints(decisive) as checkpoints,
+        open_run(params.tracking, params.flat(), provenance(statistics), decisive) as run,
     ):
-        log_datasets(statistics)
-        mlflow.log_artifact("params.yaml")
-        inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
-        log_frozen(inputs.report)
-        trainer = make_trainer(inputs, params.train, params.seed, Path(checkpoints), [RunLogger()])
-        with naming(Path(checkpoints)):
-            trainer.train()
+        log_datasets(run, statistics)
+        with own_cores():
+            inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
+            log_frozen(run, inputs.report)
+            trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger(run)])
+            with naming(checkpoints):
+                trainer.fit()
         model.cpu()  # its half that trained may be on a GPU
         with new_folder(CLASSIFIER) as folder:
             model.save_pretrained(folder)
@@ -57,10 +59,11 @@ def main() -> dict[str, float]:
         draw_curves(TRAINING, VALIDATION, CURVES)
         best = best_validation(trainer)
         write_json(METRICS, best | parameters)
-        write_json(RUN, {"run_id": run.info.run_id})
-        mlflow.log_metrics({f"train/{name}": count for name, count in parameters.items()})
+        write_json(RUN, {"run": run.key})
+        run.tell_metrics({f"train/{name}": count for name, count in parameters.items()})
+        run.tell("tags", tags={"model.sha256": sha256(CLASSIFIER / "model.safetensors")})
         if params.tracking.log_model:
-            log_model(model, tokenizer, statistics["columns"])
+            run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
 

@@ -83,7 +83,12 @@ def archive(name: str, message: str, content: bytes, suffix: str = "tar", **para
     return Case(name, "download", rf"corpus.{suffix}: {message}", write(f"corpus.{suffix}", content), values)
 
 
-OUTSIDE, NO_FILE, BROKEN, LARGE = "'.*' leads outside", "'.*' is a link or device", "broken archive", "its files take more"
+OUTSIDE, NO_FILE, BROKEN, LARGE = (
+    "'.*' leads outside",
+    "'.*' is a link or device",
+    "broken archive",
+    "its files take more",
+)
 ARCHIVES = [
     archive("tar that climbs out", OUTSIDE, member("train/../../out.txt") + END),
     archive("tar with an absolute path", OUTSIDE, member("/etc/passwd") + END),
@@ -102,8 +107,10 @@ ARCHIVES = [
     ),
     archive("tar with a path twice", "holds 'train/pos/1.txt' twice", TEXT + member("./train//pos/1.txt") + END),
     archive("tar with NUL in a name", "'.*' is no valid name", member("x", pax_headers={"path": "a\0b"}) + END),
-    archive("tar with bytes as a name", "'.*' is no valid name", member("train/caf\udce9", form=tarfile.USTAR_FORMAT) + END),
-    archive("tar with a long name that drives terminals", r"'\.\./\\x1b\[2J.* \.\.\. x*' leads", member("../\x1b[2J" + "x" * 9999) + END),
+    archive("tar with bytes as a name", "'.*' is no valid name",
+            member("train/caf\udce9", form=tarfile.USTAR_FORMAT) + END),
+    archive("tar with a long name that drives terminals", r"'\.\./\\x1b\[2J.* \.\.\. x*' leads",
+            member("../\x1b[2J" + "x" * 9999) + END),
     archive("tar with an endless name", f"{BROKEN} .a header is longer", gzip.compress(member("x" * (2 << 20)) + END)),
     archive(
         "tar of more than is allowed", f"{LARGE} than the 0.0001 GB that data.max_size_gb allows", max_size_gb=0.0001,
@@ -120,7 +127,8 @@ ARCHIVES = [
     archive("tar without its end", f"{BROKEN} .its end is missing", TEXT),
     archive("tar cut in a header", f"{BROKEN} .truncated header", TEXT + member("train/pos/2.txt")[:300]),
     archive("tar cut in a file", f"{BROKEN} .unexpected end", TEXT + member("train/pos/2.txt", bytes(9000))[:3000]),
-    archive("tar with a changed header", f"{BROKEN} .bad checksum", TEXT + member("b").replace(b"b\0", b"c\0", 1) + END),
+    archive("tar with a changed header", f"{BROKEN} .bad checksum",
+            TEXT + member("b").replace(b"b\0", b"c\0", 1) + END),
     archive("tar.gz that is cut", f"{BROKEN} .Compressed file ended", gzip.compress(TEXT + END)[:-9], "tar.gz"),
     archive("tar.gz with another checksum", f"{BROKEN} .CRC", gzip.compress(TEXT + END)[:-8] + bytes(8), "tar.gz"),
     archive("junk as a tar", BROKEN, b"no archive" * 100),
@@ -132,7 +140,8 @@ ARCHIVES = [
     archive("zip with a path twice", "holds 'a' twice", packed({"a": b"x", "./a": b"y"}), "zip"),
     archive("zip of more than is allowed", LARGE, packed({"a": bytes(300_000)}), "zip", max_size_gb=0.0001),
     archive("zip with more in it than it says", f"{BROKEN} .Bad CRC-32", lying(10), "zip"),
-    archive("zip with less in it than it says", "'.*' is not of the size that the archive declares", lying(2 << 20), "zip"),
+    archive("zip with less in it than it says", "'.*' is not of the size that the archive declares", lying(2 << 20),
+            "zip"),
     archive("zip that is cut", BROKEN, packed({"a": bytes(300_000)})[:-50], "zip"),
 ]  # fmt: skip
 
@@ -143,7 +152,11 @@ ARCHIVES = [
 def rows(name: str, message: str, content: str | bytes, suffix: str = "csv", **params: Any) -> Case:
     values = {"data.source": suffix.split(".")[0].removesuffix("l"), "data.path": f"rows.{suffix}"}
     return Case(
-        name, "download", message, write(f"rows.{suffix}", content), values | {f"data.{k}": v for k, v in params.items()}
+        name,
+        "download",
+        message,
+        write(f"rows.{suffix}", content),
+        values | {f"data.{k}": v for k, v in params.items()},
     )
 
 
@@ -158,7 +171,8 @@ TABLE = parquet(text=["fine", "poor"] * 2000, label=["a", "b"] * 2000)
 LACKS = r"data.text_column: .*rows.csv has no column 'text'; it has"
 ROWS = [
     rows("csv without the column", rf"{LACKS} body, label \(", "body,label\nfine,a\n"),
-    rows("csv with a column twice", "data.label_column: .*rows.csv has several columns 'label'", "text,label,label\nx,a,b"),
+    rows("csv with a column twice", "data.label_column: .*rows.csv has several columns 'label'",
+         "text,label,label\nx,a,b"),
     rows("csv with names that drive terminals", rf"{LACKS} \\x1b\[2Jtext, label", "\x1b[2Jtext,label\nfine,a\n"),
     rows("csv with names of two lines", rf"{LACKS} te\\nxt, label", '"te\nxt",label\nfine,a\n'),
     rows("csv with long names", rf"{LACKS} x{{200}}\.\.\.", "x" * 10_000 + ",label\nfine,a\n"),
@@ -177,8 +191,10 @@ ROWS = [
     rows("json of deep nesting", "not valid JSON", '{"text": ' + "[" * 100_000, "jsonl"),
     rows("json with a lone surrogate", r"text is not utf-8 \(1\)", '{"text": "\\ud83d", "label": "a"}', "jsonl"),
     rows("parquet that is cut", "rows.parquet: cannot be read as Parquet", TABLE[:-500], "parquet"),
-    rows("parquet with junk in its footer", "rows.parquet: cannot be read", TABLE[:-400] + b"x" * 392 + TABLE[-8:], "parquet"),
-    rows("parquet with junk in its pages", "rows.parquet: cannot be read", TABLE[:4] + b"x" * 90 + TABLE[94:], "parquet"),
+    rows("parquet with junk in its footer", "rows.parquet: cannot be read", TABLE[:-400] + b"x" * 392 + TABLE[-8:],
+         "parquet"),
+    rows("parquet with junk in its pages", "rows.parquet: cannot be read", TABLE[:4] + b"x" * 90 + TABLE[94:],
+         "parquet"),
     rows("parquet of numbers", "text is not a string", parquet(text=[1, 2], label=["a", "b"]), "parquet"),
     rows("parquet of lists", "label is neither text nor a number", parquet(text=["x"], label=[[1]]), "parquet"),
     rows("a wrong checksum", r"data.sha256: .*its SHA-256 is \w{64}, expected 0000", GOOD, sha256="0" * 64),
@@ -210,19 +226,22 @@ def key(name: str, message: str, **values: Any) -> Case:
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 PARAMS = [
     key("a param that is unknown", "train.epochs: unknown key; known: freeze_layers", train__epochs=3),
-    key("a param of another type", "preprocess.max_length: found '128'; allowed: a whole number", preprocess__max_length="128"),
+    key("a param of another type", "preprocess.max_length: found '128'; allowed: a whole number",
+        preprocess__max_length="128"),
     key("a param that is no number", "train.learning_rate: found nan; allowed", train__learning_rate=float("nan")),
     key("a param that is infinite", "cache.max_size_gb: found inf; allowed", cache__max_size_gb=float("inf")),
-    key("a param that is huge", "train.per_device_train_batch_size: found 9{30}; allowed: a whole number ≥ 1, at most 2147483647",
-        train__per_device_train_batch_size=int("9" * 30)),
+    key("a param that is huge", "train.logging_steps: found 9{30}; allowed: a whole number ≥ 1, at most 2147483647",
+        train__logging_steps=int("9" * 30)),
     key("a param that drives terminals", r"model.name: .*\\x1b", model__name=["\x1b[2J"]),
     params("params with tabs", "cannot be read as YAML: .*cannot start any token", "train:\n\tseed: 1\n"),
-    params("params with a key twice", "cannot be read as YAML: the key 'seed' is there twice.*line 2", "seed: 1\nseed: 2\n"),
+    params("params with a key twice", "cannot be read as YAML: the key 'seed' is there twice.*line 2",
+           "seed: 1\nseed: 2\n"),
     params("params that are a bomb", r"cannot be read as YAML: aliases \(\*\) are not allowed.*line 2", LAUGHS),
     params("params of deep nesting", "cannot be read as YAML", "[" * 10_000),
     params("params that are a list", "found a list; expected sections of keys", "- seed\n"),
     params("params that are empty", "found an empty file", ""),
-    params("params that make objects", "cannot be read as YAML: could not determine a constructor", "a: !!python/name:os.system"),
+    params("params that make objects", "cannot be read as YAML: could not determine a constructor",
+           "a: !!python/name:os.system"),
     params("params that are not UTF-8", "cannot be read as YAML: 'utf-8' codec", b"seed: caf\xe9"),
     Case("no params", "preprocess", "params.yaml: missing", lambda workspace: (workspace / "params.yaml").unlink()),
 ]  # fmt: skip
@@ -252,24 +271,35 @@ def only_pickle(workspace: Path) -> None:
 MODEL, AGAIN = "model.name: .*", "run `dvc repro"
 MODELS = [
     Case("a model of pickled weights", "base_model", f"{MODEL}has no model.safetensors; other formats", only_pickle),
-    Case("weights that are cut", "base_model", f"{MODEL}model.safetensors .* is broken", cut("tiny/model.safetensors", 9)),
+    Case("weights that are cut", "base_model", f"{MODEL}model.safetensors .* is broken",
+         cut("tiny/model.safetensors", 9)),
     Case("weights with an endless header", "base_model", f"{MODEL}model.safetensors .* is broken",
          start_with("tiny/model.safetensors", struct.pack("<Q", 1 << 40))),
     Case("weights with junk as header", "base_model", f"{MODEL}model.safetensors .* is broken",
          start_with("tiny/model.safetensors", struct.pack("<Q", 64) + b"x" * 64)),
-    Case("a config of no type", "base_model", f"{MODEL}is no JSON object with a model_type", write("tiny/config.json", "{}")),
-    Case("a config that is cut", "base_model", f"{MODEL}is no JSON object with a model_type", cut("tiny/config.json", 9)),
-    Case("a tokenizer that is cut", "preprocess", f"{MODEL}no tokenizer that can be loaded", cut("models/base/tokenizer.json", 9)),
-    Case("a manifest that is cut", "preprocess", f"dataset.json: not valid JSON .*{AGAIN}", cut("data/raw/dataset.json", 9)),
-    Case("a manifest of nothing", "preprocess", f"dataset.json: has no columns, labels, .*{AGAIN}", write("data/raw/dataset.json", "[]")),
-    Case("rows that are cut", "preprocess", f"train.parquet: its SHA-256 is .*{AGAIN} download", cut("data/raw/train.parquet", 9)),
+    Case("a config of no type", "base_model", f"{MODEL}is no JSON object with a model_type",
+         write("tiny/config.json", "{}")),
+    Case("a config that is cut", "base_model", f"{MODEL}is no JSON object with a model_type",
+         cut("tiny/config.json", 9)),
+    Case("a tokenizer that is cut", "preprocess", f"{MODEL}no tokenizer that can be loaded",
+         cut("models/base/tokenizer.json", 9)),
+    Case("a manifest that is cut", "preprocess", f"dataset.json: not valid JSON .*{AGAIN}",
+         cut("data/raw/dataset.json", 9)),
+    Case("a manifest of nothing", "preprocess", f"dataset.json: has no columns, labels, .*{AGAIN}",
+         write("data/raw/dataset.json", "[]")),
+    Case("rows that are cut", "preprocess", f"train.parquet: its SHA-256 is .*{AGAIN} download",
+         cut("data/raw/train.parquet", 9)),
     Case("rows that are gone", "preprocess", f"test.parquet: missing; .*{AGAIN}",
          lambda workspace: (workspace / "data/raw/test.parquet").unlink()),
-    Case("tokens that are cut", "train", f"arrow: has changed since it was written; {AGAIN}", cut("data/tokenized/train/*.arrow", 8)),
-    Case("tokens without columns", "train", f"tokenized: cannot be read .*{AGAIN}", write("data/tokenized/train/dataset_info.json", "[]")),
-    Case("statistics that are cut", "train", f"statistics.json: not valid JSON .*{AGAIN}", cut("data/statistics.json", 9)),
-    Case("a kept tokenizer that is cut", "train", "no tokenizer that can be loaded", cut("data/tokenized/tokenizer/tokenizer.json", 9)),
-    Case("a base of other shapes", "train", r"do not fit together: .*word_embeddings.weight is \[600, 16\], not \[600, 32\]",
+    Case("tokens that are cut", "train", f"arrow: has changed since it was written; {AGAIN}",
+         cut("data/tokenized/train/*.arrow", 8)),
+    Case("tokens without columns", "train", f"tokenized: cannot be read .*{AGAIN}",
+         write("data/tokenized/train/dataset_info.json", "[]")),
+    Case("statistics that are cut", "train", f"statistics.json: not valid JSON .*{AGAIN}",
+         cut("data/statistics.json", 9)),
+    Case("a kept tokenizer that is cut", "train", "no tokenizer that can be loaded",
+         cut("data/tokenized/tokenizer/tokenizer.json", 9)),
+    Case("a base of other shapes", "train", r"do not fit together: .*word_emb.*weight is \[600, 16\], not \[600, 32\]",
          lambda workspace: change_weights(workspace / "models/base/model.safetensors")),
     Case("a base of other sizes", "train", "do not fit together: .* is missing .and 15 more",
          replace("models/base/config.json", '"num_hidden_layers": 2', '"num_hidden_layers": 3')),
@@ -277,11 +307,14 @@ MODELS = [
          replace("models/base/config.json", '"model_type": "bert"', '"model_type": "none"')),
     Case("a base of impossible sizes", "train", "models/base: cannot be loaded as a text classifier",
          replace("models/base/config.json", '"num_attention_heads": 2', '"num_attention_heads": 5')),
-    Case("a classifier that is cut", "evaluate", "models/classifier: cannot be loaded", cut("models/classifier/model.safetensors", 9)),
+    Case("a classifier that is cut", "evaluate", "models/classifier: cannot be loaded",
+         cut("models/classifier/model.safetensors", 9)),
     Case("a classifier of other shapes", "evaluate", "models/classifier: weights and config.json do not fit together",
          lambda workspace: change_weights(workspace / "models/classifier/model.safetensors")),
-    Case("a run that is none", "evaluate", f"mlflow_run.json: has no run_id; .*{AGAIN}", write("models/mlflow_run.json", "{}")),
-    Case("test rows that are cut", "evaluate", f"test.parquet: cannot be read .*{AGAIN}", cut("data/raw/test.parquet", 9)),
+    Case("a run that is none", "evaluate", f"mlflow_run.json: has no run; .*{AGAIN}",
+         write("models/mlflow_run.json", "{}")),
+    Case("test rows that are cut", "evaluate", f"test.parquet: cannot be read .*{AGAIN}",
+         cut("data/raw/test.parquet", 9)),
 ]  # fmt: skip
 
 
@@ -296,7 +329,7 @@ DISKS = [
     Case("a disk too small for a model", "base_model", f"models/base: {FULL}", limit=20_000),
     Case("a disk too small for tokens", "preprocess", f"data/tokenized: {FULL}", limit=2_000),
     Case("a disk too small for a classifier", "train", FULL, limit=60_000),
-    Case("a file where a folder has to be", "download", "data.*: cannot be read or written .(File exists|Not a directory)",
+    Case("a file where a folder has to be", "download", "data.*: cannot be read or written .(File exists|Not a dir)",
          lambda workspace: ((workspace / "data").rename(workspace / "moved"), (workspace / "data").write_text(""))),
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What tests share: the project's params with changes, and a tiny random model."""
+"""What tests share: the project's params with changes, a tiny random model, and a finished pipeline."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +31,7 @@ DEMO = {
     "data.delimiter": ",",
     "data.quotechar": '"',
     "data.on_bad_rows": "error",
+    "data.on_leak": "warn",
     "data.test_fraction": 0.1,
     "data.max_train_samples": None,
     "data.max_test_samples": None,
@@ -120,6 +121,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Any:
+    """A committed checkout after `dvc repro`; tests leave it as it is, or take a `copy`."""
+    from checkout import Checkout
+
+    checkout = Checkout(tmp_path_factory.mktemp("finished"), tiny_model)
+    checkout.run("dvc", "repro", CUDA_VISIBLE_DEVICES="")  # on a CPU the bytes can be repeated
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "finished")
+    return checkout
 
 
 @pytest.fixture

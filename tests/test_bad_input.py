@@ -47,9 +47,9 @@ def write_params(folder: Path, changes: dict) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, tiny_model):
+def after_all_stages(tmp_path_factory, tiny_model):
     """A workspace in which all stages have run."""
-    folder = tmp_path_factory.mktemp("finished")
+    folder = tmp_path_factory.mktemp("stages")
     shutil.copytree(tiny_model, folder / "tiny")
     write_params(folder, {})
     with pytest.MonkeyPatch.context() as patch:
@@ -82,12 +82,12 @@ def server():
 
 
 @pytest.fixture
-def prepared(finished, server, tmp_path, monkeypatch):
+def prepared(after_all_stages, server, tmp_path, monkeypatch):
     """Put a case into a copy of that workspace, which becomes the current folder and main checkout."""
 
     def prepare(case: Case) -> Path:
         folder = tmp_path / "copy"
-        shutil.copytree(finished, folder, symlinks=True)
+        shutil.copytree(after_all_stages, folder, symlinks=True)
         values = {key: re.sub("^SERVER", server, v) if isinstance(v, str) else v for key, v in case.params.items()}
         write_params(folder, values)
         case.prepare(folder)

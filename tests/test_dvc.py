@@ -1,6 +1,7 @@
 """dvc.yaml declares what the code does."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -75,28 +76,9 @@ def test_timings_are_outputs_that_no_stage_depends_on():
 
 
 def test_parts_import_only_downward():
-    levels = [
-        {"__init__", "errors"},
-        {
-            *(
-                "archives",
-                "attention",
-                "batches",
-                "demo_corpus",
-                "families",
-                "files",
-                "first_token",
-                "memory",
-                "metrics",
-            ),
-            *("sampling", "text", "token_statistics", "yaml12"),
-        },
-        {"cache", "freezing", "params", "plots", "timing"},
-        {"downloads", "halves", "rows", "tokenizer", "tracking"},
-        {"corpus", "encoding", "frozen_outputs", "models", "reports", "tables"},
-        {"hub", "inputs", "splits"},
-        {"sources", "training"},
-    ]
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    lines = re.findall(r"^\d\. ([^\n]+(?:\n   [^\n]+)*)", contributing.split("## How it is laid out")[1], re.MULTILINE)
+    levels = [{"__init__"}, *(set(re.findall(r"`(\w+)`", line)) for line in lines[:-1])]
     assert set().union(*levels) == {path.stem for path in (ROOT / "stages/lib").glob("*.py")}
     for number, level in enumerate(levels):
         lower = set().union(*levels[:number])

@@ -42,6 +42,7 @@ def test_every_key_of_the_default_params_has_a_comment():
         ("data.text_pair_column", "b", r"data.text_pair_column: found 'b'; data.source 'demo' has none"),
         ("data.delimiter", "::", r"data.delimiter: found '::'; allowed: one character, or \\t for a tab"),
         ("data.on_bad_rows", "skip", r"data.on_bad_rows: found 'skip'; allowed: one of error, drop"),
+        ("data.on_leak", "drop", r"data.on_leak: found 'drop'; allowed: one of warn, drop_from_train, error"),
         ("model.tokenizer", "train", r"model.tokenizer: found 'train'; pretrained weights know only their own"),
         ("model.scratch.num_attention_heads", 3, r"num_attention_heads: found 3; must divide .*hidden_size, 128"),
         ("model.scratch.hidden_sizes", 3, r"model.scratch.hidden_sizes: unknown key; did you mean hidden_size\?"),

@@ -1,80 +1,13 @@
 """The real pipeline, run by DVC in a copy of the repository: a few hundred demo rows and a tiny random model."""
 
 import csv
-import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import hub
 import mlflow
 import pytest
 import yaml
-from conftest import DEMO, ROOT, change
+from checkout import Checkout
 from datasets import ClassLabel, Dataset, Features, Value
-
-from stages.lib.yaml12 import read_yaml
-
-SMALL = DEMO | {
-    "data.max_train_samples": 200,
-    "data.max_test_samples": 100,
-    "model.name": "tiny",
-    "model.revision": None,
-    "preprocess.max_length": 64,
-    "preprocess.truncation_side": "right",
-    "train.freeze_layers": 0,
-    "train.learning_rate": 1e-3,
-    "train.num_train_epochs": 2,
-    "train.per_device_train_batch_size": 16,
-    "train.logging_steps": 10,
-    "train.early_stopping_patience": None,
-    "train.eval_steps": 0.5,
-}
-
-
-class Checkout:
-    """A copy of the repository's files as they are now, in a git repository of its own."""
-
-    def __init__(self, folder: Path, model: Path):
-        self.folder = folder
-        listed = self.run("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file() and not name.startswith(("tests/", "metrics/", "dvc.lock")):
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
-        shutil.copytree(model, folder / "tiny")
-        params = change(read_yaml(ROOT / "params.yaml"), SMALL)
-        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-        self.run("git", "init", "-q", "-b", "main")
-        self.run("git", "config", "user.name", "Test")
-        self.run("git", "config", "user.email", "test@example.org")
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-qm", "start")
-
-    def run(self, *command: str, fails: bool = False, **variables: str) -> str:
-        """Run a command there, as in an activated environment; return all that it printed."""
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
-        environment |= variables
-        environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "0.2"
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-        result = subprocess.run(
-            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False,
-        )  # fmt: skip
-        assert (result.returncode != 0) == fails, result.stdout[-5000:]
-        return result.stdout
-
-    def json(self, path: str) -> dict:
-        return json.loads((self.folder / path).read_text())
-
-    def runs(self) -> list[mlflow.entities.Run]:
-        """All MLflow runs, oldest first."""
-        mlflow.set_tracking_uri(f"sqlite:///{self.folder}/mlruns/mlflow.db")
-        return mlflow.search_runs(
-            experiment_names=["text-classifier"], order_by=["attributes.start_time"], output_format="list"
-        )
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +210,7 @@ def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
     assert checkout.json("metrics/evaluate.json")["rows"] == 40
     run = checkout.runs()[-1]
     assert run.data.metrics["data/dropped/empty text"] == 2
+    assert sum(run.data.metrics[f"data/leaks/{split}_and_test"] for split in ("train", "validation")) == 40
     assert run.data.params["data.label_names"] == "{0: '差', 1: '好'}"
     answer = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}").predict(["房间很好"])
     assert answer["label"][0] in ("差", "好")

@@ -12,6 +12,7 @@ import pytest
 
 from stages.lib.corpus import Corpus
 from stages.lib.errors import UserError
+from stages.lib.leaks import handle_leaks
 from stages.lib.sources import link_source, read_source
 from stages.lib.splits import choose_rows, write_raw
 
@@ -28,7 +29,7 @@ def read(params, tmp_path, tmp_path_factory):
         corpus = Corpus(data, scratch)
         read_source(data, seed, corpus)
         corpus.check()
-        write_raw(corpus, choose_rows(corpus, data, seed), data, raw)
+        write_raw(corpus, *handle_leaks(corpus, choose_rows(corpus, data, seed), data), data, raw)
         tables = {split: pq.read_table(raw / f"{split}.parquet") for split in SPLITS}
         rows = {split: list(zip(*table.to_pydict().values(), strict=True)) for split, table in tables.items()}
         return rows, json.loads((raw / "dataset.json").read_text())

@@ -1,57 +1,21 @@
+import tempfile
+from pathlib import Path
+
+import easy_task
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
-from transformers import set_seed
 
 from stages.lib import inputs, training
 from stages.lib.errors import UserError
-from stages.lib.freezing import freeze
-from stages.lib.inputs import prepare_inputs
-from stages.lib.models import build_classifier
-from stages.lib.params import Cache
-from stages.lib.training import balanced_weights, best_validation, make_loss, make_trainer, predict_logits, speed
-
-FEATURES = Features(input_ids=List(Value("int32")), length=Value("int32"), labels=ClassLabel(names=["no", "yes"]))
-
-
-def rows(count, seed):
-    """Token rows of many lengths whose label is the token in second place."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, count).tolist()
-    ids = [[2, 10 + label, *rng.integers(20, 500, rng.integers(1, 30))] for label in labels]
-    columns = {"input_ids": ids, "length": [len(row) for row in ids], "labels": labels}
-    return Dataset.from_dict(columns, features=FEATURES)
+from stages.lib.training import balanced_weights, best_validation, make_loss, predict_logits, speed
 
 
 @pytest.fixture
 def fit(tiny_model, params, tmp_path, monkeypatch):
-    """Train the tiny model on an easy task; return the Trainer and its data."""
-
+    """Train from the beginning; return the Trainer and its data."""
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
-
-    def run(changes=None):
-        defaults = {
-            "train.freeze_layers": 0,
-            "train.precision": "fp32",
-            "train.num_train_epochs": 1,
-            "train.per_device_train_batch_size": 16,
-            "train.learning_rate": 3e-3,
-            "train.early_stopping_patience": None,
-            "train.metric_for_best_model": "accuracy",
-        }
-        data = DatasetDict(train=rows(256, 0), validation=rows(64, 1), test=rows(64, 2))
-        set_seed(0)
-        model = build_classifier(tiny_model, ["no", "yes"], None)
-        section = params(defaults | (changes or {})).train
-        freeze(model, section.freeze_layers)
-        inputs = prepare_inputs(model, data, ("train", "validation", "test"), 0, "fp32", Cache(max_size_gb=1))
-        trainer = make_trainer(inputs, section, 0, tmp_path / "checkpoints", [])
-        trainer.train()
-        trainer.whole, trainer.inputs = model, inputs
-        return trainer, data
-
-    return run
+    return lambda changes=None: easy_task.train(tiny_model, params, Path(tempfile.mkdtemp(dir=tmp_path)), changes)
 
 
 def validations(trainer):

@@ -76,19 +76,24 @@ class LengthGroupedSampler(Sampler[int]):
     ones over and over: a model from scratch on IMDB had 0.835 on validation after an epoch of those.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int):
-        self.lengths, self.batch_size = lengths, batch_size
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
 
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Accelerate: seed and epoch alone decide the order, so that a resumed epoch has the same one."""
+        self.epoch = epoch
+
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(len(self.lengths)).numpy()
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(len(self.lengths))
         group = min(BATCHES_A_GROUP, max(len(order) // (4 * self.batch_size), 1)) * self.batch_size
         groups = [order[start : start + group] for start in range(0, len(order), group)]
         order = np.concatenate([rows[np.argsort(-self.lengths[rows], kind="stable")] for rows in groups])
         whole = len(order) // self.batch_size
-        shuffled = torch.randperm(whole).numpy()
+        shuffled = random.permutation(whole)
         batches = order[: whole * self.batch_size].reshape(whole, self.batch_size)[shuffled]
         yield from np.concatenate([batches.ravel(), order[whole * self.batch_size :]]).tolist()
 

@@ -38,7 +38,7 @@ class Cache:
         Names, values and bytes of the JSON of `key` identify the entry.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+        name = name_of(key)
         path = self.folder / name
         with waiting_for(FileLock(self.folder / f"{name}.lock")):
             found = is_whole(path)
@@ -48,8 +48,7 @@ class Cache:
                 self.make_room(size)
                 with new_folder(path) as part:
                     make(part)
-                    files = {file.name: file.stat().st_size for file in sorted(part.iterdir())}
-                    write_json(part / MANIFEST, {"key": key, "files": files})
+                    write_manifest(part, key=key)
             os.utime(path / MANIFEST)
         return path, found
 
@@ -76,6 +75,11 @@ class Cache:
         return found
 
 
+def name_of(key: dict[str, Any]) -> str:
+    """The same for equal keys."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+
+
 @contextmanager
 def waiting_for(lock: FileLock) -> Iterator[None]:
     """Hold a lock, and say so when that takes another process's time."""
@@ -90,8 +94,14 @@ def waiting_for(lock: FileLock) -> Iterator[None]:
         lock.release()
 
 
+def write_manifest(folder: Path, **more: Any) -> None:
+    """Write the list of a folder's files that makes it whole."""
+    files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    write_json(folder / MANIFEST, more | {"files": files})
+
+
 def is_whole(path: Path) -> bool:
-    """Whether the entry's files are all there, with the sizes that its manifest says."""
+    """Whether a folder's files are all there, with the sizes that its manifest says."""
     try:
         files = read_json(path / MANIFEST)["files"]
         return all((path / name).stat().st_size == size for name, size in files.items())

@@ -9,7 +9,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from stages.lib.params import Data
-from stages.lib.rows import Faults, Row, fault_of, label_text
+from stages.lib.rows import Faults, Row, fault_of, hash_texts, label_text
 
 SCHEMA = pa.schema([("text", pa.string()), ("text_pair", pa.string()), ("label", pa.string()), ("where", pa.string())])
 SPLITS = ("train", "validation", "test")
@@ -22,9 +22,9 @@ UNKNOWN = "label unknown to train"
 class Corpus:
     """Takes rows in, refusing or dropping those that cannot be used, and gives back the ones that are wanted.
 
-    `labels[split]` holds, for each row taken, its label's index in `names`, or -1 where train lacks the label: four
-    bytes a row. `ignored` counts what else the source held; `dropped[split]` counts, by reason, the rows that
-    `data.on_bad_rows: drop` left out.
+    `labels[split]` holds, for each row taken, its label's index in `names`, or -1 where train lacks the label, and
+    `hashes[split]` what its text is recognized by: twelve bytes a row. `ignored` counts what else the source held;
+    `dropped[split]` counts, by reason, the rows that `data.on_bad_rows: drop` left out.
     """
 
     def __init__(self, data: Data, folder: Path):
@@ -33,6 +33,7 @@ class Corpus:
         self.names = list(dict.fromkeys(self.renamed.values()))
         self.ordered = bool(self.names)  # by the source or the params; else by their text
         self.labels: dict[str, np.ndarray] = {}
+        self.hashes: dict[str, np.ndarray] = {}
         self.ignored: Counter[str] = Counter()
         self.dropped: dict[str, Counter[str]] = {}
         self.faults = Faults()
@@ -41,17 +42,19 @@ class Corpus:
         """Read the rows of a split to disk; `names` are the labels as the source orders them."""
         if names and not self.ordered:
             self.names, self.ordered = list(names), True
-        number, found = {name: index for index, name in enumerate(self.names)}, []
+        number = {name: index for index, name in enumerate(self.names)}
+        found, hashes = [np.zeros(0, dtype=np.int32)], [hash_texts([])]
         self.dropped[split] = Counter()
         with pa.ipc.new_stream(self.path(split), SCHEMA) as writer:
             for batch in batches(self.usable(split, rows)):
                 columns = list(zip(*batch, strict=True))
                 found.append(np.array([number.setdefault(label, len(number)) for label in columns[2]], dtype=np.int32))
+                hashes.append(hash_texts(zip(*columns[:2], strict=True)))
                 writer.write_batch(
                     pa.RecordBatch.from_arrays([pa.array(column, pa.string()) for column in columns], schema=SCHEMA)
                 )
         self.names = list(number)
-        self.labels[split] = np.concatenate(found) if found else np.zeros(0, dtype=np.int32)
+        self.labels[split], self.hashes[split] = np.concatenate(found), np.concatenate(hashes)
 
     def usable(self, split: str, rows: Iterable[Row]) -> Iterator[tuple[str, str | None, str, str]]:
         for row in tqdm(rows, desc=f"reading {split}", unit=" rows"):

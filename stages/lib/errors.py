@@ -22,6 +22,10 @@ class UserError(Exception):
     """
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has come: what Ctrl-C is for people, from a machine."""
+
+
 def printable(text: str) -> str:
     """The text as a terminal may show it: without what could drive it, long lines shortened in the middle.
 
@@ -58,5 +62,6 @@ def refusal(error: BaseException) -> str | None:
     if number not in REFUSALS:
         return None
     name = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    where = f"{name}: cannot be read or written" if name else getattr(error, "__notes__", ["a file cannot be written"])[0]
+    notes = getattr(error, "__notes__", ["a file cannot be written"])
+    where = f"{name}: cannot be read or written" if name else notes[0]
     return f"{where} ({os.strerror(number)})."

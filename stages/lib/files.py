@@ -39,6 +39,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_all(paths: Iterable[Path]) -> str:
+    """SHA-256 of the names and bytes of files, and of all files in folders."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file():
+                digest.update(f"{file.relative_to(path.parent)} {sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
 def check_sha256(path: Path, expected: str, name: str, remedy: str) -> None:
     """Raise UserError unless the file has the expected SHA-256."""
     found = sha256(path)

@@ -19,6 +19,7 @@ Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 Source = Literal["demo", "folder", "csv", "json", "parquet", "hub"]
 Side = Literal["right", "left"]
 OnBadRows = Literal["error", "drop"]
+OnLeak = Literal["warn", "drop_from_train", "error"]
 TokenizerOrigin = Literal["pretrained", "train"]
 
 TABLES = {"csv", "json", "parquet"}
@@ -80,6 +81,7 @@ class Data(Section):
     delimiter: Annotated[str, Field(pattern=r"^(.|\n|\\t)$", description="one character, or \\t for a tab")]
     quotechar: Annotated[str | None, Field(min_length=1, max_length=1, description="one character, or null")]
     on_bad_rows: Annotated[OnBadRows, one_of(OnBadRows)]
+    on_leak: Annotated[OnLeak, one_of(OnLeak)]
     max_train_samples: CountOrNull
     max_test_samples: CountOrNull
     validation_fraction: Fraction
@@ -189,6 +191,7 @@ class Train(Section):
     metric_for_best_model: Annotated[Metric, one_of(Metric)]
     logging_steps: Count
     torch_compile: Switch
+    full_determinism: Switch
 
     @field_validator("eval_steps")
     @classmethod

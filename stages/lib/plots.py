@@ -72,6 +72,11 @@ def draw_confusion(actual: np.ndarray, predicted: np.ndarray, labels: list[str],
     save(figure, picture)
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def read_columns(path: Path) -> dict[str, list[float]]:
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)

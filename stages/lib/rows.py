@@ -1,6 +1,10 @@
 """A row of labelled text on its way from a source to `data/raw`, and what makes it unusable."""
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from stages.lib.errors import UserError, one_line
 from stages.lib.params import Data
@@ -47,6 +51,13 @@ def fault_of(row: Row, label: str | None, data: Data) -> str | None:
     except UnicodeEncodeError:  # undecodable bytes are read as lone surrogates (PEP 383); JSON can spell them out
         return f"text is not {data.encoding if data.source in ('csv', 'json') else 'utf-8'}"
     return None
+
+
+def hash_texts(rows: Iterable[tuple[str, str | None]]) -> np.ndarray:
+    """64-bit hashes `(N,)` of texts with their pairs; texts that differ only in whitespace have the same."""
+    contents = ("\0".join(" ".join(text.split()) for text in row if text is not None) for row in rows)
+    digests = (hashlib.blake2b(content.encode(), digest_size=8).digest() for content in contents)
+    return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
 class Faults:

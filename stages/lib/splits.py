@@ -95,7 +95,7 @@ def check_classes(corpus: Corpus, parts: dict[str, Part], data: Data) -> None:
             raise UserError(f"{where}: {name} has {len(labels)} rows, fewer than the {classes} classes of train.")
 
 
-def write_raw(corpus: Corpus, parts: dict[str, Part], data: Data, folder: Path) -> None:
+def write_raw(corpus: Corpus, parts: dict[str, Part], leaks: dict[str, int], data: Data, folder: Path) -> None:
     """Write one Parquet file a split, then the manifest."""
     names = label_order(corpus, parts["train"])
     columns = ["text", *["text_pair"] * bool(data.text_pair_column), "label"]
@@ -106,6 +106,7 @@ def write_raw(corpus: Corpus, parts: dict[str, Part], data: Data, folder: Path) 
         "splits": {},
         "ignored": dict(sorted(corpus.ignored.items())),
         "dropped": {split: dict(sorted(counts.items())) for split, counts in corpus.dropped.items() if counts},
+        "leaks": leaks,
     }
     for split, part in parts.items():
         path = folder / f"{split}.parquet"

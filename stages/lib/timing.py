@@ -1,16 +1,18 @@
 """Runs a stage's main(): measures it, and turns faults of the user into one message."""
 
 import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import psutil
 from safetensors import SafetensorError
 
-from stages.lib.errors import UserError, printable, refusal
+from stages.lib.errors import Terminated, UserError, printable, refusal
 from stages.lib.files import read_json, write_json
 
 TIMINGS = Path("metrics/timings")
@@ -29,7 +31,11 @@ def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
 
 @contextmanager
 def telling_faults(what: str) -> Iterator[None]:
-    """End the process with code 1 and one message on `UserError` or a refusal of the machine, with 130 on Ctrl-C."""
+    """End the process with code 1 and one message on `UserError` or a refusal of the machine.
+
+    On Ctrl-C the code is 130, on SIGTERM 143.
+    """
+    signal.signal(signal.SIGTERM, terminate)
     sys.stdout.reconfigure(line_buffering=True)  # in step with the progress bars on stderr, also through a pipe
     try:
         yield
@@ -40,9 +46,13 @@ def telling_faults(what: str) -> Iterator[None]:
         if reason is None:
             raise  # a fault of ours
         sys.exit(f"\nerror in {what}: {printable(reason)}")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print(f"\n{what} was interrupted; run it again", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(143 if isinstance(interrupt, Terminated) else 130)
+
+
+def terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def measures(name: str) -> dict[str, float]:

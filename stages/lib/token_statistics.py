@@ -38,10 +38,6 @@ class Tally:
         digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
         self.hashes.append(np.frombuffer(b"".join(digests), dtype=np.uint64))
 
-    def texts(self) -> np.ndarray:
-        """The different texts of the split, as sorted 64-bit hashes."""
-        return np.unique(np.concatenate(self.hashes))
-
     def summary(self) -> dict[str, Any]:
         lengths = np.concatenate(self.lengths)
         tokens = int(lengths.sum(dtype=np.int64))
@@ -56,7 +52,7 @@ class Tally:
             "share_truncated": round(self.truncated / self.rows, 4),
             "share_unknown_tokens": round(self.unknown / tokens, 4),
             "empty_texts": self.empty,
-            "duplicates": self.rows - len(self.texts()),
+            "duplicates": self.rows - len(np.unique(np.concatenate(self.hashes))),
             "share_classes": {label: round(count / self.rows, 4) for label, count in sorted(self.classes.items())},
         }
 
@@ -68,8 +64,3 @@ class Tally:
                 f"model.name: its tokenizer loses text: {good} of {len(self.read_back)} sampled rows of {split} decode "
                 "to what was encoded. Choose a model made for this language and script."
             )
-
-
-def overlap(one: Tally, other: Tally) -> int:
-    """Number of different texts that occur in both splits."""
-    return len(np.intersect1d(one.texts(), other.texts(), assume_unique=True))

@@ -1,120 +1,120 @@
-"""The MLflow side of a pipeline run: one run, opened by `train` and completed by `evaluate`."""
+"""What the stages tell MLflow: one run for each run of the pipeline, begun by `train` and completed by `evaluate`.
 
-import logging
+Stages write to the run's journal, and a process beside them (`stages.sync`) sends it. So MLflow can neither slow down
+nor break a run, and a run whose process was killed does not stay RUNNING.
+"""
+
 import os
 import re
 import subprocess
+import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import mlflow
-import pandas as pd
-from filelock import FileLock
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
-from mlflow.types import ColSpec, Schema
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, pipeline
+from transformers import TrainerCallback
 
-from stages.lib.errors import UserError
+from stages.lib.cache import name_of
 from stages.lib.files import main_checkout
+from stages.lib.journal import Journal, find, open_journal
 from stages.lib.params import Tracking
+from stages.lib.plots import read_rows
 
 # What the pipeline itself rewrites; changes there do not make a commit "dirty".
 OWN_FILES = (":!dvc.lock", ":!metrics")
+SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
 
 
-def connect(tracking: Tracking) -> str:
-    """Point MLflow at its store and return the experiment's id, creating what is missing.
+@contextmanager
+def open_run(
+    tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any]
+) -> Iterator[Journal]:
+    """The run with these params and inputs: that of an earlier attempt which was interrupted, or a new one.
 
-    The store is SQLite under `mlruns/` of the main checkout, since DVC runs queued experiments in copies of it;
-    `MLFLOW_TRACKING_URI` wins. A lock lets only one process create database and experiment.
+    When the block ends well the run stays RUNNING, for `evaluate` to complete.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # what it says comes as an exception too
-    folder = main_checkout() / "mlruns"
-    folder.mkdir(exist_ok=True)
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(uri or f"sqlite:///{folder / 'mlflow.db'}")
-    with usable(), FileLock(folder / ".lock"):
-        experiment = mlflow.get_experiment_by_name(tracking.experiment)
-        if experiment is None:
-            artifacts = None if uri else (folder / "artifacts").as_uri()
-            return mlflow.create_experiment(tracking.experiment, artifacts)
-    if experiment.lifecycle_stage == "deleted":
-        raise UserError(
-            f"tracking.experiment: '{tracking.experiment}' was deleted in MLflow; restore it or choose another name."
-        )
-    return experiment.experiment_id
-
-
-@contextmanager
-def usable() -> Iterator[None]:
-    """UserError when MLflow's store cannot be reached, or not be written since the disk is full."""
-    try:
-        yield
-    except MlflowException as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"MLflow at {mlflow.get_tracking_uri()} cannot be used: {reason}") from None
-
-
-@contextmanager
-def open_run(tracking: Tracking, params: dict[str, Any], tags: dict[str, str]) -> Iterator[mlflow.ActiveRun]:
-    """Start the run of this pipeline run; when the block ends well it stays RUNNING, for `evaluate` to complete."""
-    experiment_id = connect(tracking)
-    with usable():
-        run = mlflow.start_run(
-            experiment_id=experiment_id, run_name=run_name(), tags=tags, log_system_metrics=tracking.system_metrics
-        )
-        with closing("RUNNING"):
-            mlflow.log_params(params)
-            yield run
+    with telling(begin(tracking, params, tags, inputs), tracking, "PAUSED") as run:
+        yield run
 
 
 @contextmanager
 def resume_run(
-    tracking: Tracking, run_id: str, params: dict[str, Any], tags: dict[str, str]
-) -> Iterator[mlflow.ActiveRun]:
-    """Continue a run; when the block ends well it is FINISHED.
+    tracking: Tracking, key: str, params: dict[str, Any], tags: dict[str, str], history: tuple[Path, Path]
+) -> Iterator[Journal]:
+    """Continue the run that `train` began; when the block ends well it is FINISHED.
 
-    A run of its own is opened, tagged with the one that trained the model, when that one is FINISHED already (this
-    pipeline run did not train, only evaluates anew) or is not in this store.
+    A run of its own is begun, with a tag that leads to the other and the curves of its `history`, when that one is
+    finished already (this pipeline run did not train, only evaluates anew) or was begun elsewhere.
     """
-    connect(tracking)
-    if status_of(run_id) in ("FINISHED", None):
-        with open_run(tracking, params, tags | {"train.run_id": run_id}) as run, closing("FINISHED"):
-            yield run
+    run = open_journal(key)
+    if run is None or run.status == "FINISHED":
+        run = begin(tracking, params, tags | {"train.run": key}, {"train.run": key})
+        tell_history(run, *(read_rows(path) for path in history))
+    with telling(run, tracking, "FINISHED"):
+        yield run
+
+
+def begin(tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any]) -> Journal:
+    """The journal of an unfinished run that was begun with the same, else a new one."""
+    name, same = run_name(), name_of({"params": {key: str(value) for key, value in params.items()}} | inputs)
+    run = find(same)
+    if run is None:
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        run = Journal.create(inputs=same, uri=uri, experiment=tracking.experiment, name=name, tags=tags)
+        run.tell("params", params={key: str(value) for key, value in params.items()})
     else:
-        system_metrics = tracking.system_metrics
-        with usable(), mlflow.start_run(run_id=run_id, log_system_metrics=system_metrics) as run, closing("FINISHED"):
-            yield run
-
-
-def status_of(run_id: str) -> str | None:
-    """The status of a run; None when the store lacks it."""
-    try:
-        return mlflow.get_run(run_id).info.status
-    except MlflowException:
-        return None
+        run.tell("name", name=name, tags=tags)
+    return run
 
 
 @contextmanager
-def closing(status: str) -> Iterator[None]:
-    """End the active run with `status`, or with KILLED on Ctrl-C and FAILED on any other exception."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        mlflow.end_run("KILLED")
-        raise
-    except BaseException:
-        mlflow.end_run("FAILED")
-        raise
-    mlflow.end_run(status)
+def telling(run: Journal, tracking: Tracking, status: str) -> Iterator[Journal]:
+    """Let what a stage tells be sent; then end the run with `status`, or KILLED on Ctrl-C, FAILED on another error."""
+    with run.writing():
+        run.tell("status", status="RUNNING")
+        sender = start_sender(run, tracking.system_metrics)
+        try:
+            yield run
+        except BaseException as error:
+            run.tell("status", status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        run.tell("status", status=status)
+    sender.stdin.close()
+    if status == "FINISHED":
+        wait_for(sender, run)
+    waiting, error = run.waiting(), run.state["error"]
+    if error or (waiting and status == "FINISHED"):
+        print(
+            f"warning: MLflow at {run.head.get('uri') or 'mlruns'} does not take what this run tells "
+            f"({error or 'it takes long'}). It waits in {run.folder.relative_to(main_checkout())}, "
+            "and is sent with the next run or by python -m stages.sync",
+            file=sys.stderr,
+        )
+
+
+def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen:
+    """Start the process that sends the journal while this one writes; it sees by its closed stdin when this one ends.
+
+    It has a session of its own, so that neither Ctrl-C nor the end of a terminal stops it.
+    """
+    command = [sys.executable, "-m", "stages.sync", "--follow", run.key, *["--system-metrics"] * system_metrics]
+    with (run.folder / "sender.log").open("ab") as log:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        )  # fmt: skip
+
+
+def wait_for(sender: subprocess.Popen, run: Journal) -> None:
+    """Wait until all is sent, or nothing gets through."""
+    sent, since = None, time.monotonic()
+    while sender.poll() is None and time.monotonic() - since < SECONDS_WITHOUT_PROGRESS:
+        if sent != (sent := run.state["sent"]):
+            since = time.monotonic()
+        time.sleep(0.1)
 
 
 def run_name() -> str:
@@ -125,8 +125,12 @@ def run_name() -> str:
 def provenance(statistics: dict[str, Any]) -> dict[str, str]:
     """Tags by which a run is found from a commit, a DVC experiment or a data set, and the other way round."""
     baseline = os.environ.get("DVC_EXP_BASELINE_REV")
+    commit = baseline or git("rev-parse", "HEAD")
     tags = {
-        "git.commit": baseline or git("rev-parse", "HEAD"),
+        "git.commit": commit,
+        "mlflow.source.git.commit": commit,  # what MLflow's pages show
+        "mlflow.source.name": "dvc.yaml",
+        "mlflow.user": os.environ.get("USER", ""),
         "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *OWN_FILES))).lower(),
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.exp_baseline_rev": baseline or "",
@@ -145,11 +149,13 @@ def git(*arguments: str) -> str:
 
 
 class RunLogger(TrainerCallback):
-    """Sends what Trainer logs to the active run, grouped as `train/...` and `validation/...` by step."""
+    """Tells what Trainer logs, grouped as `train/...` and `validation/...` by step."""
+
+    def __init__(self, run: Journal):
+        self.run = run
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        names = {key: name for key in logs if (name := grouped(key))}
-        mlflow.log_metrics({name: float(logs[key]) for key, name in names.items()}, step=state.global_step)
+        self.run.tell_metrics({name: logs[key] for key in logs if (name := grouped(key))}, state.global_step)
 
 
 def grouped(key: str) -> str | None:
@@ -161,54 +167,35 @@ def grouped(key: str) -> str | None:
     return None
 
 
-def log_results(metrics: dict[str, float], timings: dict[str, float], artifacts: list[Path]) -> None:
-    """Log test metrics as `test/...`, timings such as `train_seconds` as `time/...`, and files and folders."""
-    mlflow.log_metrics({f"test/{name}": value for name, value in metrics.items()})
-    mlflow.log_metrics({f"time/{name}": value for name, value in timings.items()})
+def tell_history(run: Journal, training: Iterable[dict[str, str]], validation: Iterable[dict[str, str]]) -> None:
+    """Tell the curves of a training from the tables that it wrote."""
+    for group, rows in (("train", training), ("validation", validation)):
+        for row in rows:
+            values = {name: float(value) for name, value in row.items() if name != "step"}
+            run.tell_metrics({f"{group}/{name}": value for name, value in values.items()}, int(row["step"]))
+
+
+def log_results(run: Journal, metrics: dict[str, float], timings: dict[str, float], artifacts: list[Path]) -> None:
+    """Tell test metrics as `test/...`, timings such as `train_seconds` as `time/...`, and files and folders."""
+    run.tell_metrics({f"test/{name}": value for name, value in metrics.items()})
+    run.tell_metrics({f"time/{name}": value for name, value in timings.items()})
     for path in artifacts:
-        if path.is_file():  # there is no dvc.lock when a stage is run by hand
-            mlflow.log_artifact(str(path))
-        for file in sorted(path.glob("[!.]*")):
-            mlflow.log_artifact(str(file), path.name)
+        if path.exists():  # there is no dvc.lock when a stage is run by hand
+            run.tell_file("artifact", path)
 
 
-def log_frozen(report: dict[str, float]) -> None:
-    """Log as `frozen/...` whether outputs of the frozen layers were found (1) or computed (0), seconds and bytes."""
-    mlflow.log_metrics({f"frozen/{name}": value for name, value in report.items()})
+def log_frozen(run: Journal, report: dict[str, float]) -> None:
+    """Tell as `frozen/...` whether outputs of the frozen layers were found (1) or computed (0), seconds and bytes."""
+    run.tell_metrics({f"frozen/{name}": value for name, value in report.items()})
 
 
-def log_datasets(statistics: dict[str, Any]) -> None:
-    """Log each split of `data/raw` as an input of the active run, and as metrics what `download` had to drop."""
-    schema = Schema([ColSpec("string", column) for column in statistics["columns"]])
-    for split, values in statistics["splits"].items():
-        source = LocalArtifactDatasetSource(f"data/raw/{split}.parquet")
-        digest = values["raw_sha256"][:36]  # as long as MLflow allows
-        mlflow.log_input(MetaDataset(source, name=split, digest=digest, schema=schema), context=split)
+def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:
+    """Tell each split of `data/raw` as an input of the run, and as metrics how many rows were dropped or leak."""
+    digests = {split: values["raw_sha256"] for split, values in statistics["splits"].items()}
+    run.tell("datasets", digests=digests, columns=statistics["columns"])
     dropped: Counter[str] = Counter()
     for reasons in statistics["dropped"].values():
         dropped.update(reasons)
-    mlflow.log_metric("data/dropped_rows", dropped.total())
-    for reason, count in dropped.items():
-        mlflow.log_metric("data/dropped/" + re.sub(r"[^\w .-]", "", reason), count)
-
-
-def log_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, columns: list[str]) -> None:
-    """Log the classifier so that `mlflow.pyfunc.load_model(...).predict([text, ...])` answers with label names.
-
-    A classifier of pairs takes `[{"text": ..., "text_pair": ...}, ...]`.
-    """
-    import mlflow.transformers
-
-    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it warns that a local folder has no hub page
-    example: list[Any] = ["The plot is thin, but I laughed all the way through."]
-    if "text_pair" in columns:
-        example = [{"text": example[0], "text_pair": "It is a comedy."}]
-    answer = pd.DataFrame({"label": [model.config.id2label[0]], "score": [0.9]})
-    mlflow.transformers.log_model(
-        pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu"),
-        name="classifier",
-        signature=infer_signature(example, answer),
-        input_example=example,
-        model_config={"truncation": True},  # longer texts are cut at the length that the model was trained with
-        pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
-    )
+    counts = {"data/dropped/" + re.sub(r"[^\w .-]", "", reason): count for reason, count in dropped.items()}
+    leaks = {f"data/leaks/{key}": count for key, count in statistics["leaks"].items()}
+    run.tell_metrics({"data/dropped_rows": dropped.total()} | counts | leaks)

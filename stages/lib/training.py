@@ -17,6 +17,7 @@ from stages.lib.errors import UserError
 from stages.lib.inputs import Inputs
 from stages.lib.metrics import compute_metrics
 from stages.lib.params import Evaluate, Train
+from stages.lib.resumable import ResumableTrainer
 
 # The keys of the section that are not TrainingArguments' own, or that it gets in another form.
 OWN_PARAMS = {
@@ -48,11 +49,9 @@ def make_trainer(
         eval_strategy="steps",
         save_strategy="steps",
         save_steps=train.eval_steps,
-        save_only_model=True,
-        save_total_limit=1,
+        restore_callback_states_from_checkpoint=True,
         load_best_model_at_end=True,
         greater_is_better=train.metric_for_best_model != "loss",
-        dataloader_persistent_workers=workers > 0,
         remove_unused_columns=False,
         report_to="none",
     )
@@ -77,7 +76,7 @@ def pinnable(rows: Dataset) -> bool:
     return torch.cuda.is_available() and getattr(rows, "memory", None) is None
 
 
-class ClassifierTrainer(Trainer):
+class ClassifierTrainer(ResumableTrainer):
     """Trainer for data sets of whole batches: trains in length groups, validates and predicts in token budgets.
 
     Runs the frozen half first where its outputs are not kept.
@@ -89,7 +88,7 @@ class ClassifierTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
         rows = self.train_dataset if train_dataset is None else train_dataset
-        return LengthGroupedSampler(rows.lengths, self.args.train_batch_size)
+        return LengthGroupedSampler(rows.lengths, self.args.train_batch_size, self.args.seed)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """Batches of as many tokens as `per_device_eval_batch_size` of the longest rows have, padding included."""
@@ -185,11 +184,10 @@ def best_validation(trainer: Trainer) -> dict[str, float]:
     return {f"validation_{name}": best[f"eval_{name}"] for name in ("loss", "accuracy")}
 
 
-def speed(trainer: Trainer, train_statistics: dict[str, Any]) -> dict[str, float]:
+def speed(trainer: ResumableTrainer, train_statistics: dict[str, Any]) -> dict[str, float]:
     """Seconds in the training loop, validation included, and its training samples and tokens (no padding) a second."""
-    seconds = next(row["train_runtime"] for row in reversed(trainer.state.log_history) if "train_runtime" in row)
     return {
-        "loop_seconds": round(seconds, 2),
-        "samples_per_second": round(trainer.state.epoch * train_statistics["rows"] / seconds, 1),
-        "tokens_per_second": round(trainer.state.epoch * train_statistics["tokens"] / seconds, 1),
+        "loop_seconds": round(trainer.seconds, 2),
+        "samples_per_second": round(trainer.state.epoch * train_statistics["rows"] / trainer.seconds, 1),
+        "tokens_per_second": round(trainer.state.epoch * train_statistics["tokens"] / trainer.seconds, 1),
     }

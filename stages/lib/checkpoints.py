@@ -1,0 +1,83 @@
+"""Checkpoints of a training, found again by what it started from; only whole ones count.
+
+They lie in `checkpoints` of the cache folder, outside of DVC's outputs, which DVC deletes before a stage runs.
+"""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from stages.lib.cache import MANIFEST, is_whole, name_of, waiting_for, write_manifest
+from stages.lib.files import cache_dir, sha256_of_all, write_json
+
+KEPT_DAYS = 30  # since the last use, of trainings that were never finished
+
+
+@contextmanager
+def open_checkpoints(inputs: dict[str, Any]) -> Iterator[Path]:
+    """The folder for checkpoints of the training that `inputs` decide; removed when the block ends well.
+
+    A second process with the same inputs waits.
+    """
+    root = cache_dir() / "checkpoints"
+    folder = root / name_of(inputs)
+    folder.mkdir(parents=True, exist_ok=True)
+    with waiting_for(FileLock(f"{folder}.lock")):
+        write_json(folder / "inputs.json", inputs)
+        remove_forgotten(root)
+        yield folder
+        shutil.rmtree(folder)
+
+
+def training_inputs(params: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """All that decides the bytes of a training's result: params, files, code, versions and hardware."""
+    folder = Path(__file__).parent.parent
+    loaded = {Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)}
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "params": params,
+        "files": sha256_of_all(files),
+        "code": sha256_of_all(sorted(file for file in loaded if folder in file.parents)),
+        "versions": {name: version(name) for name in ("accelerate", "numpy", "torch", "transformers")},
+        "device": gpu or f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+    }
+
+
+def latest(folder: Path) -> Path | None:
+    """The last whole checkpoint; what a killed process left of others is removed."""
+    found = sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)
+    whole = [checkpoint for checkpoint in found if is_whole(checkpoint)]
+    for checkpoint in set(found) - set(whole):
+        shutil.rmtree(checkpoint)
+    return whole[0] if whole else None
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def begin(checkpoint: Path) -> None:
+    """Say that a checkpoint is about to be written: from now on it is not whole."""
+    (checkpoint / MANIFEST).unlink(missing_ok=True)
+
+
+def finish(checkpoint: Path, best: str | None) -> None:
+    """Say that a checkpoint is whole; then remove all others but the best one."""
+    write_manifest(checkpoint)
+    for other in checkpoint.parent.glob("checkpoint-*"):
+        if other != checkpoint and str(other) != best:
+            shutil.rmtree(other)
+
+
+def remove_forgotten(root: Path) -> None:
+    for inputs in root.glob("*/inputs.json"):
+        if time.time() - inputs.stat().st_mtime > KEPT_DAYS * 86400:
+            shutil.rmtree(inputs.parent, ignore_errors=True)

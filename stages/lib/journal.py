@@ -1,0 +1,153 @@
+"""What pipeline runs have to tell MLflow: written to disk first, in order, and sent from there.
+
+`mlruns/journal/<key>/` holds a run's events (`events.jsonl`), copies of the files that it logs, and how far it was sent
+(`state.json`). It goes when the run is finished and all is sent. Nothing here knows MLflow.
+"""
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from stages.lib.files import main_checkout, read_json, write_json
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """The events of one run, each a line of JSON with its time in milliseconds."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.events = folder, folder / "events.jsonl"
+        self.told = {(name, event["step"]) for event in self.of_kind("metrics") for name in event["metrics"]}
+
+    @classmethod
+    def create(cls, **values: Any) -> "Journal":
+        """Begin the journal of a new run."""
+        folder = journals_folder() / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        journal = cls(folder)
+        journal.tell("run", key=journal.key, **values)
+        return journal
+
+    @property
+    def key(self) -> str:
+        """By which DVC's and MLflow's side of the run know each other."""
+        return self.folder.name
+
+    def tell(self, kind: str, **values: Any) -> None:
+        """Append an event, in one write, so that several processes may tell."""
+        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | values) + "\n"
+        file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(file, line.encode())
+        finally:
+            os.close(file)
+
+    def tell_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
+        """Append points of curves, but for those that were told before a training was interrupted."""
+        new = {name: float(value) for name, value in metrics.items() if (name, step) not in self.told}
+        self.told |= {(name, step) for name in new}
+        if new:
+            self.tell("metrics", metrics=new, step=step)
+
+    def tell_file(self, kind: str, path: Path, **values: Any) -> None:
+        """Append an event about a file or folder, which is copied, since the next stage or run may replace it."""
+        copy = self.folder / "files" / uuid.uuid4().hex / path.name
+        copy.parent.mkdir(parents=True)
+        if path.is_dir():
+            shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".*"))
+        else:
+            shutil.copyfile(path, copy)
+        self.tell(kind, path=str(copy.relative_to(self.folder)), **values)
+
+    def read(self, start: int = 0) -> Iterator[tuple[Event, int]]:
+        """Yield the events behind byte `start`, each with the byte behind it; a line that is being written is left."""
+        if not self.events.exists():
+            return
+        with self.events.open("rb") as file:
+            file.seek(start)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                start += len(line)
+                with suppress(ValueError):  # a full disk cut it
+                    yield json.loads(line), start
+
+    def of_kind(self, *kinds: str) -> list[Event]:
+        return [event for event, _ in self.read() if event["kind"] in kinds]
+
+    @property
+    def head(self) -> Event:
+        """What the run was begun with."""
+        return next(self.read())[0]
+
+    @property
+    def status(self) -> str:
+        """RUNNING, PAUSED (between two stages), or how the run ended."""
+        return (self.of_kind("status") or [{"status": "RUNNING"}])[-1]["status"]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        path = self.folder / "state.json"
+        return {"sent": 0, "run_id": None, "error": None} | (read_json(path) if path.exists() else {})
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's own id of the run."""
+        return self.state["run_id"]
+
+    def set_state(self, **values: Any) -> None:
+        write_json(self.folder / "state.json", self.state | values)
+
+    def waiting(self) -> int:
+        """Number of events that were not sent."""
+        return sum(1 for _ in self.read(self.state["sent"]))
+
+    def remove_if_done(self) -> None:
+        if self.status == "FINISHED" and not self.waiting():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """What a stage holds while it tells, so that others see that it lives."""
+        with FileLock(self.folder / "writer.lock"):
+            yield
+
+    def close_if_killed(self) -> None:
+        """Tell that the run was killed, if the process that wrote it is gone and did not say how it ended."""
+        try:
+            with FileLock(self.folder / "writer.lock", timeout=0):
+                if self.status == "RUNNING":
+                    self.tell("status", status="KILLED")
+        except Timeout:
+            return
+
+
+def journals_folder() -> Path:
+    return main_checkout() / "mlruns" / "journal"
+
+
+def journals() -> list[Journal]:
+    """All journals, the run that began first comes first."""
+    found = [Journal(path.parent) for path in journals_folder().glob("*/events.jsonl") if path.stat().st_size]
+    return sorted(found, key=lambda journal: journal.head["time"])
+
+
+def open_journal(key: str) -> Journal | None:
+    """The journal of a run; None when it is finished and sent, or was begun elsewhere."""
+    journal = Journal(journals_folder() / key)
+    return journal if journal.events.exists() else None
+
+
+def find(inputs: str) -> Journal | None:
+    """The journal of a run that was begun with these inputs and is not finished."""
+    matching = [one for one in journals() if one.head.get("inputs") == inputs and one.status != "FINISHED"]
+    return matching[-1] if matching else None

@@ -1,0 +1,215 @@
+"""MLflow's side: sends journals to the tracking store, each event once and in order."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib.metadata import version
+from typing import Any
+
+import mlflow
+import requests
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+from mlflow.types import ColSpec, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from stages.lib.errors import UserError
+from stages.lib.files import main_checkout
+from stages.lib.journal import Event, Journal
+
+KEY = "pipeline.run"  # the tag that holds a journal's key
+METRICS_AT_ONCE = 500  # MLflow takes 1,000
+# What a store answers when it will never take an event; after any other error the event is sent again.
+REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
+
+
+class NotSentError(Exception):
+    """The store cannot be reached, or does not work; what was not sent stays in the journal."""
+
+
+def connect(uri: str | None) -> MlflowClient:
+    """Point MLflow at a store; None is SQLite under `mlruns/` of the main checkout, which is made when missing.
+
+    DVC runs queued experiments in copies of the checkout, several at once: with write-ahead logging they read while
+    one writes, and MLflow lets writers wait for each other.
+    """
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    folder = main_checkout() / "mlruns"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / ".lock"):  # two processes cannot make the tables at once
+        if uri is None:
+            with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+                database.execute("PRAGMA journal_mode=WAL")
+        mlflow.set_tracking_uri(uri or f"sqlite:///{folder / 'mlflow.db'}")
+        client = MlflowClient()
+        client.search_experiments(max_results=1)
+    return client
+
+
+def find_experiment(client: MlflowClient, name: str) -> str:
+    """The id of an experiment, which is made when it is missing; UserError when it was deleted."""
+    folder = main_checkout() / "mlruns"
+    with FileLock(folder / ".lock"):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
+            local = mlflow.get_tracking_uri() == f"sqlite:///{folder / 'mlflow.db'}"
+            return client.create_experiment(name, (folder / "artifacts").as_uri() if local else None)
+    if experiment.lifecycle_stage == "deleted":
+        raise UserError(f"its experiment '{name}' (tracking.experiment) was deleted; restore it or choose another name")
+    return experiment.experiment_id
+
+
+def find_runs(client: MlflowClient, experiment_id: str, tag: str, value: str) -> list[Run]:
+    """The runs with a tag, the first one first."""
+    order = ["attributes.start_time", "attributes.run_id"]
+    return list(client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=order))
+
+
+def send(journal: Journal) -> int:
+    """Send what was not sent and return the number of events; NotSentError when the store does not take them all.
+
+    What was taken without an answer is sent again, which does no harm: MLflow keeps equal points, params, tags and
+    files once, and runs and models are looked up first. What the store refuses for good is said and left out.
+    """
+    count, client = 0, None
+    try:
+        for events, end in together(journal.read(journal.state["sent"])):
+            client = client or connect(journal.head["uri"])
+            try:
+                SENDERS[events[0]["kind"]](client, journal, events)
+            except MlflowException as error:
+                if error.error_code not in REFUSALS:
+                    raise
+                print(f"refused by MLflow: {events}: {error}")
+            journal.set_state(sent=end, error=None)
+            count += len(events)
+    except (MlflowException, requests.RequestException, OSError, UserError, sqlite3.Error) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        journal.set_state(error=reason)
+        raise NotSentError(reason) from error
+    return count
+
+
+def together(events: Iterator[tuple[Event, int]]) -> Iterator[tuple[list[Event], int]]:
+    """Metrics that follow each other as one group, every other event alone; with the byte behind the last."""
+    group, end = [], 0
+    for event, behind in events:
+        if group and (event["kind"] != "metrics" or sum(len(one["metrics"]) for one in group) > METRICS_AT_ONCE):
+            yield group, end
+            group = []
+        if event["kind"] == "metrics":
+            group.append(event)
+        else:
+            yield [event], behind
+        end = behind
+    if group:
+        yield group, end
+
+
+def send_run(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    (event,) = events
+    experiment_id = find_experiment(client, event["experiment"])
+    if not find_runs(client, experiment_id, KEY, journal.key):
+        client.create_run(experiment_id, event["time"], event["tags"] | {KEY: journal.key}, event["name"])
+    # A request that was given up may have made one too.
+    run, *others = find_runs(client, experiment_id, KEY, journal.key)
+    for other in others:
+        client.delete_run(other.info.run_id)
+    journal.set_state(run_id=run.info.run_id)
+
+
+def send_name(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    client.update_run(journal.run_id, name=events[0]["name"])
+    send_tags(client, journal, events)
+
+
+def send_tags(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    client.log_batch(journal.run_id, tags=[RunTag(*item) for item in events[0]["tags"].items()])
+
+
+def send_params(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    client.log_batch(journal.run_id, params=[Param(*item) for item in events[0]["params"].items()])
+
+
+def send_metrics(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    points = [(*item, event["time"], event["step"]) for event in events for item in event["metrics"].items()]
+    client.log_batch(journal.run_id, metrics=[Metric(*point) for point in points])
+
+
+def send_datasets(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    (event,) = events
+    schema, inputs = Schema([ColSpec("string", column) for column in event["columns"]]), []
+    for split, digest in event["digests"].items():
+        source = LocalArtifactDatasetSource(f"data/raw/{split}.parquet")
+        dataset = MetaDataset(source, name=split, digest=digest[:36], schema=schema)  # as long as MLflow allows
+        inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag(MLFLOW_DATASET_CONTEXT, split)]))
+    client.log_inputs(journal.run_id, inputs)
+
+
+def send_artifact(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    path = journal.folder / events[0]["path"]
+    if path.is_dir():
+        client.log_artifacts(journal.run_id, str(path), path.name)
+    else:
+        client.log_artifact(journal.run_id, str(path))
+
+
+def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    """Log the classifier so that `mlflow.pyfunc.load_model(...).predict([text, ...])` answers with label names.
+
+    A classifier of pairs takes `[{"text": ..., "text_pair": ...}, ...]`.
+    """
+    import pandas as pd
+    from mlflow import transformers
+    from transformers import pipeline
+
+    run = client.get_run(journal.run_id)
+    for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{journal.run_id}'"):
+        if model.status == "READY":
+            return
+        client.delete_logged_model(model.model_id)  # of a request that was given up
+    example: list[Any] = ["The plot is thin, but I laughed all the way through."]
+    if "text_pair" in events[0]["columns"]:
+        example = [{"text": example[0], "text_pair": "It is a comedy."}]
+    folder = str(journal.folder / events[0]["path"])
+    classify = pipeline("text-classification", folder, tokenizer=folder, device="cpu")
+    answer = pd.DataFrame({"label": [classify.model.config.id2label[0]], "score": [0.9]})
+    mlflow.start_run(journal.run_id)
+    try:
+        transformers.log_model(
+            classify,
+            name="classifier",
+            signature=infer_signature(example, answer),
+            input_example=example,
+            model_config={"truncation": True},  # longer texts are cut at the length that the model was trained with
+            pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
+        )
+    finally:
+        mlflow.end_run("RUNNING")
+
+
+def send_status(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    status, time = events[0]["status"], events[0]["time"]
+    if status == "RUNNING":
+        client.update_run(journal.run_id, status)
+    elif status != "PAUSED":  # between two stages, which MLflow does not know
+        client.set_terminated(journal.run_id, status, time)
+
+
+SENDERS: dict[str, Callable[[MlflowClient, Journal, list[Event]], None]] = {
+    "run": send_run,
+    "name": send_name,
+    "tags": send_tags,
+    "params": send_params,
+    "metrics": send_metrics,
+    "datasets": send_datasets,
+    "artifact": send_artifact,
+    "model": send_model,
+    "status": send_status,
+}

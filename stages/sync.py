@@ -1,0 +1,113 @@
+"""Send to MLflow what could not be sent, and the runs that it lacks of experiments that DVC has.
+
+python -m stages.sync            # send
+python -m stages.sync --check    # only compare: does each DVC experiment have its run, and do both say the same?
+"""
+
+import argparse
+import os
+import select
+import sys
+import time
+from contextlib import suppress
+
+from filelock import FileLock, Timeout
+
+# Before MLflow is imported: a server that never answers must not hold up what waits behind it.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+from stages.lib.errors import UserError
+from stages.lib.experiments import Experiment, all_experiments
+from stages.lib.journal import Journal, journals, open_journal
+from stages.lib.pairs import differences, restore, run_of
+from stages.lib.store import NotSentError, connect, send
+from stages.lib.system_metrics import sampled
+from stages.lib.timing import telling_faults
+
+SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_AFTER_FAILURE = 30
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.follow:
+        follow(arguments.follow, arguments.system_metrics)
+        return
+    if not arguments.check and (failed := send_waiting()):
+        raise UserError(f"{failed} runs could not be sent; they stay in mlruns/journal")
+    faults = sum(not compare(experiment, arguments.check) for experiment in all_experiments())
+    if faults:
+        raise UserError(f"{faults} experiments of DVC are not as MLflow shows them")
+
+
+def compare(experiment: Experiment, check: bool) -> bool:
+    """Print how a DVC experiment and its run fit, and whether they do; without `check` make a run that is missing."""
+    if not experiment.finished:
+        print(f"{experiment}: not finished, or not in DVC's cache (dvc pull fetches it)")
+        return True
+    client, said = connect(os.environ.get("MLFLOW_TRACKING_URI")), "as in run"
+    if run_of(experiment, client) is None and not check:
+        journal, said = restore(experiment), "restored from DVC as run"
+        send(journal)
+        journal.remove_if_done()
+    run = run_of(experiment, client)
+    faults = differences(experiment, run) if run else ["MLflow has no run of it; python -m stages.sync makes one"]
+    print(f"{experiment}: " + ("\n  ".join(["", *faults]) if faults else f"{said} {run.info.run_id}"))
+    return not faults
+
+
+def follow(key: str, system_metrics: bool) -> None:
+    """Send a journal while a stage writes it, which closes this process's stdin when it ends, in whatever way."""
+    journal = open_journal(key)
+    with suppress(FileNotFoundError), FileLock(journal.folder / "sender.lock"):  # that of the stage before may hold it
+        with sampled(journal, system_metrics):
+            send_while_written(journal)
+        journal.close_if_killed()
+        with suppress(NotSentError):
+            send(journal)
+            journal.remove_if_done()
+    send_waiting()
+
+
+def send_while_written(journal: Journal) -> None:
+    next_try = time.monotonic()
+    while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0]:
+        if time.monotonic() < next_try:
+            continue
+        try:
+            send(journal)
+        except NotSentError:
+            next_try = time.monotonic() + SECONDS_AFTER_FAILURE
+
+
+def send_waiting() -> int:
+    """Send all journals that nobody sends, and return how many could not be; after a first such no other is tried."""
+    failed = 0
+    for journal in journals():
+        with suppress(Timeout), FileLock(journal.folder / "sender.lock", timeout=0):
+            journal.close_if_killed()
+            if not journal.waiting():
+                journal.remove_if_done()
+                continue
+            name = f"{journal.head['name']} ({journal.key})"
+            try:
+                print(f"{name}: {send(journal)} events sent to MLflow")
+                journal.remove_if_done()
+            except NotSentError as error:
+                failed += 1
+                print(f"{name}: {journal.waiting()} events not sent: {error}")
+    return failed
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m stages.sync", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only compare DVC's experiments with MLflow's runs")
+    parser.add_argument("--follow", metavar="KEY", help="send one run while a stage writes it (what stages start)")
+    parser.add_argument("--system-metrics", action="store_true", help="with --follow: sample CPU, memory, disk, GPU")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    with telling_faults("sync"):
+        main()

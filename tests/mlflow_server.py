@@ -1,0 +1,73 @@
+"""A real `mlflow server` on loopback, to be killed, stalled and filled up."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+
+class Server:
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url, self.process = f"http://127.0.0.1:{self.port}", None
+
+    def start(self, largest_file: int | None = None) -> None:
+        """Start it; with a limit on the size of files, as a quota has, its database cannot grow beyond."""
+
+        def limit() -> None:
+            if largest_file:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
+            "--artifacts-destination", f"{self.folder}/files",
+        ]  # fmt: skip
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limit,
+            cwd=self.folder,
+        )  # fmt: skip
+        for _ in range(300):
+            if self.works():
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"mlflow server did not start at {self.url}")
+
+    def works(self) -> bool:
+        try:
+            return requests.get(f"{self.url}/health", timeout=1).ok
+        except requests.RequestException:
+            return False
+
+    def signal(self, number: int) -> None:
+        """To the server and its workers, which are in a session of their own."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self.process.wait()
+
+    def stall(self) -> None:
+        """Connections are still accepted, by the system, and never answered."""
+        self.signal(signal.SIGSTOP)
+
+    def fill(self) -> None:
+        """Its disk is full from now on: the database, which is larger, cannot grow, nor can it have a journal."""
+        self.kill()
+        self.start(largest_file=1 << 16)
+
+    def recover(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.signal(signal.SIGCONT)
+        self.kill()
+        self.start()

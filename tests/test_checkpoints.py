@@ -1,0 +1,77 @@
+import os
+import time
+
+import pytest
+
+from stages.lib.checkpoints import begin, finish, latest, open_checkpoints, training_inputs
+from stages.lib.files import cache_dir
+
+
+def write(folder, step):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(exist_ok=True)
+    begin(checkpoint)
+    (checkpoint / "model.safetensors").write_text(f"weights {step}")
+    return checkpoint
+
+
+def test_only_whole_checkpoints_count_and_the_rest_is_removed(tmp_path):
+    finish(write(tmp_path, 9), best=None)
+    write(tmp_path, 10)
+    write(tmp_path, 100)
+    assert latest(tmp_path).name == "checkpoint-9"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-9"]
+
+
+def test_a_checkpoint_that_is_written_again_is_not_whole_meanwhile(tmp_path):
+    finish(write(tmp_path, 1), best=None)
+    finish(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
+    write(tmp_path, 2)
+    assert latest(tmp_path).name == "checkpoint-1"
+
+
+def test_the_last_and_the_best_are_kept(tmp_path):
+    for step in (1, 2, 3):
+        finish(write(tmp_path, step), best=str(tmp_path / "checkpoint-1"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "checkpoint-3"]
+
+
+def test_a_checkpoint_with_a_cut_file_does_not_count(tmp_path):
+    finish(write(tmp_path, 1), best=None)
+    (tmp_path / "checkpoint-1/model.safetensors").write_text("wei")
+    assert latest(tmp_path) is None
+
+
+def test_other_inputs_have_other_checkpoints_and_success_removes_them(workspace):
+    for inputs in ({"seed": 1}, {"seed": 2}):
+        with pytest.raises(RuntimeError, match="crash"), open_checkpoints(inputs) as folder:
+            assert latest(folder) is None
+            finish(write(folder, 1), best=None)
+            raise RuntimeError("crash")
+    with open_checkpoints({"seed": 1}) as folder:
+        assert latest(folder).name == "checkpoint-1"
+    assert not folder.exists()
+    assert len(list((cache_dir() / "checkpoints").glob("*/inputs.json"))) == 1
+
+
+def test_forgotten_checkpoints_go(workspace):
+    with pytest.raises(RuntimeError, match="crash"), open_checkpoints({"seed": 1}) as old:
+        raise RuntimeError("crash")
+    long_ago = time.time() - 31 * 86400
+    os.utime(old / "inputs.json", (long_ago, long_ago))
+    with open_checkpoints({"seed": 2}):
+        assert not old.exists()
+
+
+def test_params_files_and_threads_decide(tmp_path, monkeypatch):
+    file = tmp_path / "data/tokens.arrow"
+    file.parent.mkdir()
+    file.write_text("1 2 3")
+    first = training_inputs({"seed": 1}, [tmp_path / "data"])
+    assert training_inputs({"seed": 1}, [tmp_path / "data"]) == first
+    assert training_inputs({"seed": 2}, [tmp_path / "data"]) != first
+    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
+    assert training_inputs({"seed": 1}, [tmp_path / "data"]) != first
+    monkeypatch.undo()
+    file.write_text("1 2 4")
+    assert training_inputs({"seed": 1}, [tmp_path / "data"]) != first

@@ -1,0 +1,124 @@
+"""`train` is killed at any moment under DVC; the next `dvc repro` goes on and ends with the same bytes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+import yaml
+from checkout import Checkout
+
+from stages.lib.cache import is_whole
+
+OUTPUTS = (
+    "models/classifier",
+    "plots/training.csv",
+    "plots/validation.csv",
+    "metrics/train.json",
+    "metrics/evaluate.json",
+)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory, tiny_model):
+    """After a run that was left alone."""
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"), tiny_model)
+    checkout.run("git", "commit", "--allow-empty", "-qm", "start")
+    checkout.run("dvc", "repro", "-q", "preprocess")
+    params = (checkout.folder / "params.yaml").read_text()
+    (checkout.folder / "params.yaml").write_text(params.replace("num_train_epochs: 2", "num_train_epochs: 10"))
+    checkout.run("dvc", "repro", "-q")
+    checkout.expected = hashes(checkout)
+    yield checkout
+    mlflow.set_tracking_uri(None)
+
+
+def lock(checkout):
+    return yaml.safe_load((checkout.folder / "dvc.lock").read_text())
+
+
+def hashes(checkout):
+    outs = [out for name in ("train", "evaluate") for out in lock(checkout)["stages"][name]["outs"]]
+    return {out["path"]: out["md5"] for out in outs if out["path"] in OUTPUTS}
+
+
+def forget_training(checkout):
+    """DVC knows nothing of it any more."""
+    known = lock(checkout)
+    known["stages"] = {name: stage for name, stage in known["stages"].items() if name not in ("train", "evaluate")}
+    (checkout.folder / "dvc.lock").write_text(yaml.safe_dump(known))
+
+
+def checkpoints(checkout):
+    return list((checkout.folder / ".cache/checkpoints").glob("*/checkpoint-*"))
+
+
+def start_repro(checkout):
+    hidden = ("DVC_", "MLFLOW_")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
+    environment |= {"CHECKPOINT_SECONDS": "0", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.Popen(
+        ["dvc", "repro", "--no-run-cache"], cwd=checkout.folder, env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(condition):
+    for _ in range(60_000):
+        if found := condition():
+            return found
+        time.sleep(0.001)
+    raise AssertionError("waited a minute in vain")
+
+
+def some_whole(checkout):
+    return len([path for path in checkpoints(checkout) if is_whole(path)]) > 0 and len(checkpoints(checkout)) > 1
+
+
+def one_half_written(checkout):
+    return [path for path in checkpoints(checkout) if not is_whole(path) and path.name != "checkpoint-1"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [(some_whole, signal.SIGKILL), (one_half_written, signal.SIGKILL), (some_whole, signal.SIGTERM)],
+    ids=["killed", "killed while it saved", "terminated"],
+)
+def test_the_next_repro_goes_on_and_ends_with_the_same_bytes(checkout, moment, number):
+    forget_training(checkout)
+    before = len(checkout.runs())
+    dvc = start_repro(checkout)
+    wait_for(lambda: moment(checkout))
+    (train,) = [one for one in psutil.Process(dvc.pid).children(True) if one.cmdline()[1:] == ["-m", "stages.train"]]
+    train.send_signal(number)
+    output = dvc.communicate()[0]
+    assert dvc.returncode != 0
+    assert "Traceback" not in output
+    wait_for(lambda: checkout.runs()[-1].info.status == "KILLED")
+    output = checkout.run("dvc", "repro", "--no-run-cache")
+    assert "goes on after step" in output
+    assert hashes(checkout) == checkout.expected
+    assert checkpoints(checkout) == []
+    runs = checkout.runs()
+    assert (len(runs), runs[-1].info.status) == (before + 1, "FINISHED")
+    points = mlflow.MlflowClient().get_metric_history(runs[-1].info.run_id, "train/loss")
+    first = mlflow.MlflowClient().get_metric_history(runs[0].info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in points] == [(point.step, point.value) for point in first]
+
+
+def test_changed_params_never_resume_a_stale_checkpoint(checkout):
+    forget_training(checkout)
+    dvc = start_repro(checkout)
+    wait_for(lambda: some_whole(checkout))
+    os.killpg(dvc.pid, signal.SIGKILL)
+    dvc.communicate()
+    params = (checkout.folder / "params.yaml").read_text()
+    changed = params.replace("weight_decay: 0.01", "weight_decay: 0.02").replace("epochs: 10", "epochs: 1")
+    assert changed != params
+    (checkout.folder / "params.yaml").write_text(changed)
+    assert "goes on after step" not in checkout.run("dvc", "repro", "--no-run-cache")

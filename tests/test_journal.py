@@ -1,0 +1,95 @@
+import threading
+
+import pytest
+
+from stages.lib.journal import Journal, find, journals, open_journal
+
+
+@pytest.fixture
+def journal(workspace):
+    return Journal.create(inputs="a", name="run", tags={})
+
+
+def told(journal):
+    return [event for event, _ in journal.read()]
+
+
+def test_events_come_back_in_order_from_any_place(journal):
+    journal.tell_metrics({"train/loss": 0.5}, 10)
+    journal.tell("status", status="PAUSED")
+    kinds = [(event["kind"], end) for event, end in journal.read()]
+    assert [kind for kind, _ in kinds] == ["run", "metrics", "status"]
+    assert [event["kind"] for event, _ in journal.read(kinds[1][1])] == ["status"]
+    assert journal.waiting() == 3
+
+
+def test_an_event_that_is_being_written_waits(journal):
+    with journal.events.open("a") as file:
+        file.write('{"kind": "tags", ')
+    assert [event["kind"] for event in told(journal)] == ["run"]
+
+
+def test_a_point_that_was_told_before_an_interruption_is_not_told_again(journal):
+    journal.tell_metrics({"train/loss": 0.5}, 10)
+    again = open_journal(journal.key)
+    again.tell_metrics({"train/loss": 0.5, "train/epoch": 1}, 10)
+    again.tell_metrics({"train/loss": 0.4}, 20)
+    assert [event["metrics"] for event in again.of_kind("metrics")] == [
+        {"train/loss": 0.5}, {"train/epoch": 1.0}, {"train/loss": 0.4}
+    ]  # fmt: skip
+
+
+def test_several_may_tell_at_once(journal):
+    def tell(thread):
+        for step in range(100):
+            journal.tell("metrics", metrics={f"thread{thread}": 1.0}, step=step)
+
+    threads = [threading.Thread(target=tell, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told(journal)) == 401
+
+
+def test_files_are_copied_since_they_may_be_replaced(journal, workspace):
+    folder = workspace / "reports"
+    folder.mkdir()
+    (folder / "table.csv").write_text("1")
+    (folder / ".gitignore").write_text("")
+    journal.tell_file("artifact", folder)
+    (folder / "table.csv").write_text("2")
+    copy = journal.folder / told(journal)[-1]["path"]
+    assert {path.name: path.read_text() for path in copy.iterdir()} == {"table.csv": "1"}
+
+
+def test_an_unfinished_run_is_found_by_what_it_was_begun_with(journal):
+    Journal.create(inputs="b", name="other", tags={})
+    assert find("a").key == journal.key
+    assert find("c") is None
+    journal.tell("status", status="KILLED")
+    assert find("a").key == journal.key
+    journal.tell("status", status="FINISHED")
+    assert find("a") is None
+
+
+def test_who_was_killed_did_not_say_how_it_ended(journal):
+    with journal.writing():
+        journal.tell("status", status="RUNNING")
+        open_journal(journal.key).close_if_killed()
+        assert journal.status == "RUNNING"  # it lives
+    journal.close_if_killed()
+    assert journal.status == "KILLED"
+    journal.tell("status", status="PAUSED")
+    journal.close_if_killed()
+    assert journal.status == "PAUSED"
+
+
+def test_a_journal_goes_when_it_is_finished_and_sent(journal):
+    journal.tell("status", status="FINISHED")
+    journal.remove_if_done()
+    assert [one.key for one in journals()] == [journal.key]
+    journal.set_state(sent=journal.events.stat().st_size)
+    journal.remove_if_done()
+    assert journals() == []
+    assert open_journal(journal.key) is None

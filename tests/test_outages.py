@@ -1,0 +1,120 @@
+"""MLflow may be killed, stall or be full: a run goes on, and what it told arrives later, once and in order."""
+
+import subprocess
+import sys
+
+import mlflow
+import pytest
+from conftest import ROOT
+from mlflow_server import Server
+
+from stages.lib import tracking
+from stages.lib.journal import journals
+from stages.lib.params import Tracking
+from stages.lib.tracking import log_datasets, log_results, open_run, resume_run
+
+TRACKING = Tracking(experiment="outages", log_model=False, system_metrics=True)
+STEPS = range(10, 210, 10)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.kill()
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture(autouse=True)
+def impatient(workspace, monkeypatch, server):
+    """A server that works, and what takes a minute in life takes two seconds here."""
+    if not server.works():
+        server.recover()
+    for name, value in {
+        "MLFLOW_TRACKING_URI": server.url,
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "0.5",
+        "PYTHONPATH": str(ROOT),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+def wait_until_sent(journal):
+    """As long as the sender is told nothing new."""
+    for _ in range(300):
+        if not journal.waiting():
+            return
+        subprocess.run(["sleep", "0.1"], check=True)
+    raise AssertionError((journal.folder / "sender.log").read_text())
+
+
+def run_pipeline(workspace, moment, outage):
+    """What `train` and `evaluate` tell, with an outage at a moment of it."""
+    if moment == "before":
+        outage()
+    splits = {"train": {"raw_sha256": "d" * 64}}
+    statistics = {"splits": splits, "dropped": {}, "leaks": {}, "columns": ["text", "label"]}
+    with open_run(TRACKING, {"seed": 1}, {"git.commit": "abc"}, {"moment": moment, "outage": str(outage)}) as run:
+        log_datasets(run, statistics)
+        for step in STEPS:
+            run.tell_metrics({"train/loss": 1 / step, "train/epoch": step / 200}, step)
+            if step == 100 and moment == "during":
+                wait_until_sent(run)
+                outage()
+    (workspace / "table.csv").write_text("a,b")
+    with resume_run(TRACKING, run.key, {}, {}, history=()):
+        if moment == "at the end":
+            wait_until_sent(run)
+            outage()
+        log_results(run, {"accuracy": 0.9}, {"train_seconds": 3.0}, [workspace / "table.csv"])
+    return run
+
+
+@pytest.mark.parametrize("outage", ["kill", "stall", "fill"])
+@pytest.mark.parametrize("moment", ["before", "during", "at the end"])
+def test_a_run_outlives_an_outage_and_arrives_once_and_in_order(server, workspace, monkeypatch, capfd, moment, outage):
+    monkeypatch.setattr(tracking, "SECONDS_WITHOUT_PROGRESS", 5)
+    run = run_pipeline(workspace, moment, getattr(server, outage))
+    warnings = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) in (1, 2)  # of `train` and of `evaluate`, one each
+    assert "is sent with the next run or by python -m stages.sync" in warnings[-1]
+    server.recover()
+    send_waiting()
+    assert journals() == []
+    check_arrived(run.key)
+
+
+def send_waiting():
+    """What `python -m stages.sync` does first."""
+    code = "import sys; from stages.sync import send_waiting; sys.exit(send_waiting())"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def check_arrived(key):
+    (stored,) = mlflow.search_runs(
+        experiment_names=["outages"], filter_string=f"tags.`pipeline.run` = '{key}'", output_format="list"
+    )
+    assert stored.info.status == "FINISHED"
+    assert stored.data.params == {"seed": "1"}
+    assert stored.data.tags["git.commit"] == "abc"
+    assert stored.data.metrics["test/accuracy"] == 0.9
+    client = mlflow.MlflowClient()
+    for name, value in (("train/loss", lambda step: 1 / step), ("train/epoch", lambda step: step / 200)):
+        points = client.get_metric_history(stored.info.run_id, name)
+        assert [(point.step, point.value) for point in points] == [(step, value(step)) for step in STEPS]
+        times = [point.timestamp for point in points]
+        assert times == sorted(times)
+    assert [data.dataset.name for data in stored.inputs.dataset_inputs] == ["train"]
+    assert [file.path for file in client.list_artifacts(stored.info.run_id)] == ["table.csv"]
+    system = client.get_metric_history(stored.info.run_id, "system/cpu_utilization_percentage")
+    assert len({point.step for point in system}) == len(system)
+
+
+def test_without_an_outage_all_arrives_by_itself_and_nothing_is_said(server, workspace, capfd):
+    run = run_pipeline(workspace, "never", None)
+    assert "warning" not in capfd.readouterr().err
+    check_arrived(run.key)
+    assert journals() == []

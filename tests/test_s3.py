@@ -1,0 +1,91 @@
+"""From one machine to another through a DVC remote in S3: a server of its protocol on this machine, two checkouts."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import time
+
+import boto3
+import mlflow
+import pytest
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """The address of a server with the bucket `store`; nothing else of S3 that the user may have is known."""
+    folder = tmp_path_factory.mktemp("s3")
+    with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
+        for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
+            patch.delenv(name)
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            (folder / name).touch()
+            patch.setenv(name, str(folder / name))
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]  # 0: any free port
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            while not (address := re.search(r"http://127\.0\.0\.1:\d+", (folder / "log").read_text())):
+                assert server.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+            boto3.client("s3", endpoint_url=address[0]).create_bucket(Bucket="store")
+            yield address[0]
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def push(checkout, address, path):
+    checkout.run("dvc", "remote", "add", "-d", "store", f"s3://store/{path}")
+    checkout.run("dvc", "remote", "modify", "store", "endpointurl", address)
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "remote")
+    assert "pushed" in checkout.run("dvc", "push")
+
+
+def test_another_machine_pulls_what_was_pushed_runs_nothing_and_can_evaluate(finished, s3, tmp_path):
+    checkout = finished.copy(tmp_path / "one")
+    push(checkout, s3, "demo")
+    other = checkout.clone(tmp_path / "two")
+    assert not (other.folder / "models/classifier").exists()
+    other.run("dvc", "pull")
+    output = other.run("dvc", "repro")
+    assert output.count("didn't change, skipping") == 5
+    assert "Running stage" not in output
+    assert other.run("git", "status", "--porcelain") == ""
+    for path in ("models/classifier/model.safetensors", "data/tokenized/train/data-00000-of-00001.arrow"):
+        assert (other.folder / path).read_bytes() == (checkout.folder / path).read_bytes()
+    output = other.run("dvc", "repro", "--single-item", "--force", "evaluate", CUDA_VISIBLE_DEVICES="")
+    assert re.findall("Running stage '(.+)'", output) == ["evaluate"]
+    assert other.json("metrics/evaluate.json") == checkout.json("metrics/evaluate.json")
+    (run,) = other.runs()
+    mlflow.set_tracking_uri(None)
+    assert run.data.tags["train.run_id"] == checkout.json("models/mlflow_run.json")["run_id"]
+
+
+def test_a_machine_that_lacks_the_local_source_runs_nothing_either(finished, s3, tmp_path):
+    checkout = finished.copy(tmp_path / "one/checkout")
+    with (tmp_path / "one/reviews.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *((f"text {n} is {n % 2}", n % 2) for n in range(100))])
+    changes = ("data.source=csv", "data.path=../reviews.csv", "data.max_train_samples=null")
+    checkout.run(
+        "dvc", "exp", "run", *(part for change in changes for part in ("-S", change)),
+        CUDA_VISIBLE_DEVICES="",
+    )  # fmt: skip
+    push(checkout, s3, "csv")
+    other = checkout.clone(tmp_path / "two/checkout")
+    other.run("dvc", "pull")
+    output = other.run("dvc", "repro", "--allow-missing")
+    assert output.count("didn't change, skipping") == 5
+    assert "Running stage" not in output
+    assert other.run("git", "status", "--porcelain") == ""
+    other.run("dvc", "repro", "--single-item", "--force", "evaluate", CUDA_VISIBLE_DEVICES="")
+    assert other.json("metrics/evaluate.json") == checkout.json("metrics/evaluate.json")
+    assert "data.path: ../reviews.csv does not exist" in other.run("dvc", "repro", fails=True)
+    assert not (other.folder / "data/raw").exists()
+    other.run("dvc", "checkout")
+    assert "Running stage" not in other.run("dvc", "repro", "--allow-missing")
