@@ -184,7 +184,7 @@ ROWS = [
     rows("csv.gz that is cut", "rows.csv.gz: cannot be read", gzip.compress(GOOD.encode())[:-9], "csv.gz"),
     rows(
         "csv.gz of more than is allowed", "rows.csv.gz: holds more than the 0.001 GB that data.max_size_gb allows",
-        gzip.compress(GOOD.encode() * 3000), "csv.gz", max_size_gb=0.001,
+        gzip.compress(GOOD.encode() * 4000), "csv.gz", max_size_gb=0.001,
     ),
     rows("json of other values", r"not a JSON object \(1\): rows.jsonl line 1", "3\n", "jsonl"),
     rows("json with objects in columns", "text is not a string", '{"text": {"a": 1}, "label": {"b": 2}}\n', "jsonl"),
@@ -326,9 +326,11 @@ DISKS = [
     Case("a disk too small for rows", "download", f"data/raw: {FULL}", limit=20_000),
     Case("a disk too small for a download", "download", f".cache/downloads/.*-whole.csv.part: {FULL}",
          params={"data.source": "csv", "data.path": "SERVER/whole.csv"}, limit=100),
-    Case("a disk too small for a model", "base_model", f"models/base: {FULL}", limit=20_000),
+    Case("a disk too small for a model", "base_model", r"models/.*base.* \(File too large\)", limit=20_000),
     Case("a disk too small for tokens", "preprocess", f"data/tokenized: {FULL}", limit=2_000),
-    Case("a disk too small for a classifier", "train", FULL, limit=60_000),
+    Case("a disk too small for a classifier", "train", f".cache/checkpoints/\\w+: {FULL}", limit=60_000),
+    Case("a disk too small for an optimizer", "train", r".cache/checkpoints/\w+: cannot be written \(is the disk full",
+         limit=250_000),
     Case("a file where a folder has to be", "download", "data.*: cannot be read or written .(File exists|Not a dir)",
          lambda workspace: ((workspace / "data").rename(workspace / "moved"), (workspace / "data").write_text(""))),
 ]  # fmt: skip

@@ -33,7 +33,7 @@ SMALL = DEMO | {
 KEPT_APART = (".cache", "mlruns")  # downloads to be continued, and MLflow's record of the runs that failed
 AS_COMMANDS = {
     "tar that climbs out",
-    "a download that breaks off",
+    "a wrong checksum",
     "csv with names that drive terminals",
     "params that are a bomb",
     "a model of pickled weights",

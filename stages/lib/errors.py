@@ -48,8 +48,8 @@ def escape(text: str) -> str:
 def refusal(error: BaseException) -> str | None:
     """What the machine refused, and where: a full disk, a missing permission, too little memory; None for all else.
 
-    The number is in an `OSError`, also in those of pyarrow; safetensors writes it into its text. `naming` notes what
-    was being written, which these errors do not know.
+    The number is in an `OSError`, also in those of pyarrow; safetensors writes it into its text, and torch, which names
+    its own source file, does not know it. `naming` notes what was being written, which these errors do not know.
     """
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
         reason = str(error).strip().partition("\n")[0].rstrip(".")
@@ -59,9 +59,13 @@ def refusal(error: BaseException) -> str | None:
         )
     match = re.search(r"\(os error (\d+)\)", str(error))
     number = int(match[1]) if match else getattr(error, "errno", None)
-    if number not in REFUSALS:
+    if number in REFUSALS:
+        reason = os.strerror(number)
+    elif "inline_container.cc" in str(error):
+        reason = "is the disk full?"
+    else:
         return None
     name = getattr(error, "filename2", None) or getattr(error, "filename", None)
     notes = getattr(error, "__notes__", ["a file cannot be written"])
     where = f"{name}: cannot be read or written" if name else notes[0]
-    return f"{where} ({os.strerror(number)})."
+    return f"{where} ({reason})."

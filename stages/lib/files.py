@@ -81,7 +81,7 @@ def naming(path: Path) -> Iterator[None]:
     """Note on an error of writing, which names no file, what was being written; `refusal` tells it."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         error.add_note(f"{path}: cannot be written")
         raise
 

@@ -51,8 +51,9 @@ def resume_run(
     """
     run = open_journal(key)
     if run is None or run.status == "FINISHED":
+        curves = [read_rows(path) for path in history]
         run = begin(tracking, params, tags | {"train.run": key}, {"train.run": key})
-        tell_history(run, *(read_rows(path) for path in history))
+        tell_history(run, *curves)
     with telling(run, tracking, "FINISHED"):
         yield run
 
