@@ -313,6 +313,8 @@ MODELS = [
          lambda workspace: change_weights(workspace / "models/classifier/model.safetensors")),
     Case("a run that is none", "evaluate", f"mlflow_run.json: has no run; .*{AGAIN}",
          write("models/mlflow_run.json", "{}")),
+    Case("curves that are cut", "evaluate", f"validation.csv: cannot be read .*{AGAIN} train",
+         cut("plots/validation.csv", 30)),
     Case("test rows that are cut", "evaluate", f"test.parquet: cannot be read .*{AGAIN}",
          cut("data/raw/test.parquet", 9)),
 ]  # fmt: skip
@@ -331,6 +333,7 @@ DISKS = [
     Case("a disk too small for a classifier", "train", f".cache/checkpoints/\\w+: {FULL}", limit=60_000),
     Case("a disk too small for an optimizer", "train", r".cache/checkpoints/\w+: cannot be written \(is the disk full",
          limit=250_000),
+    Case("a disk too small for reports", "evaluate", f"plots/.*png: {FULL}", limit=10_000),
     Case("a file where a folder has to be", "download", "data.*: cannot be read or written .(File exists|Not a dir)",
          lambda workspace: ((workspace / "data").rename(workspace / "moved"), (workspace / "data").write_text(""))),
 ]  # fmt: skip

@@ -16,7 +16,9 @@ import yaml
 from bad_inputs import CASES, GOOD, Case
 from conftest import DEMO, ROOT, change
 
+from stages import evaluate, train
 from stages.lib import downloads
+from stages.lib.files import read_json
 from stages.lib.timing import run_stage
 from stages.lib.yaml12 import read_yaml
 
@@ -148,3 +150,19 @@ def test_the_command_ends_with_code_1(case, prepared):
     assert result.returncode == 1, result.stderr
     check_message(case, result.stderr)
     assert content(folder) == before
+
+
+def test_kept_outputs_and_journals_that_are_broken_end_no_run(prepared, capsys):
+    folder = prepared(Case("kept", "train", "", params={"train.freeze_layers": 1}))
+    run_stage("train", train.main)
+    outputs = content(folder / "models")
+    for path in folder.glob(".cache/frozen/*/*.safetensors"):
+        os.truncate(path, 100)
+    for key in ("of another run", read_json(folder / "models/mlflow_run.json")["run"]):
+        (folder / "mlruns/journal" / key).mkdir(parents=True, exist_ok=True)
+        (folder / "mlruns/journal" / key / "events.jsonl").write_text("junk\n")
+        (folder / "mlruns/journal" / key / "state.json").write_text("{")
+    for stage in (train, evaluate):
+        run_stage(stage.__name__.removeprefix("stages."), stage.main)
+    assert content(folder / "models") | {"mlflow_run.json": None} == outputs | {"mlflow_run.json": None}
+    assert "of another run: broken, and cannot be sent; delete it" in capsys.readouterr().err

@@ -71,10 +71,8 @@ def test_a_full_disk_costs_events_but_no_training(journal, workspace, capsys):
     journal.tell("status", status="PAUSED")
     assert [event["kind"] for event in told(journal)] == ["run", "status"]
     assert not list(journal.folder.glob("files/*"))
-    warning = (
-        f"warning: {journal.folder}: cannot be written (File too large), so MLflow will not show all of this run\n"
-    )
-    assert capsys.readouterr().err == warning
+    reason = "cannot be written (File too large), so MLflow will not show all of this run"
+    assert capsys.readouterr().err == f"warning: {journal.folder}: {reason}\n"
 
 
 def test_a_point_that_was_told_before_an_interruption_is_not_told_again(journal):
