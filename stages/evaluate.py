@@ -29,7 +29,7 @@ def main() -> None:
     data = load_splits(TOKENIZED)
     names, labels = data["test"].features["labels"].names, data["test"].data.column("labels").to_numpy()
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
-    key, tags = read_json(RUN, ["run"])["run"], provenance(read_json(STATISTICS))
+    key, tags = read_json(RUN, ["run"])["run"], provenance(read_json(STATISTICS, ["raw_sha256", "tokenized_sha256"]))
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
         model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
         cache = None if params.evaluate.full_model else params.cache

@@ -25,12 +25,13 @@ TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json
 CLASSIFIER, RUN = Path("models/classifier"), Path("models/mlflow_run.json")
 METRICS, TRAINING = Path("metrics/train.json"), Path("plots/training.csv")
 SPLITS = ("train", "validation")
+STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "columns", "dropped", "leaks")
 VALIDATION, CURVES = Path("plots/validation.csv"), Path("plots/curves.png")
 
 
 def main() -> dict[str, float]:
     params = Params.load()
-    data, statistics = load_splits(TOKENIZED), read_json(STATISTICS)
+    data, statistics = load_splits(TOKENIZED), read_json(STATISTICS, STATISTICS_KEYS)
     tokenizer = load_tokenizer(TOKENIZED / "tokenizer")
     (enable_full_determinism if params.train.full_determinism else set_seed)(params.seed)
     model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)

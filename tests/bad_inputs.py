@@ -87,7 +87,7 @@ OUTSIDE, NO_FILE, BROKEN, LARGE = (
     "'.*' leads outside",
     "'.*' is a link or device",
     "broken archive",
-    "its files take more",
+    "holds more",
 )
 ARCHIVES = [
     archive("tar that climbs out", OUTSIDE, member("train/../../out.txt") + END),
@@ -297,6 +297,8 @@ MODELS = [
          write("data/tokenized/train/dataset_info.json", "[]")),
     Case("statistics that are cut", "train", f"statistics.json: not valid JSON .*{AGAIN}",
          cut("data/statistics.json", 9)),
+    Case("statistics of nothing", "train", f"statistics.json: has no raw_sha256, .*{AGAIN}",
+         write("data/statistics.json", "{}")),
     Case("a kept tokenizer that is cut", "train", "no tokenizer that can be loaded",
          cut("data/tokenized/tokenizer/tokenizer.json", 9)),
     Case("a base of other shapes", "train", r"do not fit together: .*word_emb.*weight is \[600, 16\], not \[600, 32\]",

@@ -66,16 +66,16 @@ def read_folder(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 
 
 class Allowance:
-    """Counts what the files of an archive take on a disk; UserError beyond what is allowed."""
+    """Counts what is in a packed file; UserError beyond what is allowed."""
 
-    def __init__(self, archive: Path, max_bytes: float):
-        self.archive, self.allowed, self.left = archive, max_bytes, max_bytes
+    def __init__(self, path: Path, max_bytes: float):
+        self.path, self.allowed, self.left = path, max_bytes, max_bytes
 
     def take(self, size: int) -> None:
-        self.left -= max(size, BLOCK)
+        self.left -= size
         if self.left < 0:
             raise UserError(
-                f"{self.archive}: its files take more than the {self.allowed / 1e9:g} GB that data.max_size_gb allows; "
+                f"{self.path}: holds more than the {self.allowed / 1e9:g} GB that data.max_size_gb allows; "
                 "it is a bomb or a mistake, or set the key higher."
             )
 
@@ -113,7 +113,7 @@ def read_tar(path: Path, allowance: Allowance) -> Iterator[tuple[PurePosixPath, 
         with tarfile.open(fileobj=metered, mode="r|", tarinfo=Header) as archive:  # a stream, read in one pass
             while (member := archive.next()) is not None:
                 archive.members.clear()  # nothing is kept of what was read
-                allowance.take(member.size)
+                allowance.take(max(member.size, BLOCK))
                 metered.left = LONGEST_HEADER + (0 if member.isdir() else member.size)
                 if member.isdir():
                     continue
@@ -134,7 +134,7 @@ def open_tar(path: Path) -> BinaryIO:
 def read_zip(path: Path, allowance: Allowance) -> Iterator[tuple[PurePosixPath, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            allowance.take(member.file_size)
+            allowance.take(max(member.file_size, BLOCK))
         for member in archive.infolist():
             if member.is_dir():
                 continue

@@ -1,4 +1,4 @@
-"""What the user can mend: faults of the input, and what the machine refuses."""
+"""What ends a stage with one message: faults that the user can mend, what the machine refuses, and a signal."""
 
 import errno
 import os

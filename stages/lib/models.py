@@ -80,11 +80,9 @@ def copy_files(model: Model, patterns: list[str], folder: Path) -> str:
 def check_files(model: Model, folder: Path) -> None:
     """UserError when the config says no model type, or a weights file is cut off or otherwise broken."""
     try:
-        kind = read_config(folder).get("model_type")
+        read_config(folder)
     except UserError:
-        kind = None
-    if not isinstance(kind, str):
-        raise UserError(f"model.name: the config.json of {model.name} is no JSON object with a model_type.")
+        raise UserError(f"model.name: the config.json of {model.name} is no JSON object with a model_type.") from None
     for file in sorted(folder.glob("*.safetensors")):
         try:
             safe_open(file, framework="numpy")  # reads the header, and compares it with the length of the file

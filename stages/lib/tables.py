@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.lib.archives import Allowance
 from stages.lib.errors import UserError, one_line
 from stages.lib.params import Data
 from stages.lib.rows import Row
@@ -52,17 +53,12 @@ def open_lines(path: Path, data: Data) -> Iterator[Iterator[str]]:
 
 def lines_of(path: Path, file: TextIO, data: Data) -> Iterator[str]:
     """Yield the lines; UserError when one does not end, or what is packed is larger than allowed: it may be a bomb."""
-    left = data.max_size_gb * 1e9 if path.suffix == ".gz" else math.inf
+    allowance = Allowance(path, data.max_size_gb * 1e9 if path.suffix == ".gz" else math.inf)
     for number in itertools.count(1):
         line = file.readline(LONGEST_CELL + 1)
-        left -= len(line)
+        allowance.take(len(line))
         if len(line) > LONGEST_CELL:
             raise UserError(f"{path}: line {number} is longer than {LONGEST_CELL:,} characters; is it a text file?")
-        if left < 0:
-            raise UserError(
-                f"{path}: holds more than the {data.max_size_gb:g} GB that data.max_size_gb allows; it is a bomb or a "
-                "mistake, or set the key higher."
-            )
         if not line:
             return
         yield line

@@ -168,7 +168,7 @@ def grouped(key: str) -> str | None:
     return None
 
 
-def tell_history(run: Journal, training: Iterable[dict[str, str]], validation: Iterable[dict[str, str]]) -> None:
+def tell_history(run: Journal, training: Iterable[dict[str, Any]], validation: Iterable[dict[str, Any]]) -> None:
     """Tell the curves of a training from the tables that it wrote."""
     for group, rows in (("train", training), ("validation", validation)):
         for row in rows:
