@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from stages.lib.corpus import Corpus
+from stages.lib.errors import one_line
 from stages.lib.files import new_folder
 from stages.lib.leaks import handle_leaks
 from stages.lib.params import Params
@@ -28,10 +29,10 @@ def main() -> None:
     link_source(params.data, Path("data/source"))
     print(f"{RAW}: " + ", ".join(f"{len(rows):,} {split}" for split, (_, rows) in splits.items()) + " rows")
     for what, count in sorted(corpus.ignored.items()):
-        print(f"ignored: {what} ({count:,})")
+        print(f"ignored: {one_line(what)} ({count:,})")
     for split, counts in corpus.dropped.items():
         for reason, count in sorted(counts.items()):
-            print(f"dropped: {reason} ({count:,} rows of {split})")
+            print(f"dropped: {one_line(reason)} ({count:,} rows of {split})")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,7 @@ python -m stages.evaluate
 
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from transformers import AutoTokenizer
-
-from stages.lib.encoding import load_splits
+from stages.lib.encoding import load_splits, read_whole
 from stages.lib.files import read_json, write_json
 from stages.lib.inputs import prepare_inputs
 from stages.lib.metrics import compute_metrics
@@ -16,6 +13,7 @@ from stages.lib.models import load_classifier
 from stages.lib.params import Params
 from stages.lib.reports import write_reports
 from stages.lib.timing import measures, read_timings, run_stage
+from stages.lib.tokenizer import load_tokenizer
 from stages.lib.tracking import log_frozen, log_results, provenance, resume_run
 from stages.lib.training import predict_logits, resolve_precision
 from stages.lib.turns import own_cores
@@ -31,16 +29,15 @@ def main() -> None:
     data = load_splits(TOKENIZED)
     names, labels = data["test"].features["labels"].names, data["test"].data.column("labels").to_numpy()
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
-    key, tags = read_json(RUN)["run"], provenance(read_json(STATISTICS))
+    key, tags = read_json(RUN, ["run"])["run"], provenance(read_json(STATISTICS, ["raw_sha256", "tokenized_sha256"]))
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
-        model, tokenizer = load_classifier(CLASSIFIER), AutoTokenizer.from_pretrained(CLASSIFIER)
+        model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
         cache = None if params.evaluate.full_model else params.cache
         with own_cores():
             inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
             logits = predict_logits(inputs, "test", params.evaluate)
         metrics = compute_metrics(logits, labels) | {"rows": len(labels)}
-        columns = pq.read_table(RAW_TEST).drop_columns("label").to_pydict().values()
-        texts = ["\n\n".join(pair) for pair in zip(*columns, strict=True)]
+        texts = read_whole(RAW_TEST)
         write_reports(logits, labels, names, texts, params.evaluate.num_mistakes, REPORTS, PLOTS)
         write_json(METRICS, metrics)
         log_frozen(run, inputs.report)

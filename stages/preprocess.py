@@ -5,11 +5,13 @@ python -m stages.preprocess
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from stages.lib.encoding import encode_split, index_splits, read_split
-from stages.lib.files import new_folder, read_json, sha256, write_json
+from stages.lib.errors import UserError
+from stages.lib.files import check_sha256, new_folder, read_json, sha256, write_json
 from stages.lib.params import Params, Preprocess
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import (
@@ -27,7 +29,7 @@ TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")
 
 def main() -> None:
     params = Params.load()
-    manifest = read_json(RAW / "dataset.json")
+    manifest = read_manifest()
     tokenizer = prepare_tokenizer(params.preprocess)
     with new_folder(TOKENIZED) as folder:
         arguments = manifest["labels"], tokenizer, params.preprocess, has_token_types(BASE)
@@ -36,21 +38,32 @@ def main() -> None:
         }
         checksum = index_splits(folder, tallies)
         tokenizer.save_pretrained(folder / "tokenizer")
-    statistics = {
-        "raw_sha256": sha256(RAW / "dataset.json"),
-        "tokenized_sha256": checksum,
-        "columns": manifest["columns"],
-        "vocabulary": len(tokenizer),
-        "splits": {
-            split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summary()
-            for split, tally in tallies.items()
-        },
-        "ignored": manifest["ignored"],
-        "dropped": manifest["dropped"],
-        "leaks": manifest["leaks"],
-    }
-    write_json(STATISTICS, statistics)
+        statistics = {
+            "raw_sha256": sha256(RAW / "dataset.json"),
+            "tokenized_sha256": checksum,
+            "columns": manifest["columns"],
+            "vocabulary": len(tokenizer),
+            "splits": {
+                split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summary()
+                for split, tally in tallies.items()
+            },
+            "ignored": manifest["ignored"],
+            "dropped": manifest["dropped"],
+            "leaks": manifest["leaks"],
+        }
+        write_json(STATISTICS, statistics)
     print_summary(statistics)
+
+
+def read_manifest() -> dict[str, Any]:
+    """What `download` says that it wrote; UserError when the files are not what it wrote."""
+    manifest = read_json(RAW / "dataset.json", ("columns", "labels", "splits", "ignored", "dropped", "leaks"))
+    for split, values in manifest["splits"].items():
+        path = RAW / f"{split}.parquet"
+        if not path.is_file():
+            raise UserError(f"{path}: missing; delete {RAW} and run `dvc repro download`, which makes it.")
+        check_sha256(path, values["sha256"], str(path), f"delete {RAW} and run `dvc repro download`, which makes it")
+    return manifest
 
 
 def prepare_tokenizer(preprocess: Preprocess) -> PreTrainedTokenizerBase:

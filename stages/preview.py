@@ -11,6 +11,7 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 from stages.lib.encoding import load_splits
+from stages.lib.errors import escape
 from stages.lib.files import read_json
 from stages.lib.timing import telling_faults
 
@@ -31,7 +32,7 @@ def main() -> None:
         for index in sorted(chosen):
             row = data[split][index]
             head = f"{index:>9,}  {names[row['labels']]:<{width}}  {row['length']:>6}  "
-            text = " ".join(tokenizer.decode(row["input_ids"]).split())
+            text = escape(" ".join(tokenizer.decode(row["input_ids"]).split()))
             print(head + (text if arguments.full else shorten(text, shutil.get_terminal_size().columns - len(head))))
 
 

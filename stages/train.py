@@ -5,17 +5,18 @@ python -m stages.train
 
 from pathlib import Path
 
-from transformers import AutoTokenizer, enable_full_determinism, set_seed
+from transformers import enable_full_determinism, set_seed
 
 from stages.lib.checkpoints import open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
-from stages.lib.files import new_folder, read_json, sha256, write_json
+from stages.lib.files import naming, new_folder, read_json, sha256, write_json
 from stages.lib.freezing import count_parameters, freeze
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
 from stages.lib.params import Params
 from stages.lib.plots import draw_curves, write_history
 from stages.lib.timing import run_stage
+from stages.lib.tokenizer import load_tokenizer
 from stages.lib.tracking import RunLogger, log_datasets, log_frozen, open_run, provenance
 from stages.lib.training import best_validation, make_trainer, resolve_precision, speed
 from stages.lib.turns import own_cores
@@ -24,13 +25,14 @@ TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json
 CLASSIFIER, RUN = Path("models/classifier"), Path("models/mlflow_run.json")
 METRICS, TRAINING = Path("metrics/train.json"), Path("plots/training.csv")
 SPLITS = ("train", "validation")
+STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "columns", "dropped", "leaks")
 VALIDATION, CURVES = Path("plots/validation.csv"), Path("plots/curves.png")
 
 
 def main() -> dict[str, float]:
     params = Params.load()
-    data, statistics = load_splits(TOKENIZED), read_json(STATISTICS)
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZED / "tokenizer")
+    data, statistics = load_splits(TOKENIZED), read_json(STATISTICS, STATISTICS_KEYS)
+    tokenizer = load_tokenizer(TOKENIZED / "tokenizer")
     (enable_full_determinism if params.train.full_determinism else set_seed)(params.seed)
     model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)
     freeze(model, params.train.freeze_layers)
@@ -48,7 +50,8 @@ def main() -> dict[str, float]:
             inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
             log_frozen(run, inputs.report)
             trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger(run)])
-            trainer.fit()
+            with naming(checkpoints):
+                trainer.fit()
         model.cpu()  # its half that trained may be on a GPU
         with new_folder(CLASSIFIER) as folder:
             model.save_pretrained(folder)

@@ -20,6 +20,7 @@ DEMO = {
     "data.config": None,
     "data.revision": None,
     "data.sha256": None,
+    "data.max_size_gb": 10,
     "data.splits": None,
     "data.text_column": "text",
     "data.text_pair_column": None,

@@ -3,15 +3,15 @@ import time
 
 import pytest
 
-from stages.lib.checkpoints import begin, finish, latest, open_checkpoints, training_inputs
+from stages.lib.checkpoints import finish, latest, open_checkpoints, training_inputs, writing
 from stages.lib.files import cache_dir
 
 
 def write(folder, step):
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(exist_ok=True)
-    begin(checkpoint)
-    (checkpoint / "model.safetensors").write_text(f"weights {step}")
+    with writing(checkpoint):
+        (checkpoint / "model.safetensors").write_text(f"weights {step}")
     return checkpoint
 
 
@@ -36,10 +36,26 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "checkpoint-3"]
 
 
-def test_a_checkpoint_with_a_cut_file_does_not_count(tmp_path):
+@pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
+@pytest.mark.parametrize("content", ["wei", "weights 2", "{}"])
+def test_a_checkpoint_with_a_broken_file_does_not_count(tmp_path, name, content):
     finish(write(tmp_path, 1), best=None)
+    (tmp_path / "checkpoint-1" / name).write_text(content)
+    assert latest(tmp_path) is None
+
+
+def test_a_checkpoint_counts_only_with_its_best_one(tmp_path):
+    finish(write(tmp_path, 1), best=None)
+    finish(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
     (tmp_path / "checkpoint-1/model.safetensors").write_text("wei")
     assert latest(tmp_path) is None
+
+
+def test_a_checkpoint_that_cannot_be_written_goes(tmp_path):
+    finish(write(tmp_path, 1), best=None)
+    with pytest.raises(OSError, match="full"), writing(write(tmp_path, 2)):
+        raise OSError("full")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
 def test_other_inputs_have_other_checkpoints_and_success_removes_them(workspace):

@@ -95,6 +95,10 @@ def test_a_broken_data_set_is_told(tmp_path, tiny_model):
     encode(tmp_path, tiny_model)
     with pytest.raises(UserError, match=r"nothing: cannot be read .* run `dvc repro preprocess`"):
         load_splits(tmp_path / "nothing")
-    next((tmp_path / "tokenized/train").glob("*.arrow")).write_bytes(b"junk")
+    (arrow,) = (tmp_path / "tokenized/train").glob("*.arrow")
+    arrow.write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"arrow: has changed since it was written; run `dvc repro preprocess`"):
+        load_splits(tmp_path / "tokenized")
+    (tmp_path / "tokenized/train/state.json").write_text("{}")
     with pytest.raises(UserError, match=r"tokenized: cannot be read"):
         load_splits(tmp_path / "tokenized")

@@ -1,3 +1,4 @@
+import resource
 import threading
 
 import pytest
@@ -27,6 +28,51 @@ def test_an_event_that_is_being_written_waits(journal):
     with journal.events.open("a") as file:
         file.write('{"kind": "tags", ')
     assert [event["kind"] for event in told(journal)] == ["run"]
+
+
+@pytest.mark.parametrize("junk", ["", "{", "3", "[" * 10_000, "\0" * 99, '{"kind": "tags"}', '{"kind": "met'])
+def test_a_line_that_is_broken_takes_no_other_with_it(journal, junk):
+    journal.tell("tags", tags={})
+    with journal.events.open("a") as file:
+        file.write(junk)
+    journal = open_journal(journal.key)
+    journal.tell("status", status="PAUSED")
+    assert [event["kind"] for event in told(journal)] == ["run", "tags", "status"]
+
+
+@pytest.mark.parametrize("content", ["", "junk\n", '{"kind": "status", "time": 1, "status": "PAUSED"}\n'])
+def test_a_journal_that_lacks_its_beginning_is_none(journal, capsys, content):
+    journal.events.write_text(content)
+    assert (open_journal(journal.key), find("a"), journals()) == (None, None, [])
+    assert ("broken, and cannot be sent; delete it" in capsys.readouterr().err) == bool(content)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"sent": 1}'])
+def test_all_is_sent_again_when_what_was_sent_is_not_known(journal, content):
+    journal.set_state(sent=journal.events.stat().st_size)
+    assert journal.waiting() == 0
+    (journal.folder / "state.json").write_text(content)
+    assert journal.waiting() == 1
+    journal.set_state(sent=10**6)  # events were cut off
+    assert journal.waiting() == 1
+
+
+def test_a_full_disk_costs_events_but_no_training(journal, workspace, capsys):
+    (workspace / "model").mkdir()
+    (workspace / "model/weights").write_bytes(bytes(10_000))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.events.stat().st_size, before[1]))
+    try:
+        journal.tell_metrics({"train/loss": 0.5}, 10)
+        journal.tell_file("model", workspace / "model")
+        journal.tell_file("artifact", workspace / "model/weights")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    journal.tell("status", status="PAUSED")
+    assert [event["kind"] for event in told(journal)] == ["run", "status"]
+    assert not list(journal.folder.glob("files/*"))
+    reason = "cannot be written (File too large), so MLflow will not show all of this run"
+    assert capsys.readouterr().err == f"warning: {journal.folder}: {reason}\n"
 
 
 def test_a_point_that_was_told_before_an_interruption_is_not_told_again(journal):

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from stages.lib.cache import MANIFEST, is_whole, name_of, waiting_for, write_manifest
-from stages.lib.files import cache_dir, sha256_of_all, write_json
+from stages.lib.cache import MANIFEST, name_of, waiting_for
+from stages.lib.errors import UserError
+from stages.lib.files import cache_dir, read_json, sha256_of_all, write_json
 
 KEPT_DAYS = 30  # since the last use, of trainings that were never finished
 
@@ -52,28 +53,49 @@ def training_inputs(params: dict[str, Any], files: list[Path]) -> dict[str, Any]
 
 
 def latest(folder: Path) -> Path | None:
-    """The last whole checkpoint; what a killed process left of others is removed."""
+    """The last whole checkpoint whose best one is whole too; what is left of others is removed."""
     found = sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)
-    whole = [checkpoint for checkpoint in found if is_whole(checkpoint)]
-    for checkpoint in set(found) - set(whole):
-        shutil.rmtree(checkpoint)
-    return whole[0] if whole else None
+    whole = {checkpoint.name: best for checkpoint in found if (best := best_of(checkpoint))}
+    for checkpoint in found:
+        if checkpoint.name not in whole:
+            shutil.rmtree(checkpoint)
+    return next((folder / name for name, best in whole.items() if best in whole), None)
+
+
+def best_of(checkpoint: Path) -> str | None:
+    """The best checkpoint when this one was written; None when this one is not as it was then."""
+    try:
+        manifest = read_json(checkpoint / MANIFEST, ["best", "sha256"])
+    except UserError:
+        return None
+    return manifest["best"] if manifest["sha256"] == checksum(checkpoint) else None
+
+
+def checksum(checkpoint: Path) -> str:
+    return sha256_of_all(sorted(file for file in checkpoint.iterdir() if file.name != MANIFEST))
 
 
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def begin(checkpoint: Path) -> None:
-    """Say that a checkpoint is about to be written: from now on it is not whole."""
+@contextmanager
+def writing(checkpoint: Path) -> Iterator[None]:
+    """From now on the checkpoint is not whole; it goes when it cannot be written, so as not to fill a disk."""
     (checkpoint / MANIFEST).unlink(missing_ok=True)
+    try:
+        yield
+    except Exception:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        raise
 
 
 def finish(checkpoint: Path, best: str | None) -> None:
     """Say that a checkpoint is whole; then remove all others but the best one."""
-    write_manifest(checkpoint)
+    best = Path(best or checkpoint).name
+    write_json(checkpoint / MANIFEST, {"best": best, "sha256": checksum(checkpoint)})
     for other in checkpoint.parent.glob("checkpoint-*"):
-        if other != checkpoint and str(other) != best:
+        if other.name not in (checkpoint.name, best):
             shutil.rmtree(other)
 
 

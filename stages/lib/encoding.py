@@ -103,6 +103,15 @@ def read_split(raw: Path, preprocess: Preprocess) -> Iterator[str]:
                 yield from (text,) if isinstance(text, str) else text
 
 
+def read_whole(raw: Path) -> list[str]:
+    """The texts of a Parquet file of `data/raw` as they are, those of a pair as one; UserError when it is broken."""
+    try:
+        columns = pq.read_table(raw).drop_columns("label").to_pydict().values()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise UserError(f"{raw}: cannot be read ({error}); run `dvc repro download`, which makes it.") from None
+    return ["\n\n".join(texts) for texts in zip(*columns, strict=True)]
+
+
 def start_split(folder: Path, features: Features) -> Path:
     """Save an empty data set and return the path of its Arrow file, to be written by the caller.
 
@@ -128,8 +137,12 @@ def index_splits(folder: Path, tallies: dict[str, Tally]) -> str:
 
 
 def load_splits(folder: Path) -> DatasetDict:
-    """The data set that `preprocess` wrote; UserError when it is missing or broken."""
+    """The data set that `preprocess` wrote; UserError when it is missing or its bytes have changed."""
+    remedy = "run `dvc repro preprocess`, which makes it"
     try:
+        for arrow in folder.glob("*/*.arrow"):  # a file that is cut between two batches can be read
+            if read_json(arrow.with_name("state.json"))["_fingerprint"] != sha256(arrow)[:16]:
+                raise UserError(f"{arrow}: has changed since it was written; {remedy}.")
         return DatasetDict.load_from_disk(folder)
-    except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
-        raise UserError(f"{folder}: cannot be read ({error}); run `dvc repro preprocess`, which makes it.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowInvalid) as error:
+        raise UserError(f"{folder}: cannot be read ({error}); {remedy}.") from None

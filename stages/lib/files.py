@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from stages.lib.errors import UserError
 
 
@@ -54,14 +56,18 @@ def check_sha256(path: Path, expected: str, name: str, remedy: str) -> None:
         raise UserError(f"{name}: its SHA-256 is {found}, expected {expected.lower()}; {remedy}.")
 
 
-def read_json(path: Path) -> Any:
-    """Parse one of the pipeline's own JSON files; UserError when it is missing or broken."""
+def read_json(path: Path, keys: Iterable[str] = ()) -> Any:
+    """Parse one of the pipeline's own JSON files; UserError when it is missing, broken, or lacks one of `keys`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: missing; run `dvc repro`, which makes it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error}); delete it and run `dvc repro`.") from None
+    lacking = [key for key in keys if not isinstance(value, dict) or key not in value]
+    if lacking:
+        raise UserError(f"{path}: has no {', '.join(lacking)}; delete it and run `dvc repro`.")
+    return value
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -71,12 +77,23 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Note on an error of writing, which names no file, what was being written; `refusal` tells it."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        error.add_note(f"{path}: cannot be written")
+        raise
+
+
+@contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield part
+        with naming(path):
+            yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -89,7 +106,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     part.chmod(0o755)
     try:
-        yield part
+        with naming(path):
+            yield part
         if path.is_dir():
             # A folder cannot be replaced in one step: the old one is moved aside first, and never lost.
             old = part.with_suffix(".old")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from stages.lib.errors import UserError
+from stages.lib.errors import UserError, one_line
 from stages.lib.params import Data
 from stages.lib.rows import Row
 from stages.lib.tables import ROWS_AT_ONCE, columns_of
@@ -68,7 +68,9 @@ def read_rows(rows: "Dataset", data: Data, split: str) -> Iterator[Row]:
     number = 0
     for key, column in columns_of(data):
         if column is not None and column not in rows.column_names:
-            raise UserError(f"{key}: {data.path} has no column {column!r}; it has {', '.join(rows.column_names)}.")
+            raise UserError(
+                f"{key}: {data.path} has no column {column!r}; it has {one_line(', '.join(rows.column_names))}."
+            )
     for batch in rows.with_format("arrow").iter(ROWS_AT_ONCE):
         columns = [batch.column(name).to_pylist() for _, name in columns_of(data) if name is not None]
         for text, label, *pair in zip(*columns, strict=True):

@@ -7,6 +7,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,16 +17,20 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from stages.lib.errors import UserError
 from stages.lib.files import main_checkout, read_json, write_json
 
 Event = dict[str, Any]
 
 
 class Journal:
-    """The events of one run, each a line of JSON with its time in milliseconds."""
+    """The events of one run, each a line of JSON with its time in milliseconds.
+
+    What cannot be written, since the disk is full, is lost with a warning: no training ends because of it.
+    """
 
     def __init__(self, folder: Path):
-        self.folder, self.events = folder, folder / "events.jsonl"
+        self.folder, self.events, self.warned = folder, folder / "events.jsonl", False
         self.told = {(name, event["step"]) for event in self.of_kind("metrics") for name in event["metrics"]}
 
     @classmethod
@@ -44,12 +49,23 @@ class Journal:
 
     def tell(self, kind: str, **values: Any) -> None:
         """Append an event, in one write, so that several processes may tell."""
-        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | values) + "\n"
-        file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | values)
+        with self.losing_what_cannot_be_written():
+            file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                os.write(file, f"\n{line}\n".encode())  # a line before it that was cut stays a line of its own
+            finally:
+                os.close(file)
+
+    @contextmanager
+    def losing_what_cannot_be_written(self) -> Iterator[None]:
         try:
-            os.write(file, line.encode())
-        finally:
-            os.close(file)
+            yield
+        except OSError as error:
+            if not self.warned:
+                lost = f"{self.folder}: cannot be written ({error.strerror or error}), so MLflow will not show all"
+                print(f"warning: {lost} of this run", file=sys.stderr)
+            self.warned = True
 
     def tell_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
         """Append points of curves, but for those that were told before a training was interrupted."""
@@ -61,33 +77,42 @@ class Journal:
     def tell_file(self, kind: str, path: Path, **values: Any) -> None:
         """Append an event about a file or folder, which is copied, since the next stage or run may replace it."""
         copy = self.folder / "files" / uuid.uuid4().hex / path.name
-        copy.parent.mkdir(parents=True)
-        if path.is_dir():
-            shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".*"))
-        else:
-            shutil.copyfile(path, copy)
-        self.tell(kind, path=str(copy.relative_to(self.folder)), **values)
+        with self.losing_what_cannot_be_written():
+            copy.parent.mkdir(parents=True)
+            try:
+                if path.is_dir():
+                    shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".*"))
+                else:
+                    shutil.copyfile(path, copy)
+            except OSError:
+                shutil.rmtree(copy.parent)
+                raise
+            self.tell(kind, path=str(copy.relative_to(self.folder)), **values)
 
     def read(self, start: int = 0) -> Iterator[tuple[Event, int]]:
         """Yield the events behind byte `start`, each with the byte behind it; a line that is being written is left."""
         if not self.events.exists():
             return
+        if start > self.events.stat().st_size:  # it was cut; to send it again does no harm
+            start = 0
         with self.events.open("rb") as file:
             file.seek(start)
             for line in file:
                 if not line.endswith(b"\n"):
                     return
                 start += len(line)
-                with suppress(ValueError):  # a full disk cut it
-                    yield json.loads(line), start
+                with suppress(ValueError, RecursionError):  # a full disk cut it
+                    event = json.loads(line)
+                    if isinstance(event, dict) and {"kind", "time"} <= event.keys():
+                        yield event, start
 
     def of_kind(self, *kinds: str) -> list[Event]:
         return [event for event, _ in self.read() if event["kind"] in kinds]
 
     @property
     def head(self) -> Event:
-        """What the run was begun with."""
-        return next(self.read())[0]
+        """What the run was begun with; nothing when that cannot be read, and so nothing can be sent."""
+        return (self.of_kind("run") or [{}])[0]
 
     @property
     def status(self) -> str:
@@ -96,8 +121,10 @@ class Journal:
 
     @property
     def state(self) -> dict[str, Any]:
-        path = self.folder / "state.json"
-        return {"sent": 0, "run_id": None, "error": None} | (read_json(path) if path.exists() else {})
+        state = {"sent": 0, "run_id": None, "error": None}
+        with suppress(UserError):  # missing or broken: all is sent, or sent again, which does no harm
+            state |= read_json(self.folder / "state.json", state)
+        return state
 
     @property
     def run_id(self) -> str:
@@ -136,15 +163,18 @@ def journals_folder() -> Path:
 
 
 def journals() -> list[Journal]:
-    """All journals, the run that began first comes first."""
+    """All journals, the run that began first comes first; a warning names those that cannot be read."""
     found = [Journal(path.parent) for path in journals_folder().glob("*/events.jsonl") if path.stat().st_size]
-    return sorted(found, key=lambda journal: journal.head["time"])
+    for journal in found:
+        if not journal.head:
+            print(f"warning: {journal.folder}: broken, and cannot be sent; delete it", file=sys.stderr)
+    return sorted((journal for journal in found if journal.head), key=lambda journal: journal.head["time"])
 
 
 def open_journal(key: str) -> Journal | None:
-    """The journal of a run; None when it is finished and sent, or was begun elsewhere."""
+    """The journal of a run; None when it is finished and sent, was begun elsewhere, or is broken."""
     journal = Journal(journals_folder() / key)
-    return journal if journal.events.exists() else None
+    return journal if journal.head else None
 
 
 def find(inputs: str) -> Journal | None:

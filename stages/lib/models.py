@@ -1,18 +1,17 @@
 """Pretrained models: fetched into a folder, and built into classifiers."""
 
 import importlib.util
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from stages.lib.errors import UserError
 from stages.lib.families import FAMILIES, family_of
 from stages.lib.files import check_sha256, from_checkout, main_checkout, write_json
 from stages.lib.params import Model, Scratch
-from stages.lib.tokenizer import TOKENIZER_FILES, has_tokenizer
+from stages.lib.tokenizer import TOKENIZER_FILES, has_tokenizer, read_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,6 +50,7 @@ def fetch_base(model: Model, folder: Path) -> str:
             raise UserError(f"model.name: {model.name} has no config.json, so it is no Hugging Face model.")
         if not any(name.endswith(".safetensors") for name in names):
             raise UserError(f"model.name: {model.name} has no model.safetensors; other formats are refused.")
+        check_files(model, folder)
     elif model.tokenizer == "pretrained":
         origin += f"; the tokenizer of {model.name} from {copy_files(model, TOKENIZER_FILES, folder)}"
     else:
@@ -77,9 +77,22 @@ def copy_files(model: Model, patterns: list[str], folder: Path) -> str:
     return origin
 
 
+def check_files(model: Model, folder: Path) -> None:
+    """UserError when the config says no model type, or a weights file is cut off or otherwise broken."""
+    try:
+        read_config(folder)
+    except UserError:
+        raise UserError(f"model.name: the config.json of {model.name} is no JSON object with a model_type.") from None
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            safe_open(file, framework="numpy")  # reads the header, and compares it with the length of the file
+        except SafetensorError as error:
+            raise UserError(f"model.name: {file.name} of {model.name} is broken ({error}); fetch it again.") from None
+
+
 def write_config(model: Model, path: Path) -> None:
     """Write the config of a model from scratch, or what params change in that of a pretrained one."""
-    config = json.loads(path.read_text(encoding="utf-8")) if model.pretrained else scratch_config(model.scratch)
+    config = read_config(path.parent) if model.pretrained else scratch_config(model.scratch)
     if model.dropout is not None:
         if config.get("model_type") not in FAMILIES:
             raise UserError(
@@ -145,7 +158,7 @@ def build_classifier(base: Path, labels: list[str], tokenizer: "PreTrainedTokeni
         "problem_type": "single_label_classification",
     }
     if any(base.glob("*.safetensors")):
-        return load(base, **head, ignore_mismatched_sizes=True)  # a head for other labels is replaced
+        return load(base, new_head=True, **head)
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     vocabulary = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
@@ -155,10 +168,10 @@ def build_classifier(base: Path, labels: list[str], tokenizer: "PreTrainedTokeni
 
 def load_classifier(folder: Path) -> "PreTrainedModel":
     """The classifier that `train` saved, as any user of `transformers` would load it."""
-    return load(folder)
+    return load(folder, new_head=False)
 
 
-def load(folder: Path, **config: Any) -> "PreTrainedModel":
+def load(folder: Path, new_head: bool, **config: Any) -> "PreTrainedModel":
     """`AutoModelForSequenceClassification.from_pretrained` in fp32, with clear errors."""
     import transformers
 
@@ -167,8 +180,35 @@ def load(folder: Path, **config: Any) -> "PreTrainedModel":
     transformers.logging.disable_progress_bar()
     try:
         # An absolute path, since MLflow looks up a relative one on the hub when the model is logged.
-        return transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder.resolve(), dtype="float32", use_safetensors=True, output_hidden_states=False, **config
+        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder.resolve(),
+            dtype="float32",
+            use_safetensors=True,
+            output_hidden_states=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told by check_weights
+            **config,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be loaded as a text classifier: {error}") from None
+    check_weights(folder, model, report, new_head)
+    return model
+
+
+def check_weights(folder: Path, model: "PreTrainedModel", report: dict[str, Any], new_head: bool) -> None:
+    """UserError when weights are missing or of another shape than the config says: they would be random.
+
+    With `new_head` that of a head is no fault, nor that of the pooler, which models made for another task do not have.
+    """
+    faults = dict.fromkeys(report["missing_keys"], "missing")
+    faults |= {name: f"{list(found)}, not {list(expected)}" for name, found, expected in report["mismatched_keys"]}
+    if new_head:
+        prefix = f"{model.base_model_prefix}."
+        head = tuple(f"{prefix}{part}." for part in family_of(model.config.model_type).head)
+        faults = {
+            name: fault for name, fault in faults.items() if name.startswith(prefix) and not name.startswith(head)
+        }
+    if faults:
+        name = min(faults)
+        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(f"{folder}: weights and config.json do not fit together: {name} is {faults[name]}{others}.")

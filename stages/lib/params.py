@@ -39,9 +39,10 @@ SOURCE_PATHS = {
     "hub": "the id of a data set of the Hugging Face hub, such as stanfordnlp/imdb",
 }
 
-Count = Annotated[int, Field(ge=1, description="a whole number ≥ 1")]
-CountOrNull = Annotated[int | None, Field(ge=1, description="a whole number ≥ 1, or null")]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number ≥ 0")]
+MOST = 2**31 - 1  # of any number: what libraries hold in 32 bits, and more than makes sense
+Count = Annotated[int, Field(ge=1, le=MOST, description="a whole number ≥ 1")]
+CountOrNull = Annotated[int | None, Field(ge=1, le=MOST, description="a whole number ≥ 1, or null")]
+NotNegative = Annotated[float, Field(ge=0, le=MOST, description="a number ≥ 0")]
 Share = Annotated[float, Field(ge=0, lt=1, description="a number ≥ 0 and < 1")]
 Fraction = Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded")]
 NameOrNull = Annotated[str | None, Field(min_length=1, description="a name, or null")]
@@ -64,6 +65,7 @@ class Data(Section):
     config: NameOrNull
     revision: NameOrNull
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-fA-F]{64}$", description="64 hex digits in quotes, or null")]
+    max_size_gb: Annotated[float, Field(gt=0, le=MOST, description="a number > 0")]
     splits: Annotated[
         dict[Literal["train", "validation", "test"], str] | None,
         Field(min_length=1, description="a mapping {train: name, validation: name, test: name}, or null"),
@@ -123,8 +125,8 @@ class Scratch(Section):
     num_attention_heads: Count
     intermediate_size: Count
     hidden_dropout_prob: Share
-    vocab_size: Annotated[int, Field(ge=100, description="a whole number ≥ 100")]
-    max_position_embeddings: Annotated[int, Field(ge=8, description="a whole number ≥ 8")]
+    vocab_size: Annotated[int, Field(ge=100, le=MOST, description="a whole number ≥ 100")]
+    max_position_embeddings: Annotated[int, Field(ge=8, le=MOST, description="a whole number ≥ 8")]
 
     @field_validator("num_attention_heads")
     @classmethod
@@ -158,32 +160,32 @@ class Model(Section):
 
 class Preprocess(Section):
     strip_html: Switch
-    max_length: Annotated[int, Field(ge=8, description="a whole number of tokens ≥ 8")]
+    max_length: Annotated[int, Field(ge=8, le=MOST, description="a whole number of tokens ≥ 8")]
     truncation_side: Annotated[Side, one_of(Side)]
 
 
 class Train(Section):
     freeze_layers: Annotated[
-        Annotated[int, Field(ge=0)] | Literal["all"], Field(description="a whole number ≥ 0, or all")
+        Annotated[int, Field(ge=0, le=MOST)] | Literal["all"], Field(description="a whole number ≥ 0, or all")
     ]
     precision: Annotated[Precision, one_of(Precision)]
-    num_train_epochs: Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0")]
+    num_train_epochs: Annotated[float, Field(gt=0, le=MOST, description="a number > 0")]
     per_device_train_batch_size: Count
     per_device_eval_batch_size: Count
     gradient_accumulation_steps: Count
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0")]
+    learning_rate: Annotated[float, Field(gt=0, le=MOST, description="a number > 0")]
     lr_scheduler_type: Annotated[Scheduler, one_of(Scheduler)]
     warmup_steps: Annotated[
-        float, Field(ge=0, allow_inf_nan=False, description="a number of steps ≥ 1, a share of all steps < 1, or 0")
+        float, Field(ge=0, le=MOST, description="a number of steps ≥ 1, a share of all steps < 1, or 0")
     ]
     weight_decay: NotNegative
     max_grad_norm: NotNegative
     label_smoothing_factor: Share
     class_weights: Annotated[Literal["none", "balanced"], one_of(Literal["none", "balanced"])]
-    dataloader_num_workers: Annotated[int, Field(ge=0, description="a whole number ≥ 0")]
+    dataloader_num_workers: Annotated[int, Field(ge=0, le=MOST, description="a whole number ≥ 0")]
     dataloader_pin_memory: Switch
     eval_steps: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="a share of all steps < 1, or a whole number of steps")
+        float, Field(gt=0, le=MOST, description="a share of all steps < 1, or a whole number of steps")
     ]
     early_stopping_patience: CountOrNull
     metric_for_best_model: Annotated[Metric, one_of(Metric)]
@@ -203,7 +205,7 @@ class Evaluate(Section):
     precision: Annotated[Precision, one_of(Precision)]
     per_device_eval_batch_size: Count
     full_model: Switch
-    num_mistakes: Annotated[int, Field(ge=0, description="a whole number ≥ 0")]
+    num_mistakes: Annotated[int, Field(ge=0, le=MOST, description="a whole number ≥ 0")]
 
 
 class Cache(Section):
@@ -270,4 +272,6 @@ def describe(fault: Any) -> str:
         return f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(siblings)}")
     if fault["type"] == "missing":
         return f"{key}: missing; allowed: {allowed}"
-    return f"{key}: found {fault['input']!r}; allowed: {allowed}"
+    most = fault.get("ctx", {}).get("le")
+    limit = f", at most {most:.0f}" if most else ""
+    return f"{key}: found {fault['input']!r}; allowed: {allowed}{limit}"

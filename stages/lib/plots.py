@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from stages.lib.errors import UserError
 from stages.lib.files import new_file
 
 matplotlib.use("Agg")  # draws without a screen
@@ -72,9 +73,13 @@ def draw_confusion(actual: np.ndarray, predicted: np.ndarray, labels: list[str],
     save(figure, picture)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a table of numbers that `train` wrote; UserError when it is missing or broken."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run `dvc repro train`, which makes it.") from None
 
 
 def read_columns(path: Path) -> dict[str, list[float]]:

@@ -71,14 +71,14 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        checkpoints.begin(checkpoint)
-        super()._save_checkpoint(model, trial)
-        progress = {
-            "loss": self._tr_loss.item(),
-            "last_logged": self._globalstep_last_logged,
-            "seconds": self.seconds + time.monotonic() - self.started,
-        }
-        write_json(checkpoint / PROGRESS, progress)
+        with checkpoints.writing(checkpoint):
+            super()._save_checkpoint(model, trial)
+            progress = {
+                "loss": self._tr_loss.item(),
+                "last_logged": self._globalstep_last_logged,
+                "seconds": self.seconds + time.monotonic() - self.started,
+            }
+            write_json(checkpoint / PROGRESS, progress)
         checkpoints.finish(checkpoint, best=self.state.best_model_checkpoint)
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:

@@ -41,7 +41,9 @@ def read_folder(data: Data, seed: int, corpus: Corpus) -> None:
     path, around, folders = local_copy(data), set(), set()
     names = split_names(data)
     found: dict[str, dict[str, list[tuple[str, bytes]]]] = {}
-    for name, content in tqdm(archives.read_files(path), desc=f"reading {path.name}", unit=" files"):
+    for name, content in tqdm(
+        archives.read_files(path, data.max_size_gb * 1e9), desc=f"reading {path.name}", unit=" files"
+    ):
         parts = name.parts if name.parts[0] in names else name.parts[1:]
         hidden = any(part.startswith(".") for part in parts)
         if len(parts) == 3 and parts[0] in names and name.suffix == ".txt" and not hidden:
@@ -166,6 +168,8 @@ def local_copy(data: Data) -> Path:
     path = from_checkout(data.path)
     if not path.exists():
         raise UserError(f"data.path: {data.path} does not exist (looked at {path}).")
+    if not path.is_file() and not path.is_dir():  # a device or pipe may never end
+        raise UserError(f"data.path: {data.path} is neither a file nor a folder.")
     if data.sha256 and path.is_dir():
         raise UserError("data.sha256: given, but data.path is a folder; only a file has a checksum. Set it to null.")
     if data.sha256:

@@ -2,7 +2,9 @@
 
 import csv
 import gzip
+import itertools
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -13,7 +15,8 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.lib.errors import UserError
+from stages.lib.archives import Allowance
+from stages.lib.errors import UserError, one_line
 from stages.lib.params import Data
 from stages.lib.rows import Row
 
@@ -35,25 +38,38 @@ def stem_of(name: str, source: str) -> str | None:
 
 
 @contextmanager
-def open_text(path: Path, encoding: str) -> Iterator[TextIO]:
+def open_lines(path: Path, data: Data) -> Iterator[Iterator[str]]:
     """Open for reading; bytes that cannot be decoded become lone surrogates, by which their row is found."""
-    encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    encoding = "utf-8-sig" if data.encoding.lower().replace("_", "-") in ("utf-8", "utf8") else data.encoding
     try:
         opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", encoding=encoding, errors="surrogateescape", newline="") as file:
-            yield file
+            yield lines_of(path, file, data)
     except UnicodeError as error:
         raise UserError(f"{path}: cannot be read as {encoding} ({error}); set data.encoding to the file's.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}).") from None
 
 
+def lines_of(path: Path, file: TextIO, data: Data) -> Iterator[str]:
+    """Yield the lines; UserError when one does not end, or what is packed is larger than allowed: it may be a bomb."""
+    allowance = Allowance(path, data.max_size_gb * 1e9 if path.suffix == ".gz" else math.inf)
+    for number in itertools.count(1):
+        line = file.readline(LONGEST_CELL + 1)
+        allowance.take(len(line))
+        if len(line) > LONGEST_CELL:
+            raise UserError(f"{path}: line {number} is longer than {LONGEST_CELL:,} characters; is it a text file?")
+        if not line:
+            return
+        yield line
+
+
 def read_csv(path: Path, data: Data) -> Iterator[Row]:
     """Rows are counted from 1, behind the header; lines are the file's, in which a row may take several."""
     csv.field_size_limit(LONGEST_CELL)
     quoting = csv.QUOTE_MINIMAL if data.quotechar else csv.QUOTE_NONE
-    with open_text(path, data.encoding) as file:
-        reader = csv.reader(file, delimiter=data.delimiter, quotechar=data.quotechar, quoting=quoting, strict=True)
+    with open_lines(path, data) as lines:
+        reader = csv.reader(lines, delimiter=data.delimiter, quotechar=data.quotechar, quoting=quoting, strict=True)
         columns, width, number = None, 0, 0
         while True:
             line = reader.line_num + 1
@@ -99,6 +115,8 @@ def find_columns(path: Path, data: Data, first: list[str]) -> list[int | None]:
                     f"{key}: found {column!r}; with data.header false columns have numbers, 0 to {len(first) - 1}."
                 )
             found = first.index(column) if column in first else -1
+            if first.count(column) > 1:
+                raise UserError(f"{key}: {path} has several columns {column!r}; give the number of one, from 0.")
         if found is not None and not 0 <= found < len(first):
             raise UserError(f"{key}: {path} has no column {column!r}; it has {describe(first, data)}.")
         positions.append(found)
@@ -108,11 +126,10 @@ def find_columns(path: Path, data: Data, first: list[str]) -> list[int | None]:
 def describe(first: list[str], data: Data) -> str:
     if not data.header:
         return f"columns 0 to {len(first) - 1}"
-    names = ", ".join(first)
-    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in names):
+    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for name in first for letter in name):
         return f"a first row that is not {data.encoding}, so check data.encoding"
     alone = f"; one column only, so check data.delimiter, now {data.delimiter!r}" if len(first) == 1 else ""
-    return f"{names[:200]}{alone} (data.header false: the first row is no header)"
+    return f"{one_line(', '.join(first))}{alone} (data.header false: the first row is no header)"
 
 
 def columns_of(data: Data) -> list[tuple[str, Any]]:
@@ -122,9 +139,9 @@ def columns_of(data: Data) -> list[tuple[str, Any]]:
 
 def read_json_lines(path: Path, data: Data) -> Iterator[Row]:
     names = [name for _, name in columns_of(data)]
-    with open_text(path, data.encoding) as file:
+    with open_lines(path, data) as lines:
         first = True
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             where = f"{path.name} line {number}"
@@ -141,7 +158,9 @@ def read_json_lines(path: Path, data: Data) -> Iterator[Row]:
                 continue
             lacking = [repr(name) for name in names if name is not None and name not in values]
             if lacking:
-                yield Row(f"{where} (has {', '.join(values)[:200]})", fault=f"missing column {' and '.join(lacking)}")
+                yield Row(
+                    f"{where} (has {one_line(', '.join(values))})", fault=f"missing column {' and '.join(lacking)}"
+                )
             else:
                 yield Row(where, *(None if name is None else values[name] for name in names))
 
@@ -153,7 +172,7 @@ def read_parquet(path: Path, data: Data) -> Iterator[Row]:
             for key, name in columns_of(data):
                 if name is not None and names.count(name) != 1:
                     count = "no column" if name not in names else "several columns"
-                    raise UserError(f"{key}: {path} has {count} {name!r}; it has {', '.join(names)[:200]}.")
+                    raise UserError(f"{key}: {path} has {count} {name!r}; it has {one_line(', '.join(names))}.")
             wanted = [name for _, name in columns_of(data) if name is not None]
             number = 0
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):

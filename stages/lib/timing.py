@@ -10,8 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
+from safetensors import SafetensorError
 
-from stages.lib.errors import Terminated, UserError
+from stages.lib.errors import Terminated, UserError, printable, refusal
 from stages.lib.files import read_json, write_json
 
 TIMINGS = Path("metrics/timings")
@@ -25,18 +26,26 @@ def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
     """
     with telling_faults(f"stage {name}"):
         extra = main() or {}
-    write_json(TIMINGS / f"{name}.json", measures(name) | {f"{name}_{key}": value for key, value in extra.items()})
+        write_json(TIMINGS / f"{name}.json", measures(name) | {f"{name}_{key}": value for key, value in extra.items()})
 
 
 @contextmanager
 def telling_faults(what: str) -> Iterator[None]:
-    """End the process with code 1 and one message on `UserError`, with 130 on Ctrl-C and 143 on SIGTERM."""
+    """End the process with code 1 and one message on `UserError` or a refusal of the machine.
+
+    On Ctrl-C the code is 130, on SIGTERM 143.
+    """
     signal.signal(signal.SIGTERM, terminate)
     sys.stdout.reconfigure(line_buffering=True)  # in step with the progress bars on stderr, also through a pipe
     try:
         yield
     except UserError as error:
-        sys.exit(f"\nerror in {what}: {error}")
+        sys.exit(f"\nerror in {what}: {printable(str(error))}")
+    except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
+        reason = refusal(error)
+        if reason is None:
+            raise  # a fault of ours
+        sys.exit(f"\nerror in {what}: {printable(reason)}")
     except KeyboardInterrupt as interrupt:
         print(f"\n{what} was interrupted; run it again", file=sys.stderr)
         sys.exit(143 if isinstance(interrupt, Terminated) else 130)

@@ -1,6 +1,5 @@
 """A model's tokenizer: loaded, or trained."""
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stages.lib.errors import UserError
 from stages.lib.families import family_of
+from stages.lib.files import read_json
 from stages.lib.params import Preprocess
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def load_tokenizer(base: Path) -> "PreTrainedTokenizerBase":
         raise UserError(f"model.name: {base} has no tokenizer.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # tokenizers raises nothing more specific
         raise UserError(f"model.name: {base} has no tokenizer that can be loaded: {error}") from None
     if not tokenizer.is_fast:
         raise UserError(f"model.name: {base} has no tokenizer.json; only fast tokenizers are supported.")
@@ -101,7 +101,8 @@ def limit_length(tokenizer: "PreTrainedTokenizerBase", base: Path, preprocess: P
 
 
 def read_config(base: Path) -> dict:
-    return json.loads((base / "config.json").read_text(encoding="utf-8"))
+    """The config of a model folder; UserError when it is broken."""
+    return read_json(base / "config.json", ["model_type"])
 
 
 def longest_input(base: Path) -> int | None:

@@ -51,8 +51,9 @@ def resume_run(
     """
     run = open_journal(key)
     if run is None or run.status == "FINISHED":
+        curves = [read_rows(path) for path in history]
         run = begin(tracking, params, tags | {"train.run": key}, {"train.run": key})
-        tell_history(run, *(read_rows(path) for path in history))
+        tell_history(run, *curves)
     with telling(run, tracking, "FINISHED"):
         yield run
 
@@ -167,7 +168,7 @@ def grouped(key: str) -> str | None:
     return None
 
 
-def tell_history(run: Journal, training: Iterable[dict[str, str]], validation: Iterable[dict[str, str]]) -> None:
+def tell_history(run: Journal, training: Iterable[dict[str, Any]], validation: Iterable[dict[str, Any]]) -> None:
     """Tell the curves of a training from the tables that it wrote."""
     for group, rows in (("train", training), ("validation", validation)):
         for row in rows:

@@ -5,12 +5,30 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.error import MarkedYAMLError
 
 from stages.lib.errors import UserError
 
 
 class Yaml12Loader(yaml.SafeLoader):
-    """Reads `2e-5` as a number, as YAML 1.2 and DVC do; PyYAML's YAML 1.1 reads it as text."""
+    """Reads `2e-5` as a number and refuses a key given twice, as YAML 1.2 and DVC do.
+
+    PyYAML, of YAML 1.1, reads the number as text and takes the last of the keys. Aliases are refused: nested ones let a
+    file of a few lines stand for billions of values.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise MarkedYAMLError(problem="aliases (*) are not allowed", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 Yaml12Loader.add_implicit_resolver(
@@ -24,7 +42,7 @@ def read_yaml(path: Path) -> Any:
         values = yaml.load(path.read_text(encoding="utf-8"), Yaml12Loader)
     except FileNotFoundError:
         raise UserError(f"{path}: missing in {Path.cwd()}; run the stages from the folder that holds it.") from None
-    except (yaml.YAMLError, ValueError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
         found = "an empty file" if values is None else f"a {type(values).__name__}"

@@ -1,0 +1,343 @@
+"""Input that is broken or was made to do harm: what to put into the workspace, which stage meets it, what it says."""
+
+import gzip
+import io
+import os
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file, save_file
+
+
+class Case(NamedTuple):
+    """`prepare(workspace)` makes the input; `message` is a pattern of what the stage says; SERVER in params is a URL.
+
+    `limit`: bytes that a file may have, as on a disk that is full.
+    """
+
+    name: str
+    stage: str
+    message: str
+    prepare: Callable[[Path], Any] = lambda workspace: None
+    params: dict[str, Any] = {}  # noqa: RUF012 - never changed
+    limit: int | None = None
+
+
+def write(name: str, content: str | bytes) -> Callable[[Path], Any]:
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    return lambda workspace: (workspace / name).write_bytes(data)
+
+
+def cut(name: str, size: int) -> Callable[[Path], Any]:
+    """Shorten a file that an earlier stage wrote, from its end."""
+    return lambda workspace: os.truncate(path := next(workspace.glob(name)), path.stat().st_size - size)
+
+
+def replace(name: str, old: str, new: str) -> Callable[[Path], Any]:
+    return lambda workspace: (workspace / name).write_text((workspace / name).read_text().replace(old, new))
+
+
+# Archives
+
+
+def member(name: str, content: bytes = b"good", form: int = tarfile.PAX_FORMAT, **attributes: Any) -> bytes:
+    """The bytes of one member of a tar, as it is: tarfile itself would refuse to write some of them."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    for key, value in attributes.items():
+        setattr(info, key, value)
+    padded = content + bytes(-len(content) % 512)
+    return info.tobuf(form, "utf-8", "surrogateescape") + padded
+
+
+END = bytes(1024)
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "a", "GNU.sparse.realsize": "9"}
+TEXT = member("train/pos/1.txt")
+
+
+def packed(content: dict[str, bytes], change: Callable[[zipfile.ZipInfo], Any] = lambda info: None) -> bytes:
+    """The bytes of a zip."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            info = zipfile.ZipInfo(name)
+            change(info)
+            archive.writestr(info, data)
+    return file.getvalue()
+
+
+def lying(size: int) -> bytes:
+    """A zip with a megabyte in it that says to be of another size."""
+    data = packed({"train/pos/1.txt": bytes(1 << 20)}, lambda info: setattr(info, "compress_type", 8))
+    return data.replace(struct.pack("<I", 1 << 20), struct.pack("<I", size))
+
+
+def archive(name: str, message: str, content: bytes, suffix: str = "tar", **params: Any) -> Case:
+    values = {"data.source": "folder", "data.path": f"corpus.{suffix}"} | {f"data.{k}": v for k, v in params.items()}
+    return Case(name, "download", rf"corpus.{suffix}: {message}", write(f"corpus.{suffix}", content), values)
+
+
+OUTSIDE, NO_FILE, BROKEN, LARGE = (
+    "'.*' leads outside",
+    "'.*' is a link or device",
+    "broken archive",
+    "holds more",
+)
+ARCHIVES = [
+    archive("tar that climbs out", OUTSIDE, member("train/../../out.txt") + END),
+    archive("tar with an absolute path", OUTSIDE, member("/etc/passwd") + END),
+    archive("tar with a drive", OUTSIDE, member("C:\\out.txt") + END),
+    archive(
+        "tar with a file behind a link", NO_FILE,
+        member("train/pos", b"", type=b"2", linkname="/tmp") + member("train/pos/1.txt") + END,
+    ),
+    archive("tar with a hard link", NO_FILE, TEXT + member("a", b"", type=b"1", linkname="train/pos/1.txt") + END),
+    archive("tar with a device", NO_FILE, member("train/pos/zero", b"", type=b"3", devmajor=1, devminor=5) + END),
+    archive("tar with a pipe", NO_FILE, member("train/pos/pipe", b"", type=b"6") + END),
+    archive("tar with a file with holes", NO_FILE, member("a", b"1\n0\n9\n" + bytes(506), pax_headers=SPARSE) + END),
+    archive(
+        "tar with an endless map of holes", f"{BROKEN} .a header is longer than 1,048,576 bytes",
+        gzip.compress(member("a", b"9" * 12 + b"\n" + b"1\n" * (1 << 20), pax_headers=SPARSE) + END),
+    ),
+    archive("tar with a path twice", "holds 'train/pos/1.txt' twice", TEXT + member("./train//pos/1.txt") + END),
+    archive("tar with NUL in a name", "'.*' is no valid name", member("x", pax_headers={"path": "a\0b"}) + END),
+    archive("tar with bytes as a name", "'.*' is no valid name",
+            member("train/caf\udce9", form=tarfile.USTAR_FORMAT) + END),
+    archive("tar with a long name that drives terminals", r"'\.\./\\x1b\[2J.* \.\.\. x*' leads",
+            member("../\x1b[2J" + "x" * 9999) + END),
+    archive("tar with an endless name", f"{BROKEN} .a header is longer", gzip.compress(member("x" * (2 << 20)) + END)),
+    archive(
+        "tar of more than is allowed", f"{LARGE} than the 0.0001 GB that data.max_size_gb allows", max_size_gb=0.0001,
+        content=b"".join(member(f"train/pos/{number}.txt", bytes(30_000)) for number in range(4)) + END,
+    ),
+    archive(
+        "tar that says to be larger than any disk", LARGE, member("train/pos/1.txt", b"", size=1 << 60) + END,
+    ),
+    archive(
+        "tar of very many empty files", LARGE, max_size_gb=0.0001,
+        content=b"".join(member(f"train/pos/{number}.txt", b"") for number in range(50)) + END,
+    ),
+    archive("tar with an endless tail", LARGE, gzip.compress(TEXT + bytes(4 << 20)), "tar.gz", max_size_gb=0.001),
+    archive("tar without its end", f"{BROKEN} .its end is missing", TEXT),
+    archive("tar cut in a header", f"{BROKEN} .truncated header", TEXT + member("train/pos/2.txt")[:300]),
+    archive("tar cut in a file", f"{BROKEN} .unexpected end", TEXT + member("train/pos/2.txt", bytes(9000))[:3000]),
+    archive("tar with a changed header", f"{BROKEN} .bad checksum",
+            TEXT + member("b").replace(b"b\0", b"c\0", 1) + END),
+    archive("tar.gz that is cut", f"{BROKEN} .Compressed file ended", gzip.compress(TEXT + END)[:-9], "tar.gz"),
+    archive("tar.gz with another checksum", f"{BROKEN} .CRC", gzip.compress(TEXT + END)[:-8] + bytes(8), "tar.gz"),
+    archive("junk as a tar", BROKEN, b"no archive" * 100),
+    archive("zip that climbs out", OUTSIDE, packed({"../out.txt": b"x"}), "zip"),
+    archive(
+        "zip with a link", NO_FILE, suffix="zip",
+        content=packed({"train/pos/1.txt": b"/etc"}, lambda info: setattr(info, "external_attr", 0o120777 << 16)),
+    ),
+    archive("zip with a path twice", "holds 'a' twice", packed({"a": b"x", "./a": b"y"}), "zip"),
+    archive("zip of more than is allowed", LARGE, packed({"a": bytes(300_000)}), "zip", max_size_gb=0.0001),
+    archive("zip with more in it than it says", f"{BROKEN} .Bad CRC-32", lying(10), "zip"),
+    archive("zip with less in it than it says", "'.*' is not of the size that the archive declares", lying(2 << 20),
+            "zip"),
+    archive("zip that is cut", BROKEN, packed({"a": bytes(300_000)})[:-50], "zip"),
+]  # fmt: skip
+
+
+# Files of rows
+
+
+def rows(name: str, message: str, content: str | bytes, suffix: str = "csv", **params: Any) -> Case:
+    values = {"data.source": suffix.split(".")[0].removesuffix("l"), "data.path": f"rows.{suffix}"}
+    return Case(
+        name,
+        "download",
+        message,
+        write(f"rows.{suffix}", content),
+        values | {f"data.{k}": v for k, v in params.items()},
+    )
+
+
+def parquet(**columns: list) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return file.getvalue()
+
+
+GOOD = "text,label\n" + "fine,a\npoor,b\n" * 20
+TABLE = parquet(text=["fine", "poor"] * 2000, label=["a", "b"] * 2000)
+LACKS = r"data.text_column: .*rows.csv has no column 'text'; it has"
+ROWS = [
+    rows("csv without the column", rf"{LACKS} body, label \(", "body,label\nfine,a\n"),
+    rows("csv with a column twice", "data.label_column: .*rows.csv has several columns 'label'",
+         "text,label,label\nx,a,b"),
+    rows("csv with names that drive terminals", rf"{LACKS} \\x1b\[2Jtext, label", "\x1b[2Jtext,label\nfine,a\n"),
+    rows("csv with names of two lines", rf"{LACKS} te\\nxt, label", '"te\nxt",label\nfine,a\n'),
+    rows("csv with long names", rf"{LACKS} x{{200}}\.\.\.", "x" * 10_000 + ",label\nfine,a\n"),
+    rows("csv with empty names", rf"{LACKS} , , label \(", ",,label\nfine,,a\n"),
+    rows("csv with NUL in a name", "a first row that is not utf-8, so check data.encoding", "te\0xt,label\nfine,a\n"),
+    rows("csv of two encodings", r"text is not utf-8 \(1\): rows.csv row 41 \(line 42\)", GOOD + "caf\udce9,a\n"),
+    rows("csv with an open quote", r"broken quotes \(1\): rows.csv row 41 \(line 42\)", GOOD + '"open,a\nfine,b\n'),
+    rows("csv of another encoding", "rows.csv: cannot be read as utf-16", GOOD, encoding="utf-16"),
+    rows("csv.gz that is cut", "rows.csv.gz: cannot be read", gzip.compress(GOOD.encode())[:-9], "csv.gz"),
+    rows(
+        "csv.gz of more than is allowed", "rows.csv.gz: holds more than the 0.001 GB that data.max_size_gb allows",
+        gzip.compress(GOOD.encode() * 4000), "csv.gz", max_size_gb=0.001,
+    ),
+    rows("json of other values", r"not a JSON object \(1\): rows.jsonl line 1", "3\n", "jsonl"),
+    rows("json with objects in columns", "text is not a string", '{"text": {"a": 1}, "label": {"b": 2}}\n', "jsonl"),
+    rows("json of deep nesting", "not valid JSON", '{"text": ' + "[" * 100_000, "jsonl"),
+    rows("json with a lone surrogate", r"text is not utf-8 \(1\)", '{"text": "\\ud83d", "label": "a"}', "jsonl"),
+    rows("parquet that is cut", "rows.parquet: cannot be read as Parquet", TABLE[:-500], "parquet"),
+    rows("parquet with junk in its footer", "rows.parquet: cannot be read", TABLE[:-400] + b"x" * 392 + TABLE[-8:],
+         "parquet"),
+    rows("parquet with junk in its pages", "rows.parquet: cannot be read", TABLE[:4] + b"x" * 90 + TABLE[94:],
+         "parquet"),
+    rows("parquet of numbers", "text is not a string", parquet(text=[1, 2], label=["a", "b"]), "parquet"),
+    rows("parquet of lists", "label is neither text nor a number", parquet(text=["x"], label=[[1]]), "parquet"),
+    rows("a wrong checksum", r"data.sha256: .*its SHA-256 is \w{64}, expected 0000", GOOD, sha256="0" * 64),
+    Case("a device as data", "download", "data.path: /dev/zero is neither a file nor a folder",
+         params={"data.source": "csv", "data.path": "/dev/zero"}),
+    Case("a path that is too long", "download", "cannot be read or written .File name too long",
+         params={"data.source": "csv", "data.path": "x" * 5000}),
+    Case("a download that breaks off", "download", "data.path: http.*/cut.csv cannot be fetched .*IncompleteRead",
+         params={"data.source": "csv", "data.path": "SERVER/cut.csv"}),
+    Case("a download of other bytes", "download", "data.sha256: http.*/whole.csv: its SHA-256 is .*, expected 0000",
+         params={"data.source": "csv", "data.path": "SERVER/whole.csv", "data.sha256": "0" * 64}),
+    Case("a download that is none", "download", "data.path: http.*/none.csv cannot be fetched .404",
+         params={"data.source": "csv", "data.path": "SERVER/none.csv"}),
+]  # fmt: skip
+
+
+# params.yaml
+
+
+def params(name: str, message: str, content: str | bytes) -> Case:
+    return Case(name, "preprocess", f"params.yaml: {message}", write("params.yaml", content))
+
+
+def key(name: str, message: str, **values: Any) -> Case:
+    changes = {key.replace("__", "."): value for key, value in values.items()}
+    return Case(name, "preprocess", f"params.yaml: 1 fault\n  {message}", params=changes)
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+PARAMS = [
+    key("a param that is unknown", "train.epochs: unknown key; known: freeze_layers", train__epochs=3),
+    key("a param of another type", "preprocess.max_length: found '128'; allowed: a whole number",
+        preprocess__max_length="128"),
+    key("a param that is no number", "train.learning_rate: found nan; allowed", train__learning_rate=float("nan")),
+    key("a param that is infinite", "cache.max_size_gb: found inf; allowed", cache__max_size_gb=float("inf")),
+    key("a param that is huge", "train.logging_steps: found 9{30}; allowed: a whole number ≥ 1, at most 2147483647",
+        train__logging_steps=int("9" * 30)),
+    key("a param that drives terminals", r"model.name: .*\\x1b", model__name=["\x1b[2J"]),
+    params("params with tabs", "cannot be read as YAML: .*cannot start any token", "train:\n\tseed: 1\n"),
+    params("params with a key twice", "cannot be read as YAML: the key 'seed' is there twice.*line 2",
+           "seed: 1\nseed: 2\n"),
+    params("params that are a bomb", r"cannot be read as YAML: aliases \(\*\) are not allowed.*line 2", LAUGHS),
+    params("params of deep nesting", "cannot be read as YAML", "[" * 10_000),
+    params("params that are a list", "found a list; expected sections of keys", "- seed\n"),
+    params("params that are empty", "found an empty file", ""),
+    params("params that make objects", "cannot be read as YAML: could not determine a constructor",
+           "a: !!python/name:os.system"),
+    params("params that are not UTF-8", "cannot be read as YAML: 'utf-8' codec", b"seed: caf\xe9"),
+    Case("no params", "preprocess", "params.yaml: missing", lambda workspace: (workspace / "params.yaml").unlink()),
+]  # fmt: skip
+
+
+# Models, and what earlier stages wrote
+
+
+def change_weights(path: Path) -> None:
+    weights = load_file(path)
+    name = next(name for name in weights if name.endswith("word_embeddings.weight"))
+    save_file(weights | {name: weights[name][:, :16].copy()}, path, {"format": "pt"})
+
+
+def start_with(name: str, content: bytes) -> Callable[[Path], Any]:
+    def change(workspace: Path) -> None:
+        data = (workspace / name).read_bytes()
+        (workspace / name).write_bytes(content + data[len(content) :])
+
+    return change
+
+
+def only_pickle(workspace: Path) -> None:
+    (workspace / "tiny/model.safetensors").rename(workspace / "tiny/pytorch_model.bin")
+
+
+MODEL, AGAIN = "model.name: .*", "run `dvc repro"
+MODELS = [
+    Case("a model of pickled weights", "base_model", f"{MODEL}has no model.safetensors; other formats", only_pickle),
+    Case("weights that are cut", "base_model", f"{MODEL}model.safetensors .* is broken",
+         cut("tiny/model.safetensors", 9)),
+    Case("weights with an endless header", "base_model", f"{MODEL}model.safetensors .* is broken",
+         start_with("tiny/model.safetensors", struct.pack("<Q", 1 << 40))),
+    Case("weights with junk as header", "base_model", f"{MODEL}model.safetensors .* is broken",
+         start_with("tiny/model.safetensors", struct.pack("<Q", 64) + b"x" * 64)),
+    Case("a config of no type", "base_model", f"{MODEL}is no JSON object with a model_type",
+         write("tiny/config.json", "{}")),
+    Case("a config that is cut", "base_model", f"{MODEL}is no JSON object with a model_type",
+         cut("tiny/config.json", 9)),
+    Case("a tokenizer that is cut", "preprocess", f"{MODEL}no tokenizer that can be loaded",
+         cut("models/base/tokenizer.json", 9)),
+    Case("a manifest that is cut", "preprocess", f"dataset.json: not valid JSON .*{AGAIN}",
+         cut("data/raw/dataset.json", 9)),
+    Case("a manifest of nothing", "preprocess", f"dataset.json: has no columns, labels, .*{AGAIN}",
+         write("data/raw/dataset.json", "[]")),
+    Case("rows that are cut", "preprocess", f"train.parquet: its SHA-256 is .*{AGAIN} download",
+         cut("data/raw/train.parquet", 9)),
+    Case("rows that are gone", "preprocess", f"test.parquet: missing; .*{AGAIN}",
+         lambda workspace: (workspace / "data/raw/test.parquet").unlink()),
+    Case("tokens that are cut", "train", f"arrow: has changed since it was written; {AGAIN}",
+         cut("data/tokenized/train/*.arrow", 8)),
+    Case("tokens without columns", "train", f"tokenized: cannot be read .*{AGAIN}",
+         write("data/tokenized/train/dataset_info.json", "[]")),
+    Case("statistics that are cut", "train", f"statistics.json: not valid JSON .*{AGAIN}",
+         cut("data/statistics.json", 9)),
+    Case("statistics of nothing", "train", f"statistics.json: has no raw_sha256, .*{AGAIN}",
+         write("data/statistics.json", "{}")),
+    Case("a kept tokenizer that is cut", "train", "no tokenizer that can be loaded",
+         cut("data/tokenized/tokenizer/tokenizer.json", 9)),
+    Case("a base of other shapes", "train", r"do not fit together: .*word_emb.*weight is \[600, 16\], not \[600, 32\]",
+         lambda workspace: change_weights(workspace / "models/base/model.safetensors")),
+    Case("a base of other sizes", "train", "do not fit together: .* is missing .and 15 more",
+         replace("models/base/config.json", '"num_hidden_layers": 2', '"num_hidden_layers": 3')),
+    Case("a base of an unknown type", "train", "models/base: cannot be loaded as a text classifier",
+         replace("models/base/config.json", '"model_type": "bert"', '"model_type": "none"')),
+    Case("a base of impossible sizes", "train", "models/base: cannot be loaded as a text classifier",
+         replace("models/base/config.json", '"num_attention_heads": 2', '"num_attention_heads": 5')),
+    Case("a classifier that is cut", "evaluate", "models/classifier: cannot be loaded",
+         cut("models/classifier/model.safetensors", 9)),
+    Case("a classifier of other shapes", "evaluate", "models/classifier: weights and config.json do not fit together",
+         lambda workspace: change_weights(workspace / "models/classifier/model.safetensors")),
+    Case("a run that is none", "evaluate", f"mlflow_run.json: has no run; .*{AGAIN}",
+         write("models/mlflow_run.json", "{}")),
+    Case("curves that are cut", "evaluate", f"validation.csv: cannot be read .*{AGAIN} train",
+         cut("plots/validation.csv", 30)),
+    Case("test rows that are cut", "evaluate", f"test.parquet: cannot be read .*{AGAIN}",
+         cut("data/raw/test.parquet", 9)),
+]  # fmt: skip
+
+
+# Disks
+
+
+FULL = r"cannot be written \(File too large\)"
+DISKS = [
+    Case("a disk too small for rows", "download", f"data/raw: {FULL}", limit=20_000),
+    Case("a disk too small for a download", "download", f".cache/downloads/.*-whole.csv.part: {FULL}",
+         params={"data.source": "csv", "data.path": "SERVER/whole.csv"}, limit=100),
+    Case("a disk too small for a model", "base_model", r"models/.*base.* \(File too large\)", limit=20_000),
+    Case("a disk too small for tokens", "preprocess", f"data/tokenized: {FULL}", limit=2_000),
+    Case("a disk too small for a classifier", "train", f".cache/checkpoints/\\w+: {FULL}", limit=60_000),
+    Case("a disk too small for an optimizer", "train", r".cache/checkpoints/\w+: cannot be written \(is the disk full",
+         limit=250_000),
+    Case("a disk too small for reports", "evaluate", f"plots/.*png: {FULL}", limit=10_000),
+    Case("a file where a folder has to be", "download", "data.*: cannot be read or written .(File exists|Not a dir)",
+         lambda workspace: ((workspace / "data").rename(workspace / "moved"), (workspace / "data").write_text(""))),
+]  # fmt: skip
+
+CASES = [*ARCHIVES, *ROWS, *PARAMS, *MODELS, *DISKS]

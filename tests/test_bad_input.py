@@ -1,0 +1,168 @@
+"""Input that is broken or hostile ends a stage with code 1 and one clear message; earlier outputs stay as they are."""
+
+import importlib
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from bad_inputs import CASES, GOOD, Case
+from conftest import DEMO, ROOT, change
+
+from stages import evaluate, train
+from stages.lib import downloads
+from stages.lib.files import read_json
+from stages.lib.timing import run_stage
+from stages.lib.yaml12 import read_yaml
+
+SMALL = DEMO | {
+    "data.max_train_samples": 40,
+    "data.max_test_samples": 10,
+    "model.name": "tiny",
+    "model.revision": None,
+    "train.freeze_layers": 0,
+    "train.precision": "fp32",
+    "tracking.log_model": False,
+    "tracking.system_metrics": False,
+}
+KEPT_APART = (".cache", "mlruns")  # downloads to be continued, and MLflow's record of the runs that failed
+AS_COMMANDS = {
+    "tar that climbs out",
+    "a wrong checksum",
+    "csv with names that drive terminals",
+    "params that are a bomb",
+    "a model of pickled weights",
+    "tokens that are cut",
+}
+
+
+def write_params(folder: Path, changes: dict) -> None:
+    values = change(read_yaml(ROOT / "params.yaml"), SMALL | changes)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def after_all_stages(tmp_path_factory, tiny_model):
+    """A workspace in which all stages have run."""
+    folder = tmp_path_factory.mktemp("stages")
+    shutil.copytree(tiny_model, folder / "tiny")
+    write_params(folder, {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("DVC_ROOT", str(folder))
+        for stage in ("download", "base_model", "preprocess", "train", "evaluate"):
+            run_stage(stage, importlib.import_module(f"stages.{stage}").main)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The address of a server that breaks off in `cut.csv`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = GOOD.encode()
+            self.send_response(404 if self.path == "/none.csv" else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[:100] if self.path == "/cut.csv" else body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+@pytest.fixture
+def prepared(after_all_stages, server, tmp_path, monkeypatch):
+    """Put a case into a copy of that workspace, which becomes the current folder and main checkout."""
+
+    def prepare(case: Case) -> Path:
+        folder = tmp_path / "copy"
+        shutil.copytree(after_all_stages, folder, symlinks=True)
+        values = {key: re.sub("^SERVER", server, v) if isinstance(v, str) else v for key, v in case.params.items()}
+        write_params(folder, values)
+        case.prepare(folder)
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("DVC_ROOT", str(folder))
+        return folder
+
+    return prepare
+
+
+def content(folder: Path) -> dict[str, bytes | None]:
+    """The bytes of every file, None for a folder."""
+    paths = [path for path in folder.rglob("*") if path.relative_to(folder).parts[0] not in KEPT_APART]
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def check_message(case: Case, stderr: str) -> None:
+    _, _, message = stderr.partition(f"\nerror in stage {case.stage}: ")
+    assert re.search(case.message, message, re.DOTALL)
+    assert "error in stage" not in message
+    assert "Traceback" not in stderr
+    assert not set(map(chr, range(32))) & set(message.replace("\n", ""))
+    assert len(message) < 2500
+
+
+def test_there_are_more_than_forty_cases_of_every_group():
+    assert len(CASES) == len({case.name for case in CASES}) >= 40
+    assert {case.stage for case in CASES} == {"download", "base_model", "preprocess", "train", "evaluate"}
+    assert {case.name for case in CASES} > AS_COMMANDS
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.limit], ids=lambda case: case.name)
+def test_bad_input_ends_in_one_message_and_hurts_nothing(case, prepared, monkeypatch, capsys):
+    monkeypatch.setattr(downloads, "ATTEMPTS", 1)
+    folder = prepared(case)
+    before = content(folder)
+    with pytest.raises(SystemExit) as stop:
+        run_stage(case.stage, importlib.import_module(f"stages.{case.stage}").main)
+    assert isinstance(stop.value.code, str)  # which Python prints, and ends with code 1
+    check_message(case, capsys.readouterr().err + stop.value.code)
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.limit or case.name in AS_COMMANDS], ids=lambda case: case.name
+)
+def test_the_command_ends_with_code_1(case, prepared):
+    folder = prepared(case)
+    before = content(folder)
+
+    def limit_files() -> None:  # as a full disk: Python ignores the signal, so that writing fails
+        resource.setrlimit(resource.RLIMIT_FSIZE, (case.limit, case.limit))
+
+    result = subprocess.run(
+        [sys.executable, "-m", f"stages.{case.stage}"], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False, preexec_fn=limit_files if case.limit else None,
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    check_message(case, result.stderr)
+    assert content(folder) == before
+
+
+def test_kept_outputs_and_journals_that_are_broken_end_no_run(prepared, capsys):
+    folder = prepared(Case("kept", "train", "", params={"train.freeze_layers": 1}))
+    run_stage("train", train.main)
+    outputs = content(folder / "models")
+    for path in folder.glob(".cache/frozen/*/*.safetensors"):
+        os.truncate(path, 100)
+    for key in ("of another run", read_json(folder / "models/mlflow_run.json")["run"]):
+        (folder / "mlruns/journal" / key).mkdir(parents=True, exist_ok=True)
+        (folder / "mlruns/journal" / key / "events.jsonl").write_text("junk\n")
+        (folder / "mlruns/journal" / key / "state.json").write_text("{")
+    for stage in (train, evaluate):
+        run_stage(stage.__name__.removeprefix("stages."), stage.main)
+    assert content(folder / "models") | {"mlflow_run.json": None} == outputs | {"mlflow_run.json": None}
+    assert "of another run: broken, and cannot be sent; delete it" in capsys.readouterr().err
