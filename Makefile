@@ -32,8 +32,10 @@ endif
 verify: setup
 	python -m stages.verify $(if $(STAGE),--stage $(STAGE))
 
+# As many files of tests at once as there are cores, each on one core, at most four of them for the memory's sake.
+test: export OMP_NUM_THREADS := 1
 test: setup lint
-	python -m pytest
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup
 	ruff check .

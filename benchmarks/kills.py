@@ -19,8 +19,7 @@ import mlflow
 import psutil
 import yaml
 
-from stages.lib.cache import is_whole
-from stages.lib.checkpoints import step_of
+from stages.lib.checkpoints import best_of, step_of
 from stages.lib.clones import clean_environment, make_clone, temporary_folder
 from stages.lib.files import read_json
 from stages.lib.params import Params
@@ -88,7 +87,7 @@ class Pipeline:
             train.send_signal(number)
         dvc.wait()
         found = sorted((self.folder / ".cache/checkpoints").glob("*/checkpoint-*"), key=step_of)
-        names = [f"{step_of(path)}{' cut off' * (not is_whole(path))}" for path in found]
+        names = [f"{step_of(path)}{' cut off' * (best_of(path) is None)}" for path in found]
         return f"checkpoints {', '.join(names) or 'none'}"
 
     def forget(self) -> None:

@@ -5,7 +5,7 @@ python -m stages.train
 
 from pathlib import Path
 
-from transformers import enable_full_determinism, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
 from stages.lib.checkpoints import open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
@@ -52,10 +52,7 @@ def main() -> dict[str, float]:
             trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger(run)])
             with naming(checkpoints):
                 trainer.fit()
-        model.cpu()  # its half that trained may be on a GPU
-        with new_folder(CLASSIFIER) as folder:
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+        save_classifier(model, tokenizer)
         write_history(trainer.state.log_history, TRAINING, VALIDATION)
         draw_curves(TRAINING, VALIDATION, CURVES)
         best = best_validation(trainer)
@@ -67,6 +64,13 @@ def main() -> dict[str, float]:
             run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
+
+
+def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    model.cpu()  # its half that trained may be on a GPU
+    with new_folder(CLASSIFIER) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from checkout import Checkout
 
-from stages.lib.cache import is_whole
+from stages.lib.cache import MANIFEST
 
 OUTPUTS = (
     "models/classifier",
@@ -74,6 +74,10 @@ def wait_for(condition):
             return found
         time.sleep(0.001)
     raise AssertionError("waited a minute in vain")
+
+
+def is_whole(checkpoint):
+    return (checkpoint / MANIFEST).exists()
 
 
 def some_whole(checkout):
