@@ -36,6 +36,14 @@ def train(tiny_model, params, tmp_path, monkeypatch):
     return run
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C as in a terminal: a shell's background jobs begin with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def curves(trainer):
     """The history without timings."""
     return [
