@@ -14,14 +14,15 @@ from stages.lib.params import Params
 from stages.lib.reports import write_reports
 from stages.lib.timing import measures, read_timings, run_stage
 from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import log_frozen, log_results, provenance, resume_run
+from stages.lib.tracking import log_frozen, log_model, log_results, provenance, resume_run
 from stages.lib.training import predict_logits, resolve_precision
 from stages.lib.turns import own_cores
 
 RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
 CLASSIFIER, RUN, STATISTICS = Path("models/classifier"), Path("models/mlflow_run.json"), Path("data/statistics.json")
 HISTORY = (Path("plots/training.csv"), Path("plots/validation.csv"))
-METRICS, REPORTS, PLOTS = Path("metrics/evaluate.json"), Path("reports"), Path("plots")
+METRICS, TRAINED = Path("metrics/evaluate.json"), Path("metrics/train.json")
+REPORTS, PLOTS = Path("reports"), Path("plots")
 
 
 def main() -> None:
@@ -29,9 +30,11 @@ def main() -> None:
     data = load_splits(TOKENIZED)
     names, labels = data["test"].features["labels"].names, data["test"].data.column("labels").to_numpy()
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
+    parameters = read_json(TRAINED, ["trainable_parameters", "total_parameters"])
     key, tags = read_json(RUN, ["run"])["run"], provenance(read_json(STATISTICS, ["raw_sha256", "tokenized_sha256"]))
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
         model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
+        log_model(run, CLASSIFIER, parameters)
         cache = None if params.evaluate.full_model else params.cache
         with own_cores():
             inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)

@@ -11,17 +11,19 @@ import sys
 import time
 from contextlib import suppress
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 # Before MLflow is imported: a server that never answers must not hold up what waits behind it.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
+from mlflow.exceptions import MlflowException
+
 from stages.lib.errors import UserError
 from stages.lib.experiments import Experiment, all_experiments
 from stages.lib.journal import Journal, journals, open_journal
 from stages.lib.pairs import differences, restore, run_of
-from stages.lib.store import NotSentError, connect, send
+from stages.lib.store import NotReachedError, NotSentError, connect, reason, send
 from stages.lib.system_metrics import sampled
 from stages.lib.timing import telling_faults
 
@@ -34,23 +36,35 @@ def main() -> None:
     if arguments.follow:
         follow(arguments.follow, arguments.system_metrics)
         return
+    uri = os.environ.get("MLFLOW_TRACKING_URI")  # now, since MLflow sets it to whatever it sends to
     if not arguments.check and (failed := send_waiting()):
         raise UserError(f"{failed} runs could not be sent; they stay in mlruns/journal")
-    fits = [compare(experiment, arguments.check) for experiment in all_experiments()]
+    fits = [fitting(experiment, uri, arguments.check) for experiment in all_experiments()]
     if not all(fits):
         raise UserError(f"of {len(fits)} experiments of DVC, {fits.count(False)} not as MLflow shows them")
 
 
-def compare(experiment: Experiment, check: bool) -> bool:
+def fitting(experiment: Experiment, uri: str | None, check: bool) -> bool:
+    """Whether an experiment and its run fit; an old one that cannot be read holds up no other."""
+    try:
+        return compare(experiment, uri, check)
+    except NotReachedError as error:
+        raise UserError(f"MLflow at {uri or 'mlruns'}: {error}") from error
+    except (UserError, NotSentError, MlflowException, LookupError, ValueError, OSError) as error:
+        print(f"{experiment}: cannot be compared: {reason(error)}")
+        return False
+
+
+def compare(experiment: Experiment, uri: str | None, check: bool) -> bool:
     """Print how a DVC experiment and its run fit, and whether they do; without `check` make a run that is missing."""
     if not experiment.finished:
         print(f"{experiment}: not finished, or not in DVC's cache (dvc pull fetches it)")
         return True
-    client, said = connect(os.environ.get("MLFLOW_TRACKING_URI")), "as in run"
+    client, said = connect(uri), "as in run"
     if run_of(experiment, client) is None and not check:
-        journal, said = restore(experiment), "restored from DVC as run"
-        send(journal)
-        journal.remove_if_done()
+        journal, said = restore(experiment, uri), "restored from DVC as run"
+        with journal.sending():
+            send(journal)
     run = run_of(experiment, client)
     faults = differences(experiment, run) if run else ["MLflow has no run of it; python -m stages.sync makes one"]
     print("\n  ".join([f"{experiment}: differs", *faults]) if faults else f"{experiment}: {said} {run.info.run_id}")
@@ -60,13 +74,15 @@ def compare(experiment: Experiment, check: bool) -> bool:
 def follow(key: str, system_metrics: bool) -> None:
     """Send a journal while a stage writes it, which closes this process's stdin when it ends, in whatever way."""
     journal = open_journal(key)
-    with suppress(FileNotFoundError), FileLock(journal.folder / "sender.lock"):  # that of the stage before may hold it
-        with sampled(journal, system_metrics):
-            send_while_written(journal)
-        journal.close_if_killed()
-        with suppress(NotSentError):
-            send(journal)
-            journal.remove_if_done()
+    if journal is not None:
+        with suppress(FileNotFoundError), journal.sending():  # when the stage before has sent what it told
+            with sampled(journal, system_metrics):
+                send_while_written(journal)
+            journal.close_if_killed()
+            try:
+                send(journal)
+            except NotSentError as error:
+                print(f"{key}: {error}")
     send_waiting()
 
 
@@ -82,21 +98,24 @@ def send_while_written(journal: Journal) -> None:
 
 
 def send_waiting() -> int:
-    """Send all journals that nobody sends, and return how many could not be; after a first such no other is tried."""
-    failed = 0
+    """Send all journals that nobody sends, and return how many could not be; a store that is down is tried once."""
+    failed, down = 0, set()
     for journal in journals():
-        with suppress(Timeout), FileLock(journal.folder / "sender.lock", timeout=0):
+        name, uri = f"{journal.head.get('name')} ({journal.key})", journal.head.get("uri")
+        if uri in down:
+            failed += 1
+            continue
+        with suppress(Timeout, FileNotFoundError), journal.sending(timeout=0):
             journal.close_if_killed()
             if not journal.waiting():
-                journal.remove_if_done()
                 continue
-            name = f"{journal.head['name']} ({journal.key})"
             try:
                 print(f"{name}: {send(journal)} events sent to MLflow")
-                journal.remove_if_done()
             except NotSentError as error:
                 failed += 1
                 print(f"{name}: {journal.waiting()} events not sent: {error}")
+                if isinstance(error, NotReachedError):
+                    down.add(uri)
     return failed
 
 

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_d
 
 from stages.lib.checkpoints import open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
-from stages.lib.files import naming, new_folder, read_json, sha256, write_json
+from stages.lib.files import naming, new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
@@ -58,8 +58,6 @@ def main() -> dict[str, float]:
         best = best_validation(trainer)
         write_json(METRICS, best | parameters)
         write_json(RUN, {"run": run.key})
-        run.tell_metrics({f"train/{name}": count for name, count in parameters.items()})
-        run.tell("tags", tags={"model.sha256": sha256(CLASSIFIER / "model.safetensors")})
         if params.tracking.log_model:
             run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")

@@ -1,9 +1,12 @@
+import os
 import resource
 import threading
+import time
+from contextlib import suppress
 
 import pytest
 
-from stages.lib.journal import Journal, find, journals, open_journal
+from stages.lib.journal import Journal, find, journals, journals_folder, open_journal
 
 
 @pytest.fixture
@@ -133,9 +136,46 @@ def test_who_was_killed_did_not_say_how_it_ended(journal):
 
 def test_a_journal_goes_when_it_is_finished_and_sent(journal):
     journal.tell("status", status="FINISHED")
-    journal.remove_if_done()
+    with journal.sending():
+        pass
     assert [one.key for one in journals()] == [journal.key]
-    journal.set_state(sent=journal.events.stat().st_size)
-    journal.remove_if_done()
+    with journal.sending():
+        journal.set_state(sent=journal.events.stat().st_size)
     assert journals() == []
     assert open_journal(journal.key) is None
+    assert list(journals_folder().iterdir()) == []
+
+
+def test_who_waits_to_send_a_journal_that_then_goes_leaves_none_behind(journal):
+    def wait():
+        with suppress(FileNotFoundError), open_journal(journal.key).sending():
+            journal.close_if_killed()
+
+    journal.tell("status", status="FINISHED")
+    waiting = threading.Thread(target=wait)
+    with journal.sending():
+        waiting.start()
+        journal.set_state(sent=journal.events.stat().st_size)
+        time.sleep(0.2)
+    waiting.join()
+    assert list(journals_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize(("days", "sent", "left"), [(29, True, 1), (31, True, 0), (31, False, 1)])
+def test_a_run_that_was_never_finished_is_forgotten_when_all_is_sent(journal, days, sent, left):
+    journal.tell("status", status="PAUSED")
+    journal.set_state(sent=journal.events.stat().st_size if sent else 0)
+    os.utime(journal.events, (0, time.time() - days * 86400))
+    with journal.sending():
+        pass
+    assert len(journals()) == left
+
+
+def test_without_a_folder_to_write_to_a_run_goes_on_with_one_warning(workspace, capsys):
+    (workspace / "mlruns").write_text("a file")
+    journal = Journal.create(inputs="a", name="run", tags={})
+    with journal.writing():
+        journal.tell_metrics({"train/loss": 0.5}, 10)
+        journal.tell_file("artifact", workspace / "mlruns")
+    assert capsys.readouterr().err.count("warning") == 1
+    assert journals() == []

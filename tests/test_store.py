@@ -10,6 +10,7 @@ import pytest
 from stages.lib import store
 from stages.lib.journal import Journal, journals
 from stages.lib.store import NotSentError, connect, find_experiment, send
+from stages.sync import send_waiting
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +93,51 @@ def test_only_what_is_new_is_sent():
     assert send(journal) == 0
 
 
-def test_a_run_between_two_stages_is_still_running():
+@pytest.mark.parametrize(("told", "shown"), [("RUNNING", "RUNNING"), ("PAUSED", "SCHEDULED"), ("KILLED", "KILLED")])
+def test_the_status_that_was_told_last_is_shown(told, shown):
     journal = begin()
-    journal.tell("status", status="KILLED")
-    journal.tell("status", status="RUNNING")
-    journal.tell("status", status="PAUSED")
+    for status in ("KILLED", "RUNNING", told):
+        journal.tell("status", status=status)
     send(journal)
-    assert stored(journal).info.status == "RUNNING"
+    assert stored(journal).info.status == shown
+
+
+def test_a_store_that_was_made_anew_during_a_run_is_told_all_of_it(workspace):
+    journal = begin()
+    journal.tell("params", params={"seed": "1"})
+    send(journal)
+    with sqlite3.connect(workspace / "mlruns/mlflow.db") as database:
+        for table in ("params", "tags", "runs"):
+            database.execute(f"DELETE FROM {table}")
+    journal.tell_metrics({"test/accuracy": 0.9})
+    with pytest.raises(NotSentError, match="not found"):
+        send(journal)
+    assert send(journal) == 3
+    assert stored(journal).data.params == {"seed": "1"}
+    assert stored(journal).data.metrics == {"test/accuracy": 0.9}
+
+
+def test_an_event_that_cannot_be_sent_holds_up_its_own_run_alone(workspace, capsys):
+    (workspace / "model").mkdir()
+    broken, other = begin(name="broken"), begin(name="other")
+    broken.tell_file("model", workspace / "model", columns=["text"])
+    for journal in (broken, other):
+        journal.tell("status", status="FINISHED")
+    assert send_waiting() == 1
+    assert [one.key for one in journals()] == [broken.key]
+    output = capsys.readouterr().out
+    assert f"broken ({broken.key}): 2 events not sent: " in output
+    assert f"other ({other.key}): 2 events sent to MLflow" in output
+
+
+def test_a_store_that_is_down_is_tried_once_and_others_are_sent_to(monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    down = [begin(name=f"run-{number}", uri="http://127.0.0.1:9") for number in range(3)]
+    up = begin(name="local")
+    assert send_waiting() == len(down)
+    output = capsys.readouterr().out
+    assert output.count("not sent: MLflow at http://127.0.0.1:9: ") == 1
+    assert f"local ({up.key}): 1 events sent to MLflow" in output
 
 
 def test_a_point_that_mlflow_refuses_for_good_does_not_hold_up_the_rest(capsys):

@@ -3,6 +3,11 @@
 import mlflow
 import pytest
 from checkout import Checkout
+from mlflow import MlflowClient
+
+from stages.lib.errors import UserError
+from stages.lib.journal import Journal
+from stages.sync import fitting
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +23,8 @@ def checkout(tmp_path_factory, tiny_model):
     mlflow.set_tracking_uri(None)
 
 
-def sync(checkout, *options, fails=False):
-    return checkout.run("python", "-m", "stages.sync", *options, fails=fails)
+def sync(checkout, *options, fails=False, **variables):
+    return checkout.run("python", "-m", "stages.sync", *options, fails=fails, **variables)
 
 
 def curve(run):
@@ -47,7 +52,7 @@ def test_an_experiment_that_dvc_restored_gets_its_run(checkout):
 
 def test_each_experiment_has_its_run_and_nothing_is_restored_twice(checkout):
     output = sync(checkout)
-    assert [line.split(":")[1][:10] for line in output.splitlines()] == [" as in run"] * 3
+    assert [line.split(":")[1][:10] for line in output.splitlines()] == [" as in run"] * 3, output
     assert len(checkout.runs()) == 3
 
 
@@ -62,8 +67,45 @@ def test_the_check_reports_what_does_not_match(checkout):
     sync(checkout, "--check")
 
 
-def test_a_store_that_was_lost_is_made_again(checkout):
-    (checkout.folder / "mlruns").rename(checkout.folder / "lost")
-    assert sync(checkout).count("restored from DVC as run") == 3
-    sync(checkout, "--check")
-    assert {run.info.run_name for run in checkout.runs()} >= {"first", "again"}
+def test_of_several_runs_of_a_commit_the_one_that_says_the_same_is_meant(checkout):
+    checkout.run("dvc", "exp", "run", "-n", "fewer", "-S", "evaluate.num_mistakes=1")
+    assert "differs" not in sync(checkout, "--check")
+    hashes = {run.info.run_name: run.data.tags["model.sha256"] for run in checkout.runs()}
+    assert hashes["fewer"] == hashes["first"] == hashes["again"]
+
+
+def test_stages_leave_nothing_in_the_checkout_that_git_does_not_ignore(checkout):
+    assert "??" not in checkout.run("git", "status", "--short")
+    assert not (checkout.folder / "mlflow.db").exists()
+
+
+def test_a_store_that_lacks_them_gets_all_runs_while_what_waits_for_another_is_sent_there(checkout, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(checkout.folder))
+    Journal.create(uri=None, experiment="text-classifier", name="waited", tags={}).tell("status", status="KILLED")
+    count, store = len(checkout.runs()), {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout.folder}/other.db"}
+    assert sync(checkout, "--check", fails=True, **store).count("MLflow has no run of it") == 4
+    assert sync(checkout, **store).count("restored from DVC as run") == 4
+    sync(checkout, "--check", **store)
+    assert [run.info.run_name for run in checkout.runs()[count:]] == ["waited"]
+
+
+def test_a_server_that_is_down_is_one_message(checkout):
+    output = sync(checkout, fails=True, MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
+    assert output.strip() == "error in sync: MLflow at http://127.0.0.1:9: it cannot be reached, ConnectionError"
+
+
+class OldExperiment:
+    finished = True
+
+    @property
+    def params(self):
+        raise UserError("params.yaml: train.old: unknown key")
+
+    def __str__(self):
+        return "old"
+
+
+def test_an_experiment_of_another_version_holds_up_no_other(workspace, monkeypatch, capsys):
+    monkeypatch.setattr("stages.sync.connect", lambda uri: MlflowClient("http://unused"))
+    assert not fitting(OldExperiment(), None, check=True)
+    assert capsys.readouterr().out == "old: cannot be compared: params.yaml: train.old: unknown key\n"

@@ -24,8 +24,8 @@ def alone(workspace, monkeypatch):
     monkeypatch.setattr(tracking, "start_sender", lambda run, system_metrics: sender)
 
 
-def evaluate(key, tags=None, params=None):
-    return resume_run(TRACKING, key, params or {}, tags or {}, history=())
+def evaluate(key, params=None):
+    return resume_run(TRACKING, key, params or {}, {}, history=())
 
 
 def points(run):
@@ -36,7 +36,7 @@ def test_a_run_is_open_until_evaluate_completes_it(workspace):
     with open_run(TRACKING, {"seed": 1}, {"git.commit": "abc"}, {"data": "x"}) as run:
         run.tell_metrics({"validation/accuracy": 0.5})
     assert run.status == "PAUSED"
-    with evaluate(run.key) as same:
+    with evaluate(run.key, {"seed": 1}) as same:
         log_results(same, {"accuracy": 0.9}, {"train_seconds": 3.0}, [workspace / "none"])
     assert same.key == run.key
     assert run.status == "FINISHED"
@@ -70,6 +70,20 @@ def test_a_run_that_was_interrupted_is_continued_and_takes_the_new_name(monkeypa
     with open_run(TRACKING, {"seed": 2}, {}, {"data": "x"}) as other:
         pass
     assert other.key != first.key
+
+
+def test_params_that_no_training_reads_make_another_run():
+    inputs = {"params": {"seed": 1}, "files": "x"}
+    with pytest.raises(KeyboardInterrupt), open_run(TRACKING, {"evaluate.num_mistakes": 1}, {}, inputs) as first:
+        raise KeyboardInterrupt
+    with open_run(TRACKING, {"evaluate.num_mistakes": 2}, {}, inputs) as second:
+        pass
+    assert second.key != first.key
+    empty = (Path("/dev/null"), Path("/dev/null"))
+    with resume_run(TRACKING, second.key, {"evaluate.num_mistakes": 3}, {}, empty) as third:
+        pass
+    assert third.head["tags"]["train.run"] == second.key
+    assert [run.status for run in (first, second, third)] == ["KILLED", "PAUSED", "FINISHED"]
 
 
 def test_a_run_that_was_begun_elsewhere_gets_one_of_its_own_with_its_curves(workspace):

@@ -1,7 +1,8 @@
 """What pipeline runs have to tell MLflow: written to disk first, in order, and sent from there.
 
 `mlruns/journal/<key>/` holds a run's events (`events.jsonl`), copies of the files that it logs, and how far it was sent
-(`state.json`). It goes when the run is finished and all is sent. Nothing here knows MLflow.
+(`state.json`). It goes when all is sent and the run is finished, or nothing was told for a month. Nothing here knows
+MLflow.
 """
 
 import json
@@ -11,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ from stages.lib.errors import UserError
 from stages.lib.files import main_checkout, read_json, write_json
 
 Event = dict[str, Any]
+KEPT_DAYS = 30  # since the last event, of runs that were never finished
 
 
 class Journal:
     """The events of one run, each a line of JSON with its time in milliseconds.
 
-    What cannot be written, since the disk is full, is lost with a warning: no training ends because of it.
+    What cannot be written, to a full or read-only disk, is lost with a warning: no training ends because of it.
     """
 
     def __init__(self, folder: Path):
@@ -36,9 +38,9 @@ class Journal:
     @classmethod
     def create(cls, **values: Any) -> "Journal":
         """Begin the journal of a new run."""
-        folder = journals_folder() / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        journal = cls(folder)
+        journal = cls(journals_folder() / uuid.uuid4().hex)
+        with journal.losing_what_cannot_be_written():
+            journal.folder.mkdir(parents=True)
         journal.tell("run", key=journal.key, **values)
         return journal
 
@@ -91,11 +93,9 @@ class Journal:
 
     def read(self, start: int = 0) -> Iterator[tuple[Event, int]]:
         """Yield the events behind byte `start`, each with the byte behind it; a line that is being written is left."""
-        if not self.events.exists():
-            return
-        if start > self.events.stat().st_size:  # it was cut; to send it again does no harm
-            start = 0
-        with self.events.open("rb") as file:
+        with suppress(OSError), self.events.open("rb") as file:
+            if start > file.seek(0, os.SEEK_END):  # it was cut; to send it again does no harm
+                start = 0
             file.seek(start)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -116,8 +116,8 @@ class Journal:
 
     @property
     def status(self) -> str:
-        """RUNNING, PAUSED (between two stages), or how the run ended."""
-        return (self.of_kind("status") or [{"status": "RUNNING"}])[-1]["status"]
+        """RUNNING, PAUSED (no stage of it runs), or how the run ended."""
+        return (self.of_kind("status") or [{"status": "PAUSED"}])[-1]["status"]
 
     @property
     def state(self) -> dict[str, Any]:
@@ -138,15 +138,33 @@ class Journal:
         """Number of events that were not sent."""
         return sum(1 for _ in self.read(self.state["sent"]))
 
-    def remove_if_done(self) -> None:
-        if self.status == "FINISHED" and not self.waiting():
-            shutil.rmtree(self.folder, ignore_errors=True)
-
     @contextmanager
     def writing(self) -> Iterator[None]:
         """What a stage holds while it tells, so that others see that it lives."""
-        with FileLock(self.folder / "writer.lock"):
+        with ExitStack() as held:
+            with self.losing_what_cannot_be_written():
+                held.enter_context(FileLock(self.folder / "writer.lock"))
             yield
+
+    @contextmanager
+    def sending(self, timeout: float = -1) -> Iterator[None]:
+        """What a process holds while it sends; at the end the journal goes if nothing more is to come.
+
+        Timeout when another process sends it for longer than that, FileNotFoundError when it goes in that time.
+        """
+        with FileLock(self.folder / "sender.lock", timeout=timeout):
+            yield
+            if self.done():
+                gone = self.folder.rename(self.folder.with_name(f".{self.key}"))  # at once, as others may look at it
+                shutil.rmtree(gone, ignore_errors=True)
+
+    def done(self) -> bool:
+        """Whether all is sent and nothing more is to come, or another process found that and removed it."""
+        try:
+            forgotten = time.time() - self.events.stat().st_mtime > KEPT_DAYS * 86400
+        except FileNotFoundError:
+            return True
+        return (self.status == "FINISHED" or forgotten) and not self.waiting()
 
     def close_if_killed(self) -> None:
         """Tell that the run was killed, if the process that wrote it is gone and did not say how it ended."""
@@ -164,11 +182,14 @@ def journals_folder() -> Path:
 
 def journals() -> list[Journal]:
     """All journals, the run that began first comes first; a warning names those that cannot be read."""
-    found = [Journal(path.parent) for path in journals_folder().glob("*/events.jsonl") if path.stat().st_size]
-    for journal in found:
-        if not journal.head:
+    found = []
+    for path in journals_folder().glob("[!.]*/events.jsonl"):
+        journal = Journal(path.parent)
+        if head := journal.head:
+            found.append((head["time"], journal.key, journal))
+        elif path.exists() and path.read_bytes():
             print(f"warning: {journal.folder}: broken, and cannot be sent; delete it", file=sys.stderr)
-    return sorted((journal for journal in found if journal.head), key=lambda journal: journal.head["time"])
+    return [journal for _, _, journal in sorted(found)]
 
 
 def open_journal(key: str) -> Journal | None:

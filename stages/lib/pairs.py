@@ -1,6 +1,6 @@
 """DVC's experiments and MLflow's runs: which belong together, whether they say the same, and what MLflow lacks."""
 
-import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -9,23 +9,28 @@ from mlflow.entities import Run
 
 from stages.lib.experiments import ARTIFACTS, Experiment
 from stages.lib.journal import Journal
-from stages.lib.store import KEY, find_experiment, find_runs
-from stages.lib.tracking import log_datasets, log_results, tell_history
+from stages.lib.store import KEY, find_runs
+from stages.lib.tracking import log_datasets, log_model, log_results, origin, tell_history, texts
 
 RESTORED_FROM = "restored.from"
 
 
 def run_of(experiment: Experiment, client: MlflowClient) -> Run | None:
-    """The finished run of a DVC experiment, by its name and commit; of a commit, by the key that it holds."""
-    experiment_id = find_experiment(client, experiment.params.tracking.experiment)
+    """The finished run of a DVC experiment, by its name and commit; of a commit, by the key that it holds.
+
+    Of several, the newest that says the same as DVC, else the newest.
+    """
+    found = client.get_experiment_by_name(experiment.params.tracking.experiment)
+    if found is None:
+        return None
     if experiment.name:
-        runs = find_runs(client, experiment_id, "dvc.exp_name", experiment.name)
+        runs = find_runs(client, found.experiment_id, "dvc.exp_name", experiment.name)
         runs = [run for run in runs if run.data.tags.get("dvc.exp_baseline_rev") == experiment.baseline]
     else:
         tags = (KEY, "train.run", RESTORED_FROM)
-        runs = [run for tag in tags for run in find_runs(client, experiment_id, tag, experiment.key)]
+        runs = [run for tag in tags for run in find_runs(client, found.experiment_id, tag, experiment.key)]
     finished = [run for run in runs if run.info.status == "FINISHED"]
-    return max(finished, key=lambda run: run.info.start_time, default=None)
+    return max(finished, key=lambda run: (not differences(experiment, run), run.info.start_time), default=None)
 
 
 def differences(experiment: Experiment, run: Run) -> list[str]:
@@ -41,32 +46,30 @@ def differences(experiment: Experiment, run: Run) -> list[str]:
     return [f"{key}: {value} in DVC, {theirs.get(key)} in MLflow" for key, value in unequal.items()]
 
 
-def restore(experiment: Experiment) -> Journal:
+def restore(experiment: Experiment, uri: str | None) -> Journal:
     """Write the journal of a run that MLflow lacks, marked as restored: no stage ran here for this experiment."""
     params, statistics = experiment.params, experiment.statistics
-    tags = {
-        "git.commit": experiment.baseline,
-        "mlflow.source.git.commit": experiment.baseline,
-        "mlflow.source.name": "dvc.yaml",
-        "dvc.exp_name": experiment.name,
-        "dvc.exp_baseline_rev": experiment.baseline if experiment.name else "",
-        "data.raw_sha256": statistics["raw_sha256"],
-        "data.tokenized_sha256": statistics["tokenized_sha256"],
-        "restored": "true",
-        RESTORED_FROM: experiment.key,
-    }
-    run = Journal.create(
-        uri=os.environ.get("MLFLOW_TRACKING_URI"),
-        experiment=params.tracking.experiment,
-        name=str(experiment),
-        tags={key: value for key, value in tags.items() if value},
-    )
-    run.tell("params", params={key: str(value) for key, value in params.flat().items()})
-    log_datasets(run, statistics)
-    tell_history(run, *experiment.history)
-    run.tell_metrics(experiment.metrics)
+    curves, metrics, timings = experiment.history, experiment.metrics, experiment.timings
+    parameters = experiment.json("metrics/train.json")
+    tags = origin(experiment.baseline, experiment.name, experiment.baseline if experiment.name else "", statistics)
     with tempfile.TemporaryDirectory() as folder:
         paths = [experiment.fetch(path, Path(folder)) for path in ARTIFACTS]
-        log_results(run, {}, experiment.timings, paths)
+        model = experiment.fetch("models/classifier", Path(folder))
+        run = Journal.create(
+            uri=uri,
+            experiment=params.tracking.experiment,
+            name=str(experiment),
+            tags=tags | {"restored": "true", RESTORED_FROM: experiment.key},
+        )
+        try:
+            run.tell("params", params=texts(params.flat()))
+            log_datasets(run, statistics)
+            tell_history(run, *curves)
+            log_model(run, model, parameters)
+            run.tell_metrics(metrics)
+            log_results(run, {}, timings, paths)
+        except BaseException:
+            shutil.rmtree(run.folder)
+            raise
     run.tell("status", status="FINISHED")
     return run

@@ -25,31 +25,46 @@ from stages.lib.journal import Event, Journal
 
 KEY = "pipeline.run"  # the tag that holds a journal's key
 METRICS_AT_ONCE = 500  # MLflow takes 1,000
-# What a store answers when it will never take an event; after any other error the event is sent again.
-REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
+REFUSED, LOST = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # how a store answers
 
 
 class NotSentError(Exception):
-    """The store cannot be reached, or does not work; what was not sent stays in the journal."""
+    """The store does not take what is sent; it stays in the journal."""
+
+
+class NotReachedError(NotSentError):
+    """The store cannot be reached, or does not work."""
 
 
 def connect(uri: str | None) -> MlflowClient:
     """Point MLflow at a store; None is SQLite under `mlruns/` of the main checkout, which is made when missing.
 
     DVC runs queued experiments in copies of the checkout, several at once: with write-ahead logging they read while
-    one writes, and MLflow lets writers wait for each other.
+    one writes, and MLflow lets writers wait for each other. NotReachedError when there is none.
     """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     folder = main_checkout() / "mlruns"
-    folder.mkdir(exist_ok=True)
-    with FileLock(folder / ".lock"):  # two processes cannot make the tables at once
-        if uri is None:
-            with closing(sqlite3.connect(folder / "mlflow.db")) as database:
-                database.execute("PRAGMA journal_mode=WAL")
-        mlflow.set_tracking_uri(uri or f"sqlite:///{folder / 'mlflow.db'}")
-        client = MlflowClient()
-        client.search_experiments(max_results=1)
+    try:
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / ".lock"):  # two processes cannot make the tables at once
+            if uri is None:
+                with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+                    database.execute("PRAGMA journal_mode=WAL")
+            mlflow.set_tracking_uri(uri or f"sqlite:///{folder / 'mlflow.db'}")
+            client = MlflowClient()
+            client.search_experiments(max_results=1)
+    except Exception as error:
+        raise NotReachedError(reason(error)) from error
     return client
+
+
+def reason(error: Exception) -> str:
+    """In one line, what went wrong."""
+    if isinstance(error.__context__, requests.RequestException):
+        return f"it cannot be reached, {type(error.__context__).__name__}"
+    said = (str(error).strip().splitlines() or [""])[0][:300]
+    expected = isinstance(error, (MlflowException, UserError, NotSentError)) and said
+    return said if expected else f"{type(error).__name__}: {said}"
 
 
 def find_experiment(client: MlflowClient, name: str) -> str:
@@ -75,7 +90,8 @@ def send(journal: Journal) -> int:
     """Send what was not sent and return the number of events; NotSentError when the store does not take them all.
 
     What was taken without an answer is sent again, which does no harm: MLflow keeps equal points, params, tags and
-    files once, and runs and models are looked up first. What the store refuses for good is said and left out.
+    files once, and runs and models are looked up first. What the store refuses for good is said and left out. A store
+    that was made anew and knows nothing of the run is told all the next time.
     """
     count, client = 0, None
     try:
@@ -84,15 +100,18 @@ def send(journal: Journal) -> int:
             try:
                 SENDERS[events[0]["kind"]](client, journal, events)
             except MlflowException as error:
-                if error.error_code not in REFUSALS:
+                if error.error_code != REFUSED:
                     raise
                 print(f"refused by MLflow: {events}: {error}")
             journal.set_state(sent=end, error=None)
             count += len(events)
-    except (MlflowException, requests.RequestException, OSError, UserError, sqlite3.Error) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        journal.set_state(error=reason)
-        raise NotSentError(reason) from error
+    except NotReachedError as error:
+        journal.set_state(error=str(error))
+        raise
+    except Exception as error:  # whatever it is, the run's later stages and other runs must not end by it
+        lost = getattr(error, "error_code", None) == LOST
+        journal.set_state(error=reason(error), **({"sent": 0, "run_id": None} if lost else {}))
+        raise NotSentError(reason(error)) from error
     return count
 
 
@@ -196,9 +215,9 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
 
 def send_status(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
     status, time = events[0]["status"], events[0]["time"]
-    if status == "RUNNING":
-        client.update_run(journal.run_id, status)
-    elif status != "PAUSED":  # between two stages, which MLflow does not know
+    if status in ("RUNNING", "PAUSED"):
+        client.update_run(journal.run_id, "SCHEDULED" if status == "PAUSED" else status)
+    else:
         client.set_terminated(journal.run_id, status, time)
 
 

@@ -12,7 +12,7 @@ class JournalMonitor(SystemMetricsMonitor):
     """MLflow's monitor (CPU, memory, disk, network, GPU), which tells a journal instead of a server."""
 
     def __init__(self, journal: Journal):
-        super().__init__(run_id=journal.key)
+        super().__init__(run_id=journal.key, tracking_uri="http://unused")  # without one it makes a database
         self.journal = journal
         steps = [event["step"] for event in journal.of_kind("metrics") if any("system/" in n for n in event["metrics"])]
         self._logging_step = max(steps, default=-1) + 1
@@ -34,9 +34,11 @@ class JournalMonitor(SystemMetricsMonitor):
 @contextmanager
 def sampled(journal: Journal, wanted: bool) -> Iterator[None]:
     """Sample every ten seconds (or MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL) during the block."""
+    if not wanted:
+        yield
+        return
     monitor = JournalMonitor(journal)
-    if wanted:
-        monitor.start()
+    monitor.start()
     try:
         yield
     finally:

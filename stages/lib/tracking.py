@@ -18,7 +18,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from stages.lib.cache import name_of
-from stages.lib.files import main_checkout
+from stages.lib.files import main_checkout, sha256
 from stages.lib.journal import Journal, find, open_journal
 from stages.lib.params import Tracking
 from stages.lib.plots import read_rows
@@ -26,6 +26,7 @@ from stages.lib.plots import read_rows
 # What the pipeline itself rewrites; changes there do not make a commit "dirty".
 OWN_FILES = (":!dvc.lock", ":!metrics")
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
+SENDER_LOG_BYTES = 10**6  # of mlruns/sender.log, before it begins anew
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def open_run(
 ) -> Iterator[Journal]:
     """The run with these params and inputs: that of an earlier attempt which was interrupted, or a new one.
 
-    When the block ends well the run stays RUNNING, for `evaluate` to complete.
+    When the block ends well the run waits, as SCHEDULED in MLflow, for `evaluate` to complete it.
     """
     with telling(begin(tracking, params, tags, inputs), tracking, "PAUSED") as run:
         yield run
@@ -47,10 +48,11 @@ def resume_run(
     """Continue the run that `train` began; when the block ends well it is FINISHED.
 
     A run of its own is begun, with a tag that leads to the other and the curves of its `history`, when that one is
-    finished already (this pipeline run did not train, only evaluates anew) or was begun elsewhere.
+    finished already (this pipeline run did not train, only evaluates anew), has other params, or was begun elsewhere.
     """
     run = open_journal(key)
-    if run is None or run.status == "FINISHED":
+    same = run is not None and [event["params"] for event in run.of_kind("params")] == [texts(params)]
+    if not same or run.status == "FINISHED":
         curves = [read_rows(path) for path in history]
         run = begin(tracking, params, tags | {"train.run": key}, {"train.run": key})
         tell_history(run, *curves)
@@ -60,15 +62,20 @@ def resume_run(
 
 def begin(tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any]) -> Journal:
     """The journal of an unfinished run that was begun with the same, else a new one."""
-    name, same = run_name(), name_of({"params": {key: str(value) for key, value in params.items()}} | inputs)
+    name, same = run_name(), name_of({"all_params": texts(params), "inputs": inputs})
     run = find(same)
     if run is None:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         run = Journal.create(inputs=same, uri=uri, experiment=tracking.experiment, name=name, tags=tags)
-        run.tell("params", params={key: str(value) for key, value in params.items()})
+        run.tell("params", params=texts(params))
     else:
         run.tell("name", name=name, tags=tags)
     return run
+
+
+def texts(params: dict[str, Any]) -> dict[str, str]:
+    """Params as MLflow keeps them."""
+    return {key: str(value) for key, value in params.items()}
 
 
 @contextmanager
@@ -83,6 +90,8 @@ def telling(run: Journal, tracking: Tracking, status: str) -> Iterator[Journal]:
             run.tell("status", status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
         run.tell("status", status=status)
+    if sender is None:
+        return
     sender.stdin.close()
     if status == "FINISHED":
         wait_for(sender, run)
@@ -96,17 +105,21 @@ def telling(run: Journal, tracking: Tracking, status: str) -> Iterator[Journal]:
         )
 
 
-def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen:
+def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen | None:
     """Start the process that sends the journal while this one writes; it sees by its closed stdin when this one ends.
 
-    It has a session of its own, so that neither Ctrl-C nor the end of a terminal stops it.
+    It has a session of its own, so that neither Ctrl-C nor the end of a terminal stops it. None where there is no
+    journal to send.
     """
     command = [sys.executable, "-m", "stages.sync", "--follow", run.key, *["--system-metrics"] * system_metrics]
-    with (run.folder / "sender.log").open("ab") as log:
-        return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        )  # fmt: skip
+    with run.losing_what_cannot_be_written():
+        log = main_checkout() / "mlruns" / "sender.log"
+        new = log.exists() and log.stat().st_size > SENDER_LOG_BYTES
+        with log.open("wb" if new else "ab") as output:
+            return subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            )  # fmt: skip
 
 
 def wait_for(sender: subprocess.Popen, run: Journal) -> None:
@@ -125,19 +138,28 @@ def run_name() -> str:
 
 def provenance(statistics: dict[str, Any]) -> dict[str, str]:
     """Tags by which a run is found from a commit, a DVC experiment or a data set, and the other way round."""
-    baseline = os.environ.get("DVC_EXP_BASELINE_REV")
-    commit = baseline or git("rev-parse", "HEAD")
-    tags = {
-        "git.commit": commit,
-        "mlflow.source.git.commit": commit,  # what MLflow's pages show
-        "mlflow.source.name": "dvc.yaml",
-        "mlflow.user": os.environ.get("USER", ""),
-        "git.dirty": str(bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *OWN_FILES))).lower(),
-        "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
-        "dvc.exp_baseline_rev": baseline or "",
-        "data.raw_sha256": statistics["raw_sha256"],
-        "data.tokenized_sha256": statistics["tokenized_sha256"],
-    }
+    name, baseline = os.environ.get("DVC_EXP_NAME", ""), os.environ.get("DVC_EXP_BASELINE_REV", "")
+    dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *OWN_FILES))
+    of_now = {"mlflow.user": os.environ.get("USER", ""), "git.dirty": str(dirty).lower()}
+    return without_empty(of_now | origin(baseline or git("rev-parse", "HEAD"), name, baseline, statistics))
+
+
+def origin(commit: str, experiment: str, baseline: str, statistics: dict[str, Any]) -> dict[str, str]:
+    """Tags that say what a run was made from; those that are empty are left out."""
+    return without_empty(
+        {
+            "git.commit": commit,
+            "mlflow.source.git.commit": commit,  # what MLflow's pages show
+            "mlflow.source.name": "dvc.yaml",
+            "dvc.exp_name": experiment,
+            "dvc.exp_baseline_rev": baseline,
+            "data.raw_sha256": statistics["raw_sha256"],
+            "data.tokenized_sha256": statistics["tokenized_sha256"],
+        }
+    )
+
+
+def without_empty(tags: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
@@ -183,6 +205,12 @@ def log_results(run: Journal, metrics: dict[str, float], timings: dict[str, floa
     for path in artifacts:
         if path.exists():  # there is no dvc.lock when a stage is run by hand
             run.tell_file("artifact", path)
+
+
+def log_model(run: Journal, folder: Path, metrics: dict[str, float]) -> None:
+    """Tell the SHA-256 of the model's weights as a tag, and from `train`'s metrics its numbers of parameters."""
+    run.tell("tags", tags={"model.sha256": sha256(folder / "model.safetensors")})
+    run.tell_metrics({f"train/{name}": value for name, value in metrics.items() if name.endswith("_parameters")})
 
 
 def log_frozen(run: Journal, report: dict[str, float]) -> None:
