@@ -52,10 +52,10 @@ def main() -> dict[str, float]:
             trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger(run)])
             with naming(checkpoints):
                 trainer.fit()
+        best = best_validation(trainer)
         save_classifier(model, tokenizer)
         write_history(trainer.state.log_history, TRAINING, VALIDATION)
         draw_curves(TRAINING, VALIDATION, CURVES)
-        best = best_validation(trainer)
         write_json(METRICS, best | parameters)
         write_json(RUN, {"run": run.key})
         run.tell_metrics({f"train/{name}": count for name, count in parameters.items()})
