@@ -12,12 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
 from stages.lib.cache import MANIFEST, name_of, waiting_for
 from stages.lib.errors import UserError
 from stages.lib.files import cache_dir, read_json, sha256_of_all, write_json
+from stages.lib.hardware import what_computes
 
 KEPT_DAYS = 30  # since the last use, of trainings that were never finished
 
@@ -42,13 +42,12 @@ def training_inputs(params: dict[str, Any], files: list[Path]) -> dict[str, Any]
     """All that decides the bytes of a training's result: params, files, code, versions and hardware."""
     folder = Path(__file__).parent.parent
     loaded = {Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)}
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "params": params,
         "files": sha256_of_all(files),
         "code": sha256_of_all(sorted(file for file in loaded if folder in file.parents)),
         "versions": {name: version(name) for name in ("accelerate", "numpy", "torch", "transformers")},
-        "device": gpu or f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+        "device": what_computes(),
     }
 
 
