@@ -5,6 +5,7 @@ python -m stages.evaluate
 
 from pathlib import Path
 
+from stages.lib.checkpoints import remove_finished
 from stages.lib.encoding import load_splits, read_whole
 from stages.lib.files import read_json, write_json
 from stages.lib.inputs import prepare_inputs
@@ -30,6 +31,7 @@ def main() -> None:
     names, labels = data["test"].features["labels"].names, data["test"].data.column("labels").to_numpy()
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
     key, tags = read_json(RUN, ["run"])["run"], provenance(read_json(STATISTICS, ["raw_sha256", "tokenized_sha256"]))
+    remove_finished(key)
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
         model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
         cache = None if params.evaluate.full_model else params.cache

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
-from stages.lib.checkpoints import open_checkpoints, training_inputs
+from stages.lib.checkpoints import mark_finished, open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
 from stages.lib.files import naming, new_folder, read_json, sha256, write_json
 from stages.lib.freezing import count_parameters, freeze
@@ -62,6 +62,7 @@ def main() -> dict[str, float]:
         run.tell("tags", tags={"model.sha256": sha256(CLASSIFIER / "model.safetensors")})
         if params.tracking.log_model:
             run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
+        mark_finished(checkpoints, run.key)
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
 

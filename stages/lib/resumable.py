@@ -40,7 +40,7 @@ class ResumableTrainer(Trainer):
         """
         last = checkpoints.latest(Path(self.args.output_dir))
         if last:
-            print(f"goes on after step {checkpoints.step_of(last)}, where an earlier run was interrupted")
+            print(f"goes on after step {checkpoints.step_of(last)} of an earlier run")
         self.started = time.monotonic()
         with self.leaving_when_told():
             self.train(resume_from_checkpoint=str(last) if last else None)
