@@ -49,7 +49,9 @@ def main() -> dict[str, float]:
         with own_cores():
             inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
             log_frozen(run, inputs.report)
-            trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger(run)])
+            # Kept outputs come of batches of other shapes, which may change last bits.
+            folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
+            trainer = make_trainer(inputs, params.train, params.seed, folder, [RunLogger(run)])
             with naming(checkpoints):
                 trainer.fit()
         best = best_validation(trainer)

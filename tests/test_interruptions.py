@@ -14,6 +14,7 @@ import yaml
 from checkout import Checkout
 
 from stages import train
+from stages.lib import inputs
 from stages.lib.cache import MANIFEST
 from stages.lib.training import ClassifierTrainer
 
@@ -130,6 +131,16 @@ def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_par
     monkeypatch.setattr(ClassifierTrainer, "training_step", refuse)
     train.main()
     assert weights.read_bytes() == before
+
+
+def test_a_training_on_kept_outputs_does_not_go_on_with_others(tokenized, write_params, monkeypatch, capsys):
+    write_params({"train.freeze_layers": 1})
+    train.main()
+    train.main()
+    assert "goes on after step" in capsys.readouterr().out
+    monkeypatch.setattr(inputs, "output_bytes", lambda *_: 10**12)
+    train.main()
+    assert "goes on after step" not in capsys.readouterr().out
 
 
 def test_changed_params_never_resume_a_stale_checkpoint(checkout):
