@@ -5,6 +5,7 @@ python -m stages.evaluate
 
 from pathlib import Path
 
+from stages.lib.checkpoints import remove_finished
 from stages.lib.encoding import load_splits, read_whole
 from stages.lib.files import read_json, write_json
 from stages.lib.inputs import prepare_inputs
@@ -32,6 +33,7 @@ def main() -> None:
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
     parameters = read_json(TRAINED, ["trainable_parameters", "total_parameters"])
     key, tags = read_json(RUN, ["run"])["run"], provenance(read_json(STATISTICS, ["raw_sha256", "tokenized_sha256"]))
+    remove_finished(key)
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
         model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
         log_model(run, CLASSIFIER, parameters)

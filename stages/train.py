@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
-from stages.lib.checkpoints import open_checkpoints, training_inputs
+from stages.lib.checkpoints import mark_finished, open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
 from stages.lib.files import naming, new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
@@ -49,17 +49,20 @@ def main() -> dict[str, float]:
         with own_cores():
             inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
             log_frozen(run, inputs.report)
-            trainer = make_trainer(inputs, params.train, params.seed, checkpoints, [RunLogger(run)])
+            # Kept outputs come of batches of other shapes, which may change last bits.
+            folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
+            trainer = make_trainer(inputs, params.train, params.seed, folder, [RunLogger(run)])
             with naming(checkpoints):
                 trainer.fit()
+        best = best_validation(trainer)
         save_classifier(model, tokenizer)
         write_history(trainer.state.log_history, TRAINING, VALIDATION)
         draw_curves(TRAINING, VALIDATION, CURVES)
-        best = best_validation(trainer)
         write_json(METRICS, best | parameters)
         write_json(RUN, {"run": run.key})
         if params.tracking.log_model:
             run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
+        mark_finished(checkpoints, run.key)
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
 

@@ -18,7 +18,7 @@ from stages.lib.clones import clean_environment, make_clone, temporary_folder
 from stages.lib.comparison import describe
 from stages.lib.downloads import is_url
 from stages.lib.errors import UserError
-from stages.lib.hardware import cpu_name, gpu_name
+from stages.lib.hardware import cpu_name, what_computes
 from stages.lib.params import Params
 from stages.lib.timing import telling_faults
 from stages.lib.yaml12 import read_yaml
@@ -114,11 +114,7 @@ def verdict(differing: dict[str, bool]) -> str:
 
 def hardware() -> str:
     """What the bytes of trained weights may depend on."""
-    threads = torch.get_num_threads()
-    return (
-        f"{cpu_name()} ({torch.backends.cpu.get_cpu_capability()}), {threads} thread{'s' * (threads > 1)}, "
-        f"{gpu_name() or 'no GPU'}, torch {torch.__version__}"
-    )
+    return f"{cpu_name()}, {what_computes()}, torch {torch.__version__}"
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -309,6 +309,8 @@ MODELS = [
          replace("models/base/config.json", '"model_type": "bert"', '"model_type": "none"')),
     Case("a base of impossible sizes", "train", "models/base: cannot be loaded as a text classifier",
          replace("models/base/config.json", '"num_attention_heads": 2', '"num_attention_heads": 5')),
+    Case("a learning rate that breaks the model", "train", r"train.learning_rate: found 1e\+09; .* is not a number",
+         params={"train.learning_rate": 1e9, "train.eval_steps": 0.999}),
     Case("a classifier that is cut", "evaluate", "models/classifier: cannot be loaded",
          cut("models/classifier/model.safetensors", 9)),
     Case("a classifier of other shapes", "evaluate", "models/classifier: weights and config.json do not fit together",

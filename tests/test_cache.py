@@ -52,7 +52,7 @@ def test_an_entry_appears_whole_or_not_at_all(cache):
 
 def test_what_a_killed_process_left_is_removed(cache):
     path, _ = cache.fetch({"a": 1}, 10, fill(10))
-    left = path.rename(path.with_name(f".{path.name}.abc.part"))
+    left = path.rename(path.with_name(f".{path.name}.abc_1234.part"))
     cache.fetch({"a": 1}, 10, fill(10))
     assert not left.exists()
 

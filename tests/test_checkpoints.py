@@ -3,7 +3,15 @@ import time
 
 import pytest
 
-from stages.lib.checkpoints import finish, latest, open_checkpoints, training_inputs, writing
+from stages.lib.checkpoints import (
+    finish,
+    latest,
+    mark_finished,
+    open_checkpoints,
+    remove_finished,
+    training_inputs,
+    writing,
+)
 from stages.lib.files import cache_dir
 
 
@@ -58,7 +66,7 @@ def test_a_checkpoint_that_cannot_be_written_goes(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
-def test_other_inputs_have_other_checkpoints_and_success_removes_them(workspace):
+def test_other_inputs_have_other_checkpoints(workspace):
     for inputs in ({"seed": 1}, {"seed": 2}):
         with pytest.raises(RuntimeError, match="crash"), open_checkpoints(inputs) as folder:
             assert latest(folder) is None
@@ -66,15 +74,49 @@ def test_other_inputs_have_other_checkpoints_and_success_removes_them(workspace)
             raise RuntimeError("crash")
     with open_checkpoints({"seed": 1}) as folder:
         assert latest(folder).name == "checkpoint-1"
-    assert not folder.exists()
-    assert len(list((cache_dir() / "checkpoints").glob("*/inputs.json"))) == 1
+    assert len(list((cache_dir() / "checkpoints").glob("*/inputs.json"))) == 2
+
+
+def finished(seed):
+    """The folder of a training that has its results, with the seed as its run."""
+    with open_checkpoints({"seed": seed}) as folder:
+        finish(write(folder, 1), best=None)
+        mark_finished(folder, str(seed))
+    return folder
+
+
+def test_checkpoints_of_a_finished_run_go_when_that_is_recorded(workspace):
+    one, two = finished(1), finished(2)
+    assert not one.exists()
+    remove_finished("1")
+    assert two.exists()
+    remove_finished("2")
+    assert not two.exists()
+
+
+def test_a_finished_training_can_be_gone_on_from_and_is_not_finished_meanwhile(workspace):
+    folder = finished(1)
+    with open_checkpoints({"seed": 1}):
+        assert latest(folder).name == "checkpoint-1"
+    remove_finished("1")
+    assert folder.exists()
+
+
+def test_checkpoints_that_a_process_uses_stay(workspace):
+    with open_checkpoints({"seed": 1}) as folder:
+        mark_finished(folder, "1")
+        remove_finished("1")
+        with open_checkpoints({"seed": 2}):
+            assert folder.exists()
+    with open_checkpoints({"seed": 2}):
+        assert not folder.exists()
 
 
 def test_forgotten_checkpoints_go(workspace):
     with pytest.raises(RuntimeError, match="crash"), open_checkpoints({"seed": 1}) as old:
         raise RuntimeError("crash")
     long_ago = time.time() - 31 * 86400
-    os.utime(old / "inputs.json", (long_ago, long_ago))
+    os.utime(old, (long_ago, long_ago))
     with open_checkpoints({"seed": 2}):
         assert not old.exists()
 

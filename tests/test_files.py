@@ -33,6 +33,14 @@ def test_a_finished_folder_takes_the_place_of_the_old_one(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["data", "new"]
 
 
+def test_what_a_killed_process_left_goes_with_the_next_folder(tmp_path):
+    for name in (".data.abc_1234.part", ".data.abc_1234.old", ".data.v2.abc_1234.part"):
+        (tmp_path / name).mkdir()
+    with new_folder(tmp_path / "data"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".data.v2.abc_1234.part", "data"]
+
+
 def test_broken_json_is_named(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(UserError, match=r"a.json: not valid JSON"):

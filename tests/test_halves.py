@@ -109,6 +109,13 @@ def test_the_key_changes_with_weights_layers_and_precision_but_not_with_the_head
     assert frozen_half(model, 1, "fp32").key != key
 
 
+def test_the_key_changes_with_what_computes(monkeypatch):
+    model = build("bert")
+    key = frozen_half(model, 1, "fp32").key
+    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
+    assert frozen_half(model, 1, "fp32").key != key
+
+
 def test_nothing_is_cut_where_nothing_is_frozen_or_the_family_is_not_known():
     assert frozen_half(build("bert"), 0, "fp32") is None
     model = build("modernbert")

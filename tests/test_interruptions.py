@@ -13,7 +13,10 @@ import pytest
 import yaml
 from checkout import Checkout
 
+from stages import train
+from stages.lib import inputs
 from stages.lib.cache import MANIFEST
+from stages.lib.training import ClassifierTrainer
 
 OUTPUTS = (
     "models/classifier",
@@ -113,6 +116,31 @@ def test_the_next_repro_goes_on_and_ends_with_the_same_bytes(checkout, moment, n
     points = mlflow.MlflowClient().get_metric_history(runs[-1].info.run_id, "train/loss")
     first = mlflow.MlflowClient().get_metric_history(runs[0].info.run_id, "train/loss")
     assert [(point.step, point.value) for point in points] == [(point.step, point.value) for point in first]
+
+
+def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_params, monkeypatch):
+    write_params({"train.freeze_layers": 1})
+
+    def refuse(*arguments):
+        raise AssertionError("trained again")
+
+    weights = tokenized / "models/classifier/model.safetensors"
+    train.main()
+    before = weights.read_bytes()
+    weights.unlink()
+    monkeypatch.setattr(ClassifierTrainer, "training_step", refuse)
+    train.main()
+    assert weights.read_bytes() == before
+
+
+def test_a_training_on_kept_outputs_does_not_go_on_with_others(tokenized, write_params, monkeypatch, capsys):
+    write_params({"train.freeze_layers": 1})
+    train.main()
+    train.main()
+    assert "goes on after step" in capsys.readouterr().out
+    monkeypatch.setattr(inputs, "output_bytes", lambda *_: 10**12)
+    train.main()
+    assert "goes on after step" not in capsys.readouterr().out
 
 
 def test_changed_params_never_resume_a_stale_checkpoint(checkout):

@@ -94,6 +94,15 @@ def test_a_training_that_had_ended_makes_no_further_step(train, changes):
     assert again.seconds >= whole.seconds > 0
 
 
+def test_a_training_that_had_ended_in_another_folder_gives_its_best_model(train, tmp_path):
+    changes = {"train.eval_steps": 5, "train.metric_for_best_model": "loss", "train.learning_rate": 2e-2}
+    whole = train("whole", changes)
+    assert whole.state.best_global_step < whole.state.global_step
+    (tmp_path / "whole").rename(tmp_path / "moved")
+    one, other = whole.model.state_dict(), train("moved", changes, At(10**9, crash)).model.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
 def test_a_signal_saves_and_leaves(train, tmp_path, monkeypatch, number, error):
     monkeypatch.setattr(resumable, "CHECKPOINT_SECONDS", 1000)

@@ -37,6 +37,16 @@ def test_the_best_checkpoint_is_chosen_on_validation(fit):
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)
 
 
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_a_loss_that_is_not_a_number_is_told_and_told_again(tiny_model, params, tmp_path, metric):
+    changes = {"train.learning_rate": 1e9, "train.metric_for_best_model": metric, "train.eval_steps": 8}
+    for _ in range(2):  # the second time from the last checkpoint
+        trainer, _ = easy_task.train(tiny_model, params, tmp_path, changes)
+        message = r"train.learning_rate: found 1e\+09; .* is not a number \(nan\). Use a smaller one"
+        with pytest.raises(UserError, match=message):
+            best_validation(trainer)
+
+
 def test_the_last_step_is_validated_when_it_is_no_multiple(fit):
     trainer, _ = fit({"train.eval_steps": 7})
     assert [row["step"] for row in validations(trainer)] == [7, 14, 16]

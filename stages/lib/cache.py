@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from stages.lib.errors import UserError
-from stages.lib.files import new_folder, read_json, write_json
+from stages.lib.files import new_folder, read_json, remove_left, write_json
 
 MANIFEST = "manifest.json"
 
@@ -43,8 +43,7 @@ class Cache:
         with waiting_for(FileLock(self.folder / f"{name}.lock")):
             found = is_whole(path)
             if not found:
-                for left in self.folder.glob(f".{name}.*"):  # by a process that was killed
-                    shutil.rmtree(left)
+                remove_left(path, "part")  # before the room is measured
                 self.make_room(size)
                 with new_folder(path) as part:
                     make(part)

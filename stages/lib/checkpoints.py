@@ -1,54 +1,79 @@
 """Checkpoints of a training, found again by what it started from; only whole ones count.
 
-They lie in `checkpoints` of the cache folder, outside of DVC's outputs, which DVC deletes before a stage runs.
+They lie in `checkpoints` of the cache folder, outside of DVC's outputs, which DVC deletes before a stage runs. `train`
+says when it has finished, and `evaluate`, which DVC runs once it has recorded that, removes them.
 """
 
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
 from stages.lib.cache import MANIFEST, name_of, waiting_for
 from stages.lib.errors import UserError
 from stages.lib.files import cache_dir, read_json, sha256_of_all, write_json
+from stages.lib.hardware import what_computes
 
 KEPT_DAYS = 30  # since the last use, of trainings that were never finished
+FINISHED = "finished.json"
 
 
 @contextmanager
 def open_checkpoints(inputs: dict[str, Any]) -> Iterator[Path]:
-    """The folder for checkpoints of the training that `inputs` decide; removed when the block ends well.
+    """The folder for checkpoints of the training that `inputs` decide. A second process with the same inputs waits.
 
-    A second process with the same inputs waits.
+    Those of trainings that were finished or forgotten go.
     """
     root = cache_dir() / "checkpoints"
     folder = root / name_of(inputs)
     folder.mkdir(parents=True, exist_ok=True)
     with waiting_for(FileLock(f"{folder}.lock")):
+        (folder / FINISHED).unlink(missing_ok=True)
         write_json(folder / "inputs.json", inputs)
-        remove_forgotten(root)
+        remove_unused(lambda other: finished_run(other) or time.time() - other.stat().st_mtime > KEPT_DAYS * 86400)
         yield folder
-        shutil.rmtree(folder)
+
+
+def mark_finished(folder: Path, run: str) -> None:
+    """Say that a run's training has all its results; its checkpoints stay until DVC has recorded these."""
+    write_json(folder / FINISHED, {"run": run})
+
+
+def remove_finished(run: str) -> None:
+    """Remove the checkpoints of a run whose results were recorded."""
+    remove_unused(lambda folder: finished_run(folder) == run)
+
+
+def remove_unused(unwanted: Callable[[Path], Any]) -> None:
+    """Remove the folders of checkpoints that are unwanted, unless a process uses them (Timeout is an OSError)."""
+    for folder in (cache_dir() / "checkpoints").glob("*/"):
+        with suppress(OSError, UserError), FileLock(f"{folder}.lock", timeout=0):
+            if unwanted(folder):
+                shutil.rmtree(folder)
+
+
+def finished_run(folder: Path) -> str | None:
+    """The run of a finished training."""
+    path = folder / FINISHED
+    return read_json(path, ["run"])["run"] if path.exists() else None
 
 
 def training_inputs(params: dict[str, Any], files: list[Path]) -> dict[str, Any]:
     """All that decides the bytes of a training's result: params, files, code, versions and hardware."""
     folder = Path(__file__).parent.parent
     loaded = {Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)}
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "params": params,
         "files": sha256_of_all(files),
         "code": sha256_of_all(sorted(file for file in loaded if folder in file.parents)),
         "versions": {name: version(name) for name in ("accelerate", "numpy", "torch", "transformers")},
-        "device": gpu or f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+        "device": what_computes(),
     }
 
 
@@ -97,9 +122,3 @@ def finish(checkpoint: Path, best: str | None) -> None:
     for other in checkpoint.parent.glob("checkpoint-*"):
         if other.name not in (checkpoint.name, best):
             shutil.rmtree(other)
-
-
-def remove_forgotten(root: Path) -> None:
-    for inputs in root.glob("*/inputs.json"):
-        if time.time() - inputs.stat().st_mtime > KEPT_DAYS * 86400:
-            shutil.rmtree(inputs.parent, ignore_errors=True)

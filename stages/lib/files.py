@@ -1,5 +1,6 @@
 """Files and folders that appear whole or not at all."""
 
+import glob
 import hashlib
 import json
 import os
@@ -103,6 +104,7 @@ def new_file(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` to fill; it takes the place of `path` when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(path, "part")
     part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     part.chmod(0o755)
     try:
@@ -113,9 +115,15 @@ def new_folder(path: Path) -> Iterator[Path]:
             old = part.with_suffix(".old")
             path.rename(old)
             part.rename(path)
-            shutil.rmtree(old)
         else:
             path.unlink(missing_ok=True)
             part.rename(path)
+        remove_left(path, "old")
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_left(path: Path, suffix: str) -> None:
+    """Remove what `new_folder`, also in a process that was killed, left beside a folder."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.{suffix}"):
+        shutil.rmtree(left)

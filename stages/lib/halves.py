@@ -16,6 +16,7 @@ from stages.lib.families import family_of
 from stages.lib.files import sha256
 from stages.lib.first_token import FirstTokenLayer
 from stages.lib.freezing import before, find_layers
+from stages.lib.hardware import what_computes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What a config says that the frozen half does not read.
@@ -53,7 +54,7 @@ class FrozenHalf:
             "config": {key: value for key, value in model.config.to_dict().items() if matters(key)},
             "layers": layers,
             "dtype": str(dtype),
-            "device": self.device.type,
+            "device": what_computes(),
             "code": [sha256(Path(__file__).with_name(name)) for name in CODE],
             "versions": [torch.__version__, transformers.__version__],
         }

@@ -1,4 +1,4 @@
-"""What computes: the bytes of trained weights depend on it."""
+"""What computes: the bytes of trained weights and of kept outputs depend on it."""
 
 import platform
 from pathlib import Path
@@ -10,8 +10,17 @@ def cpu_name() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def gpu_name() -> str:
-    """The GPU's name; none where it is not used, since it is hidden then."""
+def gpu_names() -> str:
+    """The names of all GPUs; none where they are not used, since they are hidden then."""
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ", ".join(map(torch.cuda.get_device_name, range(number)))
+
+
+def what_computes() -> str:
+    """The GPUs or else the CPU's instructions and the threads, which decide in what order numbers are added."""
+    import torch
+
+    threads = torch.get_num_threads()
+    return gpu_names() or f"{torch.backends.cpu.get_cpu_capability()}, {threads} thread{'s' * (threads > 1)}"

@@ -40,7 +40,7 @@ class ResumableTrainer(Trainer):
         """
         last = checkpoints.latest(Path(self.args.output_dir))
         if last:
-            print(f"goes on after step {checkpoints.step_of(last)}, where an earlier run was interrupted")
+            print(f"goes on after step {checkpoints.step_of(last)} of an earlier run")
         self.started = time.monotonic()
         with self.leaving_when_told():
             self.train(resume_from_checkpoint=str(last) if last else None)
@@ -82,8 +82,11 @@ class ResumableTrainer(Trainer):
         checkpoints.finish(checkpoint, best=self.state.best_model_checkpoint)
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
-        """Trainer's, but a training that was at its end does not make another step."""
+        """Trainer's, but a training that was at its end does not make another step, and its folder may have moved."""
         epoch, batches = super()._init_training_state(*args)
+        if self.state.best_global_step:  # Trainer keeps the whole path
+            best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
+            self.state.best_model_checkpoint = str(best)
         stopped = any(
             callback.early_stopping_patience_counter >= callback.early_stopping_patience
             for callback in self.callback_handler.callbacks
