@@ -2,16 +2,12 @@
 
 import mlflow
 import pytest
-from checkout import Checkout
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory, tiny_model):
+def checkout(finished, tmp_path_factory):
     """After `dvc repro`, an experiment, and the same experiment again, which DVC restored from its cache."""
-    checkout = Checkout(tmp_path_factory.mktemp("checkout"), tiny_model)
-    checkout.run("dvc", "repro")
-    checkout.run("git", "add", "-A")
-    checkout.run("git", "commit", "-qm", "first run")
+    checkout = finished.copy(tmp_path_factory.mktemp("sync") / "checkout")
     checkout.run("dvc", "exp", "run", "-n", "first", "-S", "train.freeze_layers=1")
     checkout.restored = checkout.run("dvc", "exp", "run", "--temp", "-n", "again", "-S", "train.freeze_layers=1")
     yield checkout
