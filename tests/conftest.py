@@ -61,6 +61,13 @@ FAMILIES = {
     "modernbert": SMALL | {"local_attention": 8, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2,
                            "eos_token_id": 3},
 }  # fmt: skip
+# Files of tests that take minutes begin first, so that none is left alone at the end.
+LONG = ("outages", "pipeline", "interruptions", "sync", "parallel", "s3", "verify", "hub", "preview")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
 def tiny_config(family: str) -> Any:
