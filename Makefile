@@ -35,7 +35,7 @@ verify: setup
 # As many files of tests at once as there are cores, each on one core, at most four of them for the memory's sake.
 test: export OMP_NUM_THREADS := 1
 test: setup lint
-	python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	ruff check .

@@ -17,8 +17,8 @@ from stages.lib.params import Params
 from stages.lib.plots import draw_curves, write_history
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import RunLogger, log_datasets, log_frozen, open_run, provenance
-from stages.lib.training import best_validation, make_trainer, resolve_precision, speed
+from stages.lib.tracking import log_datasets, log_frozen, open_run, provenance
+from stages.lib.training import RunLogger, best_validation, make_trainer, resolve_precision, speed
 from stages.lib.turns import own_cores
 
 TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json"), Path("models/base")

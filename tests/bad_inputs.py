@@ -109,6 +109,7 @@ ARCHIVES = [
     archive("tar with NUL in a name", "'.*' is no valid name", member("x", pax_headers={"path": "a\0b"}) + END),
     archive("tar with bytes as a name", "'.*' is no valid name",
             member("train/caf\udce9", form=tarfile.USTAR_FORMAT) + END),
+    archive("tar with a file without a name", "'.*' is no valid name", member(".") + END),
     archive("tar with a long name that drives terminals", r"'\.\./\\x1b\[2J.* \.\.\. x*' leads",
             member("../\x1b[2J" + "x" * 9999) + END),
     archive("tar with an endless name", f"{BROKEN} .a header is longer", gzip.compress(member("x" * (2 << 20)) + END)),
@@ -133,6 +134,7 @@ ARCHIVES = [
     archive("tar.gz with another checksum", f"{BROKEN} .CRC", gzip.compress(TEXT + END)[:-8] + bytes(8), "tar.gz"),
     archive("junk as a tar", BROKEN, b"no archive" * 100),
     archive("zip that climbs out", OUTSIDE, packed({"../out.txt": b"x"}), "zip"),
+    archive("zip with an absolute path", OUTSIDE, packed({"/out.txt": b"x"}), "zip"),
     archive(
         "zip with a link", NO_FILE, suffix="zip",
         content=packed({"train/pos/1.txt": b"/etc"}, lambda info: setattr(info, "external_attr", 0o120777 << 16)),

@@ -1,6 +1,5 @@
 """A copy of the repository in which tests run the real pipeline: a few hundred demo rows and a tiny random model."""
 
-import copy
 import json
 import os
 import shutil
@@ -32,10 +31,15 @@ SMALL = DEMO | {
 
 
 class Checkout:
-    """A copy of the repository's files as they are now, in a git repository of its own."""
+    """A git repository in which commands are run."""
 
-    def __init__(self, folder: Path, model: Path):
+    def __init__(self, folder: Path):
         self.folder = folder
+
+    @classmethod
+    def make(cls, folder: Path, model: Path) -> "Checkout":
+        """A copy of the repository's files as they are now, and of a model."""
+        self = cls(folder)
         listed = self.run("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         for name in filter(None, listed.split("\0")):
             if (ROOT / name).is_file() and not name.startswith(("tests/", "metrics/", "dvc.lock")):
@@ -49,21 +53,17 @@ class Checkout:
         self.run("git", "config", "user.email", "test@example.org")
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", "start")
+        return self
 
     def copy(self, folder: Path) -> "Checkout":
         """The same in another folder, to be changed there."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return self.at(folder)
+        return Checkout(folder)
 
     def clone(self, folder: Path) -> "Checkout":
         """What git has of it, in another folder."""
         self.run("git", "clone", "-q", ".", str(folder))
-        return self.at(folder)
-
-    def at(self, folder: Path) -> "Checkout":
-        other = copy.copy(self)
-        other.folder = folder
-        return other
+        return Checkout(folder)
 
     def run(self, *command: str, fails: bool = False, **variables: str) -> str:
         """Run a command there, as in an activated environment; return all that it printed."""

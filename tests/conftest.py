@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from stages.lib.demo_corpus import make_reviews
 from stages.lib.params import Params
@@ -60,6 +61,13 @@ FAMILIES = {
     "modernbert": SMALL | {"local_attention": 8, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2,
                            "eos_token_id": 3},
 }  # fmt: skip
+# Files of tests that take minutes begin first, so that none is left alone at the end.
+LONG = ("outages", "pipeline", "interruptions", "sync", "parallel", "s3", "verify", "hub", "preview")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}": number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
 
 
 def tiny_config(family: str) -> Any:
@@ -124,15 +132,24 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Any:
-    """A committed checkout after `dvc repro`; tests leave it as it is, or take a `copy`."""
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, request: pytest.FixtureRequest) -> Any:
+    """A committed checkout after `dvc repro`; tests leave it as it is, or take a `copy`.
+
+    The first process of tests that needs it makes it, in the folder that all of them share.
+    """
     from checkout import Checkout
 
-    checkout = Checkout(tmp_path_factory.mktemp("finished"), tiny_model)
-    checkout.run("dvc", "repro", CUDA_VISIBLE_DEVICES="")  # on a CPU the bytes can be repeated
-    checkout.run("git", "add", "-A")
-    checkout.run("git", "commit", "-qm", "finished")
-    return checkout
+    shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
+    done, folder = shared / "finished.done", shared / "finished"
+    with FileLock(shared / "finished.lock"):
+        if not done.exists():
+            folder.mkdir()
+            checkout = Checkout.make(folder, request.getfixturevalue("tiny_model"))
+            checkout.run("dvc", "repro", CUDA_VISIBLE_DEVICES="")  # on a CPU the bytes can be repeated
+            checkout.run("git", "add", "-A")
+            checkout.run("git", "commit", "-qm", "finished")
+            done.touch()
+    return Checkout(folder).copy(tmp_path_factory.mktemp("finished") / "checkout")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A real `mlflow server` on loopback, to be killed, stalled and filled up."""
 
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import requests
 
 
@@ -20,21 +20,15 @@ class Server:
             self.port = free.getsockname()[1]
         self.url, self.process = f"http://127.0.0.1:{self.port}", None
 
-    def start(self, largest_file: int | None = None) -> None:
-        """Start it; with a limit on the size of files, as a quota has, its database cannot grow beyond."""
-
-        def limit() -> None:
-            if largest_file:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
+    def start(self) -> None:
         command = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
             "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
             "--artifacts-destination", f"{self.folder}/files",
         ]  # fmt: skip
         self.process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limit,
-            cwd=self.folder,
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=self.folder,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight processes that have no work here
         )  # fmt: skip
         for _ in range(300):
             if self.works():
@@ -63,11 +57,16 @@ class Server:
 
     def fill(self) -> None:
         """Its disk is full from now on: the database, which is larger, cannot grow, nor can it have a journal."""
-        self.kill()
-        self.start(largest_file=1 << 16)
+        self.limit_files(1 << 16)
+
+    def limit_files(self, size: int) -> None:
+        main = psutil.Process(self.process.pid)
+        for process in (main, *main.children(recursive=True)):
+            process.rlimit(psutil.RLIMIT_FSIZE, (size, psutil.RLIM_INFINITY))
 
     def recover(self) -> None:
-        if self.process and self.process.poll() is None:
-            self.signal(signal.SIGCONT)
-        self.kill()
-        self.start()
+        if self.process.poll() is not None:
+            self.start()
+            return
+        self.signal(signal.SIGCONT)
+        self.limit_files(psutil.RLIM_INFINITY)

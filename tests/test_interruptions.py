@@ -11,11 +11,11 @@ import mlflow
 import psutil
 import pytest
 import yaml
-from checkout import Checkout
 
 from stages import train
 from stages.lib import inputs
 from stages.lib.cache import MANIFEST
+from stages.lib.checkpoints import step_of
 from stages.lib.training import ClassifierTrainer
 
 OUTPUTS = (
@@ -28,15 +28,13 @@ OUTPUTS = (
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory, tiny_model):
+def checkout(finished, tmp_path_factory):
     """After a run that was left alone."""
-    checkout = Checkout(tmp_path_factory.mktemp("checkout"), tiny_model)
-    checkout.run("git", "commit", "--allow-empty", "-qm", "start")
-    checkout.run("dvc", "repro", "-q", "preprocess")
+    checkout = finished.copy(tmp_path_factory.mktemp("interruptions") / "checkout")
     params = (checkout.folder / "params.yaml").read_text()
     (checkout.folder / "params.yaml").write_text(params.replace("num_train_epochs: 2", "num_train_epochs: 10"))
     checkout.run("dvc", "repro", "-q")
-    checkout.expected = hashes(checkout)
+    checkout.expected = hashes(checkout), losses(checkout)
     yield checkout
     mlflow.set_tracking_uri(None)
 
@@ -48,6 +46,13 @@ def lock(checkout):
 def hashes(checkout):
     outs = [out for name in ("train", "evaluate") for out in lock(checkout)["stages"][name]["outs"]]
     return {out["path"]: out["md5"] for out in outs if out["path"] in OUTPUTS}
+
+
+def losses(checkout):
+    """The training curve of the last run."""
+    run = checkout.runs()[-1]
+    points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "train/loss")
+    return [(point.step, point.value) for point in points]
 
 
 def forget_training(checkout):
@@ -83,39 +88,42 @@ def is_whole(checkpoint):
     return (checkpoint / MANIFEST).exists()
 
 
-def some_whole(checkout):
-    return len([path for path in checkpoints(checkout) if is_whole(path)]) > 0 and len(checkpoints(checkout)) > 1
+def last_whole(checkout):
+    return max((step_of(path) for path in checkpoints(checkout) if is_whole(path)), default=0)
 
 
-def one_half_written(checkout):
-    return [path for path in checkpoints(checkout) if not is_whole(path) and path.name != "checkpoint-1"]
+def some_whole(checkout, last):
+    return last_whole(checkout) > last + 1
 
 
-@pytest.mark.parametrize(
-    ("moment", "number"),
-    [(some_whole, signal.SIGKILL), (one_half_written, signal.SIGKILL), (some_whole, signal.SIGTERM)],
-    ids=["killed", "killed while it saved", "terminated"],
-)
-def test_the_next_repro_goes_on_and_ends_with_the_same_bytes(checkout, moment, number):
+def one_half_written(checkout, last):
+    return [path for path in checkpoints(checkout) if not is_whole(path) and step_of(path) > last + 1]
+
+
+def test_after_each_interruption_repro_goes_on_and_it_ends_with_the_same_bytes(checkout):
     forget_training(checkout)
     before = len(checkout.runs())
-    dvc = start_repro(checkout)
-    wait_for(lambda: moment(checkout))
-    (train,) = [one for one in psutil.Process(dvc.pid).children(True) if one.cmdline()[1:] == ["-m", "stages.train"]]
-    train.send_signal(number)
-    output = dvc.communicate()[0]
-    assert dvc.returncode != 0
-    assert "Traceback" not in output
-    wait_for(lambda: checkout.runs()[-1].info.status == "KILLED")
-    output = checkout.run("dvc", "repro", "--no-run-cache")
-    assert "goes on after step" in output
-    assert hashes(checkout) == checkout.expected
+    for moment, number in (
+        (some_whole, signal.SIGKILL), (one_half_written, signal.SIGKILL), (some_whole, signal.SIGTERM)
+    ):  # fmt: skip
+        last = last_whole(checkout)
+        dvc = start_repro(checkout)
+        wait_for(lambda moment=moment, last=last: moment(checkout, last))
+        processes = psutil.Process(dvc.pid).children(True)
+        (train,) = [one for one in processes if one.cmdline()[1:] == ["-m", "stages.train"]]
+        senders = train.children()
+        train.send_signal(number)
+        output = dvc.communicate()[0]
+        assert dvc.returncode != 0
+        assert "Traceback" not in output
+        assert ("goes on after step" in output) == (last > 0)
+        psutil.wait_procs(senders, timeout=60)
+        assert checkout.runs()[-1].info.status == "KILLED"
+    assert "goes on after step" in checkout.run("dvc", "repro", "--no-run-cache")
+    assert (hashes(checkout), losses(checkout)) == checkout.expected
     assert checkpoints(checkout) == []
     runs = checkout.runs()
     assert (len(runs), runs[-1].info.status) == (before + 1, "FINISHED")
-    points = mlflow.MlflowClient().get_metric_history(runs[-1].info.run_id, "train/loss")
-    first = mlflow.MlflowClient().get_metric_history(runs[0].info.run_id, "train/loss")
-    assert [(point.step, point.value) for point in points] == [(point.step, point.value) for point in first]
 
 
 def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_params, monkeypatch):
@@ -146,11 +154,11 @@ def test_a_training_on_kept_outputs_does_not_go_on_with_others(tokenized, write_
 def test_changed_params_never_resume_a_stale_checkpoint(checkout):
     forget_training(checkout)
     dvc = start_repro(checkout)
-    wait_for(lambda: some_whole(checkout))
+    wait_for(lambda: some_whole(checkout, 0))
     os.killpg(dvc.pid, signal.SIGKILL)
     dvc.communicate()
     params = (checkout.folder / "params.yaml").read_text()
     changed = params.replace("weight_decay: 0.01", "weight_decay: 0.02").replace("epochs: 10", "epochs: 1")
     assert changed != params
     (checkout.folder / "params.yaml").write_text(changed)
-    assert "goes on after step" not in checkout.run("dvc", "repro", "--no-run-cache")
+    assert "goes on after step" not in checkout.run("dvc", "repro", "--no-run-cache", "train")

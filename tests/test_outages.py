@@ -76,7 +76,7 @@ def run_pipeline(workspace, moment, outage):
 @pytest.mark.parametrize("outage", ["kill", "stall", "fill"])
 @pytest.mark.parametrize("moment", ["before", "during", "at the end"])
 def test_a_run_outlives_an_outage_and_arrives_once_and_in_order(server, workspace, monkeypatch, capfd, moment, outage):
-    monkeypatch.setattr(tracking, "SECONDS_WITHOUT_PROGRESS", 5)
+    monkeypatch.setattr(tracking, "SECONDS_WITHOUT_PROGRESS", 3)
     run = run_pipeline(workspace, moment, getattr(server, outage))
     warnings = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
     assert len(warnings) in (1, 2)  # of `train` and of `evaluate`, one each

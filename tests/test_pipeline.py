@@ -6,17 +6,13 @@ import hub
 import mlflow
 import pytest
 import yaml
-from checkout import Checkout
 from datasets import ClassLabel, Dataset, Features, Value
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory, tiny_model):
+def checkout(finished, tmp_path_factory):
     """After `dvc repro` and `dvc exp run -S train.freeze_layers=1`."""
-    checkout = Checkout(tmp_path_factory.mktemp("checkout"), tiny_model)
-    checkout.run("dvc", "repro")
-    checkout.run("git", "add", "-A")
-    checkout.run("git", "commit", "-qm", "first run")
+    checkout = finished.copy(tmp_path_factory.mktemp("pipeline") / "checkout")
     checkout.first = checkout.json("metrics/train.json")
     checkout.again = checkout.run("dvc", "repro")
     checkout.run("dvc", "exp", "run", "-S", "train.freeze_layers=1")
@@ -146,10 +142,9 @@ def test_a_local_source_is_found_from_a_copy_and_watched(checkout):
             for number in range(20):
                 (folder / split / label / f"{number}.txt").write_text(f"text {number} of {split} is {label}")
     changes = ["-S", "data.source=folder", "-S", "data.path=reviews", "-S", "data.max_train_samples=null"]
-    checkout.run("dvc", "exp", "run", "--temp", *changes)
-    assert checkout.runs()[-1].data.params["data.path"] == "reviews"
-    checkout.run("dvc", "exp", "run", *changes)
-    assert "Running stage" not in checkout.run("dvc", "repro")
+    assert "Running stage 'download'" in checkout.run("dvc", "exp", "run", "--temp", *changes, "download")
+    checkout.run("dvc", "exp", "run", *changes, "preprocess")
+    assert "Running stage" not in checkout.run("dvc", "repro", "preprocess")
     (folder / "train/good/more.txt").write_text("one more good text")
     assert "Running stage 'download'" in checkout.run("dvc", "repro", "download")
     assert sum(split["rows"] for split in checkout.json("data/raw/dataset.json")["splits"].values()) == 81
@@ -212,6 +207,7 @@ def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
     assert run.data.metrics["data/dropped/empty text"] == 2
     assert sum(run.data.metrics[f"data/leaks/{split}_and_test"] for split in ("train", "validation")) == 40
     assert run.data.params["data.label_names"] == "{0: '差', 1: '好'}"
+    assert run.data.params["data.path"] == "chinese"
     answer = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}").predict(["房间很好"])
     assert answer["label"][0] in ("差", "好")
     assert "didn't change, skipping" in checkout.run("dvc", "repro", "download")

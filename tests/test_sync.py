@@ -2,7 +2,6 @@
 
 import mlflow
 import pytest
-from checkout import Checkout
 from mlflow import MlflowClient
 
 from stages.lib.errors import UserError
@@ -11,12 +10,9 @@ from stages.sync import fitting
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory, tiny_model):
+def checkout(finished, tmp_path_factory):
     """After `dvc repro`, an experiment, and the same experiment again, which DVC restored from its cache."""
-    checkout = Checkout(tmp_path_factory.mktemp("checkout"), tiny_model)
-    checkout.run("dvc", "repro")
-    checkout.run("git", "add", "-A")
-    checkout.run("git", "commit", "-qm", "first run")
+    checkout = finished.copy(tmp_path_factory.mktemp("sync") / "checkout")
     checkout.run("dvc", "exp", "run", "-n", "first", "-S", "train.freeze_layers=1")
     checkout.restored = checkout.run("dvc", "exp", "run", "--temp", "-n", "again", "-S", "train.freeze_layers=1")
     yield checkout

@@ -9,7 +9,8 @@ from stages.lib import tracking
 from stages.lib.errors import UserError
 from stages.lib.journal import open_journal
 from stages.lib.params import Tracking
-from stages.lib.tracking import RunLogger, log_datasets, log_results, open_run, provenance, resume_run
+from stages.lib.tracking import log_datasets, log_results, open_run, provenance, resume_run
+from stages.lib.training import RunLogger
 
 TRACKING = Tracking(experiment="test", log_model=False, system_metrics=False)
 STATISTICS = {"raw_sha256": "a" * 64, "tokenized_sha256": "b" * 64}

@@ -37,13 +37,13 @@ def draw_curves(training: Path, validation: Path, picture: Path) -> None:
     """Draw loss and validation accuracy by step."""
     from matplotlib.figure import Figure
 
-    train, valid = read_columns(training), read_columns(validation)
+    train, valid = read_rows(training), read_rows(validation)
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
-    loss.plot(train["step"], train["loss"], label="training", color="tab:blue")
-    loss.plot(valid["step"], valid["loss"], "o-", label="validation", color="tab:orange")
-    accuracy.plot(valid["step"], valid["accuracy"], "o-", label="accuracy", color="tab:orange")
-    accuracy.plot(valid["step"], valid["f1_macro"], "x--", label="F1, macro", color="tab:green")
+    loss.plot(*points(train, "loss"), label="training", color="tab:blue")
+    loss.plot(*points(valid, "loss"), "o-", label="validation", color="tab:orange")
+    accuracy.plot(*points(valid, "accuracy"), "o-", label="accuracy", color="tab:orange")
+    accuracy.plot(*points(valid, "f1_macro"), "x--", label="F1, macro", color="tab:green")
     for axes, title in ((loss, "Loss"), (accuracy, "Validation")):
         axes.set(title=title, xlabel="step")
         axes.legend()
@@ -82,11 +82,9 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         raise UserError(f"{path}: cannot be read ({error}); run `dvc repro train`, which makes it.") from None
 
 
-def read_columns(path: Path) -> dict[str, list[float]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    return {key: [float(row[key]) for row in rows] for key in reader.fieldnames}
+def points(rows: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
+    """Steps and values of a curve."""
+    return [row["step"] for row in rows], [row[name] for row in rows]
 
 
 def save(figure: Any, picture: Path) -> None:

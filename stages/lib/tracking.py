@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-
 from stages.lib.cache import name_of
 from stages.lib.files import main_checkout, sha256
 from stages.lib.journal import Journal, find, open_journal
@@ -169,25 +167,6 @@ def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-class RunLogger(TrainerCallback):
-    """Tells what Trainer logs, grouped as `train/...` and `validation/...` by step."""
-
-    def __init__(self, run: Journal):
-        self.run = run
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        self.run.tell_metrics({name: logs[key] for key in logs if (name := grouped(key))}, state.global_step)
-
-
-def grouped(key: str) -> str | None:
-    """The MLflow name of one of Trainer's logged keys; None for those that are no curve."""
-    if key in ("loss", "learning_rate", "grad_norm", "epoch"):
-        return f"train/{key}"
-    if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_time")):
-        return f"validation/{key.removeprefix('eval_')}"
-    return None
 
 
 def tell_history(run: Journal, training: Iterable[dict[str, Any]], validation: Iterable[dict[str, Any]]) -> None:

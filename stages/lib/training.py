@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from stages.lib.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, as_it_is, by_length
 from stages.lib.errors import UserError
 from stages.lib.inputs import Inputs
+from stages.lib.journal import Journal
 from stages.lib.metrics import compute_metrics
 from stages.lib.params import Evaluate, Train
 from stages.lib.resumable import ResumableTrainer
@@ -111,6 +112,25 @@ class ClassifierTrainer(ResumableTrainer):
             logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
             output.metrics["eval_loss"] = self.compute_loss_func({"logits": logits}, labels).item()
         return output
+
+
+class RunLogger(TrainerCallback):
+    """Tells what Trainer logs, grouped as `train/...` and `validation/...` by step."""
+
+    def __init__(self, run: Journal):
+        self.run = run
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        self.run.tell_metrics({name: logs[key] for key in logs if (name := grouped(key))}, state.global_step)
+
+
+def grouped(key: str) -> str | None:
+    """The MLflow name of one of Trainer's logged keys; None for those that are no curve."""
+    if key in ("loss", "learning_rate", "grad_norm", "epoch"):
+        return f"train/{key}"
+    if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_time")):
+        return f"validation/{key.removeprefix('eval_')}"
+    return None
 
 
 class ValidateLastStep(TrainerCallback):
