@@ -1,3 +1,4 @@
+import os
 import subprocess
 
 import pytest
@@ -30,6 +31,11 @@ def test_the_clone_has_tracked_files_as_they_are_now_and_no_lock(repository, tmp
     assert (clone / "changed.txt").read_text() == "new"
     assert git(repository, "status", "--porcelain") == before
     assert git(repository, "stash", "list") == ""
+
+
+def test_files_that_were_written_again_as_they_were_are_no_change(repository, tmp_path):
+    os.utime(repository / "kept.txt", (1, 1))
+    assert (make_clone(tmp_path / "temporary", []) / "kept.txt").read_text() == "old"
 
 
 def test_a_clone_of_a_shallow_clone_with_nothing_uncommitted(repository, tmp_path, monkeypatch):
@@ -84,7 +90,7 @@ def test_the_temporary_folder_goes_unless_it_is_to_be_kept(tmp_path, monkeypatch
     assert f"kept: {folder}" in capsys.readouterr().out
 
 
-def test_a_folder_without_commits_is_told(tmp_path, monkeypatch):
+def test_a_folder_without_git_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="git stash failed in"):
+    with pytest.raises(UserError, match=r"git status failed in .*: fatal: not a git repository"):
         make_clone(tmp_path / "temporary", [])

@@ -40,6 +40,7 @@ def make_clone(folder: Path, used: list[str]) -> Path:
     depth = 1 + max((Path(path).parts.count("..") for path in relative), default=0)
     clone = folder.joinpath(*root.parts[1:][-depth:])
     clone.mkdir(parents=True)
+    git(root, "status")  # or stash fails at files that were copied or written again as they were
     commit = git(root, "stash", "create") or git(root, "rev-parse", "HEAD")  # no stash: nothing is uncommitted
     git(clone, "init", "-q")
     git(clone, "fetch", "-q", "--depth", "1", str(root), commit)
