@@ -36,7 +36,7 @@ def main() -> None:
     remove_finished(key)
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
         model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
-        log_model(run, CLASSIFIER, parameters)
+        log_model(run, CLASSIFIER / "model.safetensors", parameters)
         cache = None if params.evaluate.full_model else params.cache
         with own_cores():
             inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)

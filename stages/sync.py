@@ -11,7 +11,8 @@ import sys
 import time
 from contextlib import suppress
 
-from filelock import Timeout
+from dvc.exceptions import DvcException
+from filelock import FileLock, Timeout
 
 # Before MLflow is imported: a server that never answers must not hold up what waits behind it.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
@@ -21,7 +22,8 @@ from mlflow.exceptions import MlflowException
 
 from stages.lib.errors import UserError
 from stages.lib.experiments import Experiment, all_experiments
-from stages.lib.journal import Journal, journals, open_journal
+from stages.lib.files import main_checkout
+from stages.lib.journal import Journal, journals, open_journal, remove_gone
 from stages.lib.pairs import differences, restore, run_of
 from stages.lib.store import NotReachedError, NotSentError, connect, reason, send
 from stages.lib.system_metrics import sampled
@@ -39,7 +41,12 @@ def main() -> None:
     uri = os.environ.get("MLFLOW_TRACKING_URI")  # now, since MLflow sets it to whatever it sends to
     if not arguments.check and (failed := send_waiting()):
         raise UserError(f"{failed} runs could not be sent; they stay in mlruns/journal")
-    fits = [fitting(experiment, uri, arguments.check) for experiment in all_experiments()]
+    try:
+        experiments = all_experiments()
+    except DvcException as error:
+        raise UserError(f"DVC: {error}") from error
+    with FileLock(main_checkout() / "mlruns" / "sync.lock"):  # or two would restore the same run
+        fits = [fitting(experiment, uri, arguments.check) for experiment in experiments]
     if not all(fits):
         raise UserError(f"of {len(fits)} experiments of DVC, {fits.count(False)} not as MLflow shows them")
 
@@ -50,7 +57,7 @@ def fitting(experiment: Experiment, uri: str | None, check: bool) -> bool:
         return compare(experiment, uri, check)
     except NotReachedError as error:
         raise UserError(f"MLflow at {uri or 'mlruns'}: {error}") from error
-    except (UserError, NotSentError, MlflowException, LookupError, ValueError, OSError) as error:
+    except (UserError, NotSentError, MlflowException, DvcException, LookupError, ValueError, OSError) as error:
         print(f"{experiment}: cannot be compared: {reason(error)}")
         return False
 
@@ -63,7 +70,7 @@ def compare(experiment: Experiment, uri: str | None, check: bool) -> bool:
     client, said = connect(uri), "as in run"
     if run_of(experiment, client) is None and not check:
         journal, said = restore(experiment, uri), "restored from DVC as run"
-        with journal.sending():
+        with suppress(FileNotFoundError), journal.sending():  # another process may send it all first
             send(journal)
     run = run_of(experiment, client)
     faults = differences(experiment, run) if run else ["MLflow has no run of it; python -m stages.sync makes one"]
@@ -100,22 +107,22 @@ def send_while_written(journal: Journal) -> None:
 def send_waiting() -> int:
     """Send all journals that nobody sends, and return how many could not be; a store that is down is tried once."""
     failed, down = 0, set()
+    remove_gone()
     for journal in journals():
         name, uri = f"{journal.head.get('name')} ({journal.key})", journal.head.get("uri")
         if uri in down:
             failed += 1
             continue
-        with suppress(Timeout, FileNotFoundError), journal.sending(timeout=0):
-            journal.close_if_killed()
-            if not journal.waiting():
-                continue
-            try:
-                print(f"{name}: {send(journal)} events sent to MLflow")
-            except NotSentError as error:
-                failed += 1
-                print(f"{name}: {journal.waiting()} events not sent: {error}")
-                if isinstance(error, NotReachedError):
-                    down.add(uri)
+        try:
+            with suppress(Timeout, FileNotFoundError), journal.sending(timeout=0):
+                journal.close_if_killed()
+                if journal.waiting():
+                    print(f"{name}: {send(journal)} events sent to MLflow")
+        except (NotSentError, OSError) as error:
+            failed += 1
+            print(f"{name}: {journal.waiting()} events not sent: {reason(error)}")
+            if isinstance(error, NotReachedError):
+                down.add(uri)
     return failed
 
 

@@ -14,10 +14,10 @@ from stages.lib.freezing import count_parameters, freeze
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
 from stages.lib.params import Params
-from stages.lib.plots import draw_curves, write_history
+from stages.lib.plots import draw_curves, read_rows, write_history
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import log_datasets, log_frozen, open_run, provenance
+from stages.lib.tracking import log_datasets, log_frozen, open_run, provenance, tell_history
 from stages.lib.training import RunLogger, best_validation, make_trainer, resolve_precision, speed
 from stages.lib.turns import own_cores
 
@@ -58,6 +58,7 @@ def main() -> dict[str, float]:
         save_classifier(model, tokenizer)
         write_history(trainer.state.log_history, TRAINING, VALIDATION)
         draw_curves(TRAINING, VALIDATION, CURVES)
+        tell_history(run, read_rows(TRAINING), read_rows(VALIDATION))  # of a training that began in another run, too
         write_json(METRICS, best | parameters)
         write_json(RUN, {"run": run.key})
         if params.tracking.log_model:

@@ -16,6 +16,7 @@ from stages import train
 from stages.lib import inputs
 from stages.lib.cache import MANIFEST
 from stages.lib.checkpoints import step_of
+from stages.lib.journal import journals
 from stages.lib.training import ClassifierTrainer
 
 OUTPUTS = (
@@ -126,6 +127,11 @@ def test_after_each_interruption_repro_goes_on_and_it_ends_with_the_same_bytes(c
     assert (len(runs), runs[-1].info.status) == (before + 1, "FINISHED")
 
 
+def curves(journal):
+    points = [(name, event["step"]) for event in journal.of_kind("metrics") for name in event["metrics"]]
+    return {(name, step) for name, step in points if "/epoch" not in name and name.startswith(("train", "validation"))}
+
+
 def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_params, monkeypatch):
     write_params({"train.freeze_layers": 1})
 
@@ -137,8 +143,11 @@ def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_par
     before = weights.read_bytes()
     weights.unlink()
     monkeypatch.setattr(ClassifierTrainer, "training_step", refuse)
+    write_params({"train.freeze_layers": 1, "evaluate.num_mistakes": 1})
     train.main()
     assert weights.read_bytes() == before
+    first, second = (curves(journal) for journal in journals())  # which has other params
+    assert first == second != set()
 
 
 def test_a_training_on_kept_outputs_does_not_go_on_with_others(tokenized, write_params, monkeypatch, capsys):

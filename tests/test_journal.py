@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from stages.lib.journal import Journal, find, journals, journals_folder, open_journal
+from stages.lib.journal import Journal, find, journals, journals_folder, open_journal, remove_gone
 
 
 @pytest.fixture
@@ -60,11 +60,12 @@ def test_all_is_sent_again_when_what_was_sent_is_not_known(journal, content):
     assert journal.waiting() == 1
 
 
-def test_a_full_disk_costs_events_but_no_training(journal, workspace, capsys):
+@pytest.mark.parametrize("room", [0, 10])  # none, or for a part of an event
+def test_a_full_disk_costs_events_but_no_training(journal, workspace, capsys, room):
     (workspace / "model").mkdir()
     (workspace / "model/weights").write_bytes(bytes(10_000))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.events.stat().st_size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.events.stat().st_size + room, before[1]))
     try:
         journal.tell_metrics({"train/loss": 0.5}, 10)
         journal.tell_file("model", workspace / "model")
@@ -74,8 +75,9 @@ def test_a_full_disk_costs_events_but_no_training(journal, workspace, capsys):
     journal.tell("status", status="PAUSED")
     assert [event["kind"] for event in told(journal)] == ["run", "status"]
     assert not list(journal.folder.glob("files/*"))
-    reason = "cannot be written (File too large), so MLflow will not show all of this run"
-    assert capsys.readouterr().err == f"warning: {journal.folder}: {reason}\n"
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: {journal.folder}: cannot be written (")
+    assert warning.endswith("), so MLflow will not show all of this run")
 
 
 def test_a_point_that_was_told_before_an_interruption_is_not_told_again(journal):
@@ -83,8 +85,9 @@ def test_a_point_that_was_told_before_an_interruption_is_not_told_again(journal)
     again = open_journal(journal.key)
     again.tell_metrics({"train/loss": 0.5, "train/epoch": 1}, 10)
     again.tell_metrics({"train/loss": 0.4}, 20)
+    again.tell_metrics({"train/loss": 0.3, "train/epoch": 1}, 10)  # another value is
     assert [event["metrics"] for event in again.of_kind("metrics")] == [
-        {"train/loss": 0.5}, {"train/epoch": 1.0}, {"train/loss": 0.4}
+        {"train/loss": 0.5}, {"train/epoch": 1.0}, {"train/loss": 0.4}, {"train/loss": 0.3}
     ]  # fmt: skip
 
 
@@ -158,6 +161,13 @@ def test_who_waits_to_send_a_journal_that_then_goes_leaves_none_behind(journal):
         journal.set_state(sent=journal.events.stat().st_size)
         time.sleep(0.2)
     waiting.join()
+    assert list(journals_folder().iterdir()) == []
+
+
+def test_what_a_killed_process_left_of_a_journal_goes(journal):
+    journal.folder.rename(journal.folder.with_name(f".{journal.key}"))
+    assert journals() == []
+    remove_gone()
     assert list(journals_folder().iterdir()) == []
 
 

@@ -93,6 +93,12 @@ def test_only_what_is_new_is_sent():
     assert send(journal) == 0
 
 
+def test_a_run_that_no_stage_says_to_run_is_not_shown_as_running():
+    journal = begin()
+    send(journal)
+    assert stored(journal).info.status == "SCHEDULED"
+
+
 @pytest.mark.parametrize(("told", "shown"), [("RUNNING", "RUNNING"), ("PAUSED", "SCHEDULED"), ("KILLED", "KILLED")])
 def test_the_status_that_was_told_last_is_shown(told, shown):
     journal = begin()
@@ -130,13 +136,22 @@ def test_an_event_that_cannot_be_sent_holds_up_its_own_run_alone(workspace, caps
     assert f"other ({other.key}): 2 events sent to MLflow" in output
 
 
+def test_a_journal_that_cannot_be_written_holds_up_no_other(capsys):
+    one, other = begin(name="one"), begin(name="other")
+    (one.folder / "state.json").mkdir()
+    assert send_waiting() == 1
+    output = capsys.readouterr().out
+    assert f"one ({one.key}): 1 events not sent: IsADirectoryError" in output
+    assert f"other ({other.key}): 1 events sent to MLflow" in output
+
+
 def test_a_store_that_is_down_is_tried_once_and_others_are_sent_to(monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     down = [begin(name=f"run-{number}", uri="http://127.0.0.1:9") for number in range(3)]
     up = begin(name="local")
     assert send_waiting() == len(down)
     output = capsys.readouterr().out
-    assert output.count("not sent: MLflow at http://127.0.0.1:9: ") == 1
+    assert output.count("1 events not sent: it cannot be reached, ConnectionError") == 1
     assert f"local ({up.key}): 1 events sent to MLflow" in output
 
 

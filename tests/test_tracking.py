@@ -87,6 +87,28 @@ def test_params_that_no_training_reads_make_another_run():
     assert [run.status for run in (first, second, third)] == ["KILLED", "PAUSED", "FINISHED"]
 
 
+def test_an_evaluation_of_another_experiment_that_goes_on_with_a_run_gives_it_its_name(monkeypatch):
+    with open_run(TRACKING, {}, {}, {}) as run:
+        pass
+    monkeypatch.setenv("DVC_EXP_NAME", "second-try")
+    with resume_run(TRACKING, run.key, {}, {"dvc.exp_name": "second-try"}, history=()):
+        pass
+    assert run.name == "second-try"
+    assert [event["tags"] for event in run.of_kind("name")] == [{"dvc.exp_name": "second-try"}]
+
+
+def test_who_does_not_wait_for_mlflow_ends_a_finished_run(monkeypatch):
+    def interrupted(sender, run):
+        raise KeyboardInterrupt
+
+    with open_run(TRACKING, {}, {}, {}) as run:
+        pass
+    monkeypatch.setattr(tracking, "wait_for", interrupted)
+    with evaluate(run.key):
+        pass
+    assert run.status == "FINISHED"
+
+
 def test_a_run_that_was_begun_elsewhere_gets_one_of_its_own_with_its_curves(workspace):
     (workspace / "training.csv").write_text("step,loss\n10,0.7\n20,0.6\n")
     (workspace / "validation.csv").write_text("step,accuracy\n20,0.8\n")

@@ -36,13 +36,14 @@ def open_checkpoints(inputs: dict[str, Any]) -> Iterator[Path]:
     with waiting_for(FileLock(f"{folder}.lock")):
         (folder / FINISHED).unlink(missing_ok=True)
         write_json(folder / "inputs.json", inputs)
-        remove_unused(lambda other: finished_run(other) or time.time() - other.stat().st_mtime > KEPT_DAYS * 86400)
+        remove_unused(lambda other: days_since_use(other) > (1 if finished_run(other) else KEPT_DAYS))
         yield folder
 
 
 def mark_finished(folder: Path, run: str) -> None:
-    """Say that a run's training has all its results; its checkpoints stay until DVC has recorded these."""
-    write_json(folder / FINISHED, {"run": run})
+    """Say that a run's training has all its results; its checkpoints stay for DVC to record these, at most a day."""
+    with suppress(OSError):  # a full disk; then they stay longer
+        write_json(folder / FINISHED, {"run": run})
 
 
 def remove_finished(run: str) -> None:
@@ -53,15 +54,19 @@ def remove_finished(run: str) -> None:
 def remove_unused(unwanted: Callable[[Path], Any]) -> None:
     """Remove the folders of checkpoints that are unwanted, unless a process uses them (Timeout is an OSError)."""
     for folder in (cache_dir() / "checkpoints").glob("*/"):
-        with suppress(OSError, UserError), FileLock(f"{folder}.lock", timeout=0):
+        with suppress(OSError), FileLock(f"{folder}.lock", timeout=0):
             if unwanted(folder):
                 shutil.rmtree(folder)
 
 
 def finished_run(folder: Path) -> str | None:
     """The run of a finished training."""
-    path = folder / FINISHED
-    return read_json(path, ["run"])["run"] if path.exists() else None
+    with suppress(UserError):
+        return read_json(folder / FINISHED, ["run"])["run"]
+
+
+def days_since_use(folder: Path) -> float:
+    return (time.time() - folder.stat().st_mtime) / 86400
 
 
 def training_inputs(params: dict[str, Any], files: list[Path]) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 MLflow.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from stages.lib.errors import UserError
 from stages.lib.files import main_checkout, read_json, write_json
@@ -33,7 +34,8 @@ class Journal:
 
     def __init__(self, folder: Path):
         self.folder, self.events, self.warned = folder, folder / "events.jsonl", False
-        self.told = {(name, event["step"]) for event in self.of_kind("metrics") for name in event["metrics"]}
+        metrics = self.of_kind("metrics")
+        self.told = {(name, event["step"]): value for event in metrics for name, value in event["metrics"].items()}
 
     @classmethod
     def create(cls, **values: Any) -> "Journal":
@@ -55,7 +57,9 @@ class Journal:
         with self.losing_what_cannot_be_written():
             file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                os.write(file, f"\n{line}\n".encode())  # a line before it that was cut stays a line of its own
+                data = f"\n{line}\n".encode()  # a line before it that was cut stays a line of its own
+                if os.write(file, data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(file)
 
@@ -71,8 +75,8 @@ class Journal:
 
     def tell_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
         """Append points of curves, but for those that were told before a training was interrupted."""
-        new = {name: float(value) for name, value in metrics.items() if (name, step) not in self.told}
-        self.told |= {(name, step) for name in new}
+        new = {name: float(value) for name, value in metrics.items() if self.told.get((name, step)) != value}
+        self.told |= {(name, step): value for name, value in new.items()}
         if new:
             self.tell("metrics", metrics=new, step=step)
 
@@ -115,6 +119,12 @@ class Journal:
         return (self.of_kind("run") or [{}])[0]
 
     @property
+    def name(self) -> str | None:
+        """The run's name, which is another's when that one goes on with it."""
+        events = self.of_kind("run", "name")
+        return events[-1].get("name") if events else None
+
+    @property
     def status(self) -> str:
         """RUNNING, PAUSED (no stage of it runs), or how the run ended."""
         return (self.of_kind("status") or [{"status": "PAUSED"}])[-1]["status"]
@@ -122,7 +132,7 @@ class Journal:
     @property
     def state(self) -> dict[str, Any]:
         state = {"sent": 0, "run_id": None, "error": None}
-        with suppress(UserError):  # missing or broken: all is sent, or sent again, which does no harm
+        with suppress(UserError, OSError):  # missing or broken: all is sent, or sent again, which does no harm
             state |= read_json(self.folder / "state.json", state)
         return state
 
@@ -172,7 +182,7 @@ class Journal:
             with FileLock(self.folder / "writer.lock", timeout=0):
                 if self.status == "RUNNING":
                     self.tell("status", status="KILLED")
-        except Timeout:
+        except OSError:  # it lives (Timeout is one too), or is another user's
             return
 
 
@@ -190,6 +200,12 @@ def journals() -> list[Journal]:
         elif path.exists() and path.read_bytes():
             print(f"warning: {journal.folder}: broken, and cannot be sent; delete it", file=sys.stderr)
     return [journal for _, _, journal in sorted(found)]
+
+
+def remove_gone() -> None:
+    """Remove what a process left that was killed while it removed a journal."""
+    for folder in journals_folder().glob(".*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_journal(key: str) -> Journal | None:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -12,7 +13,7 @@ from stages.lib.journal import Journal
 from stages.lib.store import KEY, find_runs
 from stages.lib.tracking import log_datasets, log_model, log_results, origin, tell_history, texts
 
-RESTORED_FROM = "restored.from"
+RESTORED_FROM, WEIGHTS = "restored.from", "models/classifier/model.safetensors"
 
 
 def run_of(experiment: Experiment, client: MlflowClient) -> Run | None:
@@ -54,7 +55,8 @@ def restore(experiment: Experiment, uri: str | None) -> Journal:
     tags = origin(experiment.baseline, experiment.name, experiment.baseline if experiment.name else "", statistics)
     with tempfile.TemporaryDirectory() as folder:
         paths = [experiment.fetch(path, Path(folder)) for path in ARTIFACTS]
-        model = experiment.fetch("models/classifier", Path(folder))
+        with suppress(OSError):  # it may not have been pulled
+            experiment.fetch(WEIGHTS, Path(folder))
         run = Journal.create(
             uri=uri,
             experiment=params.tracking.experiment,
@@ -65,7 +67,7 @@ def restore(experiment: Experiment, uri: str | None) -> Journal:
             run.tell("params", params=texts(params.flat()))
             log_datasets(run, statistics)
             tell_history(run, *curves)
-            log_model(run, model, parameters)
+            log_model(run, Path(folder, WEIGHTS), parameters)
             run.tell_metrics(metrics)
             log_results(run, {}, timings, paths)
         except BaseException:

@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -105,13 +105,11 @@ def send(journal: Journal) -> int:
                 print(f"refused by MLflow: {events}: {error}")
             journal.set_state(sent=end, error=None)
             count += len(events)
-    except NotReachedError as error:
-        journal.set_state(error=str(error))
-        raise
     except Exception as error:  # whatever it is, the run's later stages and other runs must not end by it
         lost = getattr(error, "error_code", None) == LOST
-        journal.set_state(error=reason(error), **({"sent": 0, "run_id": None} if lost else {}))
-        raise NotSentError(reason(error)) from error
+        with suppress(OSError):
+            journal.set_state(error=reason(error), **({"sent": 0, "run_id": None} if lost else {}))
+        raise (error if isinstance(error, NotReachedError) else NotSentError(reason(error))) from error
     return count
 
 
@@ -135,7 +133,8 @@ def send_run(client: MlflowClient, journal: Journal, events: list[Event]) -> Non
     (event,) = events
     experiment_id = find_experiment(client, event["experiment"])
     if not find_runs(client, experiment_id, KEY, journal.key):
-        client.create_run(experiment_id, event["time"], event["tags"] | {KEY: journal.key}, event["name"])
+        new = client.create_run(experiment_id, event["time"], event["tags"] | {KEY: journal.key}, event["name"])
+        client.update_run(new.info.run_id, "SCHEDULED")  # until a stage says that it is RUNNING
     # A request that was given up may have made one too.
     run, *others = find_runs(client, experiment_id, KEY, journal.key)
     for other in others:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ def resume_run(
         curves = [read_rows(path) for path in history]
         run = begin(tracking, params, tags | {"train.run": key}, {"train.run": key})
         tell_history(run, *curves)
+    elif run.name != run_name():  # an experiment that ended before this one took its place
+        run.tell("name", name=run_name(), tags=tags)
     with telling(run, tracking, "FINISHED"):
         yield run
 
@@ -92,7 +94,8 @@ def telling(run: Journal, tracking: Tracking, status: str) -> Iterator[Journal]:
         return
     sender.stdin.close()
     if status == "FINISHED":
-        wait_for(sender, run)
+        with suppress(KeyboardInterrupt):
+            wait_for(sender, run)
     waiting, error = run.waiting(), run.state["error"]
     if error or (waiting and status == "FINISHED"):
         print(
@@ -121,9 +124,9 @@ def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen | None:
 
 
 def wait_for(sender: subprocess.Popen, run: Journal) -> None:
-    """Wait until all is sent, or nothing gets through."""
+    """Wait until all is sent, or nothing gets through, or the user does not want to wait."""
     sent, since = None, time.monotonic()
-    while sender.poll() is None and time.monotonic() - since < SECONDS_WITHOUT_PROGRESS:
+    while sender.poll() is None and run.waiting() and time.monotonic() - since < SECONDS_WITHOUT_PROGRESS:
         if sent != (sent := run.state["sent"]):
             since = time.monotonic()
         time.sleep(0.1)
@@ -186,9 +189,10 @@ def log_results(run: Journal, metrics: dict[str, float], timings: dict[str, floa
             run.tell_file("artifact", path)
 
 
-def log_model(run: Journal, folder: Path, metrics: dict[str, float]) -> None:
+def log_model(run: Journal, weights: Path, metrics: dict[str, float]) -> None:
     """Tell the SHA-256 of the model's weights as a tag, and from `train`'s metrics its numbers of parameters."""
-    run.tell("tags", tags={"model.sha256": sha256(folder / "model.safetensors")})
+    if weights.exists():  # in DVC's cache, of a run that is restored
+        run.tell("tags", tags={"model.sha256": sha256(weights)})
     run.tell_metrics({f"train/{name}": value for name, value in metrics.items() if name.endswith("_parameters")})
 
 
@@ -204,6 +208,6 @@ def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:
     dropped: Counter[str] = Counter()
     for reasons in statistics["dropped"].values():
         dropped.update(reasons)
-    counts = {"data/dropped/" + re.sub(r"[^\w .-]", "", reason): count for reason, count in dropped.items()}
+    counts = {"data/dropped/" + re.sub(r"[^\w .-]", "", reason)[:200]: count for reason, count in dropped.items()}
     leaks = {f"data/leaks/{key}": count for key, count in statistics["leaks"].items()}
     run.tell_metrics({"data/dropped_rows": dropped.total()} | counts | leaks)
