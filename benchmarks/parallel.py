@@ -26,7 +26,7 @@ def main() -> None:
     for jobs in parse_arguments().jobs:
         with temporary_folder(keep=False) as folder:
             clone = make_clone(folder, local_paths(Params.load()))
-            run(clone, "git", "fetch", "-q", "--unshallow", str(Path.cwd()))  # in a shallow one DVC's queue keeps nothing
+            run(clone, "git", "fetch", "-q", "--unshallow", str(Path.cwd()))  # for DVC's queue
             run(clone, "dvc", "repro", "-q", "preprocess")
             run(clone, "git", "add", "-A")
             run(clone, "git", "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "preprocess")
