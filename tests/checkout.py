@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import mlflow
@@ -28,6 +29,15 @@ SMALL = DEMO | {
     "train.early_stopping_patience": None,
     "train.eval_steps": 0.5,
 }
+
+
+def wait_for_senders(folder: Path) -> None:
+    """Wait until nobody has the MLflow database open, which would change while it is copied."""
+    for _ in range(600):
+        if not (folder / "mlruns/mlflow.db-wal").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{folder}/mlruns/mlflow.db is still in use")
 
 
 class Checkout:
@@ -57,6 +67,7 @@ class Checkout:
 
     def copy(self, folder: Path) -> "Checkout":
         """The same in another folder, to be changed there."""
+        wait_for_senders(self.folder)
         shutil.copytree(self.folder, folder, symlinks=True)
         return Checkout(folder)
 

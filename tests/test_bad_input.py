@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bad_inputs import CASES, GOOD, Case
+from checkout import wait_for_senders
 from conftest import DEMO, ROOT, change
 
 from stages import evaluate, train
@@ -59,6 +60,7 @@ def after_all_stages(tmp_path_factory, tiny_model):
         patch.setenv("DVC_ROOT", str(folder))
         for stage in ("download", "base_model", "preprocess", "train", "evaluate"):
             run_stage(stage, importlib.import_module(f"stages.{stage}").main)
+    wait_for_senders(folder)
     return folder
 
 

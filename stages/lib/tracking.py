@@ -126,7 +126,7 @@ def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen | None:
 def wait_for(sender: subprocess.Popen, run: Journal) -> None:
     """Wait until all is sent, or nothing gets through, or the user does not want to wait."""
     sent, since = None, time.monotonic()
-    while sender.poll() is None and run.waiting() and time.monotonic() - since < SECONDS_WITHOUT_PROGRESS:
+    while sender.poll() is None and run.events.exists() and time.monotonic() - since < SECONDS_WITHOUT_PROGRESS:
         if sent != (sent := run.state["sent"]):
             since = time.monotonic()
         time.sleep(0.1)
