@@ -9,7 +9,7 @@ from stages.lib.checkpoints import remove_finished
 from stages.lib.encoding import load_splits, read_whole
 from stages.lib.files import read_json, write_json
 from stages.lib.inputs import prepare_inputs
-from stages.lib.metrics import compute_metrics
+from stages.lib.metrics import compute_test_metrics
 from stages.lib.models import load_classifier
 from stages.lib.params import Params
 from stages.lib.reports import write_reports
@@ -41,7 +41,7 @@ def main() -> None:
         with own_cores():
             inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
             logits = predict_logits(inputs, "test", params.evaluate)
-        metrics = compute_metrics(logits, labels) | {"rows": len(labels)}
+        metrics = compute_test_metrics(logits, labels)
         texts = read_whole(RAW_TEST)
         write_reports(logits, labels, names, texts, params.evaluate.num_mistakes, REPORTS, PLOTS)
         write_json(METRICS, metrics)

@@ -4,7 +4,7 @@ import evaluate
 import numpy as np
 import pytest
 
-from stages.lib.metrics import ClassificationMetrics, compute_metrics
+from stages.lib.metrics import ClassificationMetrics, calibration_bins, compute_metrics, compute_test_metrics
 
 LOGITS = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0]], dtype=np.float32)
 LABELS = np.array([0, 1, 1, 2])
@@ -21,6 +21,25 @@ def test_metrics_are_those_counted_by_hand():
 def test_loss_is_the_mean_cross_entropy():
     right, wrong = np.log(np.exp(2) + 2) - 2, np.log(np.exp(2) + 2)
     assert compute_metrics(LOGITS, LABELS)["loss"] == pytest.approx((right + wrong) / 2)
+
+
+def test_the_worst_class_and_the_calibration_of_the_test_split():
+    metrics = compute_test_metrics(LOGITS, LABELS)
+    assert (metrics["recall_worst_class"], metrics["rows"]) == (0, 4)
+    assert metrics["calibration_error"] == pytest.approx(np.exp(2) / (np.exp(2) + 2) - 0.5)
+    assert compute_test_metrics(LOGITS * 100, LABELS)["calibration_error"] == pytest.approx(0.5)
+
+
+def test_a_class_without_rows_is_not_the_worst():
+    assert compute_test_metrics(LOGITS[:1], LABELS[:1])["recall_worst_class"] == 1
+
+
+def test_bins_of_confidence_hold_each_row_once():
+    logits, labels = np.random.default_rng(0).normal(size=(200, 3)), np.zeros(200, dtype=int)
+    bins = calibration_bins(logits, labels)
+    assert sum(one["rows"] for one in bins) == 200
+    assert [one["confidence"] for one in bins] == sorted(one["confidence"] for one in bins)
+    assert sum(one["accuracy"] * one["rows"] for one in bins) == pytest.approx((logits.argmax(-1) == labels).sum())
 
 
 def test_huge_logits_do_not_overflow():

@@ -26,6 +26,12 @@ def test_mistakes_are_listed_surest_first_with_their_text(tmp_path):
     assert (mistakes[0]["actual"], mistakes[0]["predicted"], mistakes[0]["confidence"]) == ("bad", "good", "0.9933")
 
 
+def test_all_predictions_are_listed_in_the_order_of_the_rows(tmp_path):
+    rows = read(write(tmp_path) / "predictions.csv")
+    assert len(rows) == len(LABELS)
+    assert sum(row["actual"] != row["predicted"] for row in rows) == len(read(tmp_path / "mistakes.csv"))
+
+
 def test_no_more_mistakes_than_asked_for(tmp_path):
     assert [row["row"] for row in read(write(tmp_path, 1) / "mistakes.csv")] == ["2"]
 

@@ -5,6 +5,7 @@ import evaluate
 import numpy as np
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
+CALIBRATION_BINS = 15
 CITATION = "Pedregosa et al., Scikit-learn: Machine Learning in Python, JMLR 12, pp. 2825-2830, 2011."
 
 
@@ -36,6 +37,40 @@ def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     module = ClassificationMetrics(keep_in_memory=True)
     values = module.compute(predictions=logits.argmax(-1), references=labels)
     return values | {"loss": float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())}
+
+
+def compute_test_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Those of `compute_metrics`, the recall of the class that is found worst, the calibration error, and the rows."""
+    found = np.bincount(labels[logits.argmax(-1) == labels], minlength=logits.shape[1])
+    rows = np.bincount(labels, minlength=logits.shape[1])
+    return compute_metrics(logits, labels) | {
+        "recall_worst_class": float((found[rows > 0] / rows[rows > 0]).min()),
+        "calibration_error": calibration_error(logits, labels),
+        "rows": len(labels),
+    }
+
+
+def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Expected calibration error: how far confidence is from accuracy, on average over rows, in bins of confidence.
+
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, with their 15 bins of equal width.
+    """
+    gaps = (abs(one["confidence"] - one["accuracy"]) * one["rows"] for one in calibration_bins(logits, labels))
+    return float(sum(gaps) / len(labels))
+
+
+def calibration_bins(logits: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
+    """Mean confidence, accuracy and number of the rows in each bin of confidence that has any, lowest first."""
+    confidence, right = np.exp(log_softmax(logits).max(-1)), logits.argmax(-1) == labels
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    return [
+        {
+            "confidence": float(confidence[bins == number].mean()),
+            "accuracy": float(right[bins == number].mean()),
+            "rows": int((bins == number).sum()),
+        }
+        for number in np.unique(bins)
+    ]
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -19,13 +19,16 @@ def write_reports(
     reports: Path,
     plots: Path,
 ) -> None:
-    """Write `by_class.csv` and `mistakes.csv` to `reports`, `confusion.csv` and `confusion_matrix.png` to `plots`.
+    """Write tables by class, of mistakes and of all predictions to `reports`, the confusion matrix to `plots`.
 
     Row i of logits `(N, C)`, label indices `(N,)` and texts belong together.
     """
     predicted = logits.argmax(-1)
     write_by_class(labels, predicted, names, reports / "by_class.csv")
     write_mistakes(logits, labels, names, texts, num_mistakes, reports / "mistakes.csv")
+    confidence = np.exp(log_softmax(logits).max(-1)).round(4)
+    columns = ([names[label] for label in labels], [names[label] for label in predicted], confidence.tolist())
+    write_csv(reports / "predictions.csv", ("actual", "predicted", "confidence"), zip(*columns, strict=True))
     pairs = ((names[actual], names[guess]) for actual, guess in zip(labels, predicted, strict=True))
     write_csv(plots / "confusion.csv", ("actual", "predicted"), pairs)
     draw_confusion(labels, predicted, names, plots / "confusion_matrix.png")
