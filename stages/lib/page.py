@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -81,7 +82,7 @@ def code(value: Any) -> str:
 
 
 def interval(ends: tuple[float, float] | None) -> str:
-    return "–" if ends is None or ends[0] != ends[0] else f"{ends[0]:.3f} to {ends[1]:.3f}"
+    return "" if ends is None or ends[0] != ends[0] else f"{ends[0]:.3f}–{ends[1]:.3f}"
 
 
 def seconds(value: float) -> str:
@@ -114,7 +115,7 @@ def how_to_repeat(tags: Mapping[str, str]) -> dict[str, Any]:
             "lacking": "This was no commit of a git repository, so the files of then are needed.",
         }
     if experiment:
-        commands, lacking = [f"git checkout {commit}", f"dvc exp apply {experiment}", "dvc repro"], ""
+        commands, lacking = [f"git checkout {commit}", f"dvc exp apply {shlex.quote(experiment)}", "dvc repro"], ""
     else:
         commands = [f"git checkout {commit}", "dvc repro"]
         dirty = tags.get("git.dirty") == "true"

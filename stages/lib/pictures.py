@@ -73,7 +73,7 @@ def draw_calibration(bins: list[dict[str, Any]]) -> str:
         axes.vlines(confidence, low, high, color=BLUE, alpha=0.5)
         axes.plot(confidence, accuracy, "o-", color=BLUE, label="this model")
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-        axes.legend(loc="upper left")
+        axes.legend()
         axes.grid()
 
     return svg("calibration", draw)
