@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from stages.lib.card import code
 from stages.lib.metrics import compute_test_metrics
-from stages.lib.page import code, how_to_repeat, seconds, write_report
+from stages.lib.page import how_to_repeat, seconds, write_report
 from stages.lib.results import summarize
 
 HOSTILE = '<script>alert(1)</script> | `code` @someone "&amp;\n</p></blockquote>{{ 7 * 7 }}'

@@ -12,6 +12,7 @@ import psutil
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from stages.lib.card import code
 from stages.lib.files import new_file
 from stages.lib.hardware import cpu_name, what_computes
 from stages.lib.intervals import RESAMPLES
@@ -73,12 +74,6 @@ def render(name: str, context: dict[str, Any]) -> str:
     )
     environment.filters |= {"code": code, "interval": interval, "seconds": seconds}
     return environment.get_template(name).render(context)
-
-
-def code(value: Any) -> str:
-    """A value as code in a Markdown table, where it is neither markup, nor mentions people, nor ends the cell."""
-    text = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
-    return f"`{text or ' '}`"
 
 
 def interval(ends: tuple[float, float] | None) -> str:
