@@ -71,6 +71,8 @@ def test_the_hub_is_used_once_and_not_needed_again(write_params, workspace, tiny
         assert any("model.safetensors" in path for path in asked)
     for path in tiny_model.iterdir():
         assert (workspace / "models/base" / path.name).read_bytes() == path.read_bytes()
+    record = {"hub": "someone/tiny", "revision": hub.COMMIT, "license": "unknown"}
+    assert json.loads((workspace / "models/base/origin.json").read_text()) == record
     again = base_model(workspace, url)
     assert again.returncode == 0, again.stderr
     assert "the Hugging Face hub" in again.stdout

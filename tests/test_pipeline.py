@@ -48,6 +48,7 @@ def test_curves_confusion_and_mistakes_are_tables(checkout):
         with (checkout.folder / path).open(newline="") as file:
             assert len(list(csv.DictReader(file))) == count, path
     accuracy = checkout.json("metrics/evaluate.json")["accuracy"]
+    assert f"Test accuracy {accuracy:.3f}" in (checkout.folder / "reports/report.html").read_text()
     with (checkout.folder / "reports/mistakes.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == min(50, round(100 * (1 - accuracy)))
 
