@@ -29,7 +29,7 @@ from stages.verify import local_paths, read_outputs
 STAGES = ("train", "evaluate")
 OUTPUTS = (
     *("models/classifier", "plots/training.csv", "plots/validation.csv"),
-    *("metrics/train.json", "metrics/evaluate.json", "reports"),
+    *("metrics/train.json", "metrics/evaluate.json", "reports/predictions.csv"),
 )
 
 

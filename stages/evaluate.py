@@ -11,8 +11,10 @@ from stages.lib.files import read_json, write_json
 from stages.lib.inputs import prepare_inputs
 from stages.lib.metrics import compute_test_metrics
 from stages.lib.models import load_classifier
+from stages.lib.page import write_report
 from stages.lib.params import Params
 from stages.lib.reports import write_reports
+from stages.lib.results import summarize
 from stages.lib.timing import measures, read_timings, run_stage
 from stages.lib.tokenizer import load_tokenizer
 from stages.lib.tracking import log_frozen, log_model, log_results, provenance, resume_run
@@ -20,9 +22,11 @@ from stages.lib.training import predict_logits, resolve_precision
 from stages.lib.turns import own_cores
 
 RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
+MANIFEST = Path("data/raw/dataset.json")
 CLASSIFIER, RUN, STATISTICS = Path("models/classifier"), Path("models/mlflow_run.json"), Path("data/statistics.json")
 HISTORY = (Path("plots/training.csv"), Path("plots/validation.csv"))
 METRICS, TRAINED = Path("metrics/evaluate.json"), Path("metrics/train.json")
+STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks")
 REPORTS, PLOTS = Path("reports"), Path("plots")
 
 
@@ -32,7 +36,8 @@ def main() -> None:
     names, labels = data["test"].features["labels"].names, data["test"].data.column("labels").to_numpy()
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
     parameters = read_json(TRAINED, ["trainable_parameters", "total_parameters"])
-    key, tags = read_json(RUN, ["run"])["run"], provenance(read_json(STATISTICS, ["raw_sha256", "tokenized_sha256"]))
+    statistics, manifest = read_json(STATISTICS, STATISTICS_KEYS), read_json(MANIFEST, ["source"])
+    key, tags = read_json(RUN, ["run"])["run"], provenance(statistics)
     remove_finished(key)
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
         model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
@@ -46,9 +51,17 @@ def main() -> None:
         write_reports(logits, labels, names, texts, params.evaluate.num_mistakes, REPORTS, PLOTS)
         write_json(METRICS, metrics)
         log_frozen(run, inputs.report)
+        lengths = data["test"].data.column("length").to_numpy()
+        results = summarize(logits, labels, names, lengths, texts, params.evaluate.num_mistakes, params.seed)
         timings = read_timings() | measures("evaluate")
+        write_report(
+            REPORTS, results, HISTORY, tags, metrics=metrics, parameters=parameters, params=params.flat(),
+            statistics=statistics, manifest=manifest, precision=precision, timings=timings,
+        )  # fmt: skip
         log_results(run, metrics, timings, [REPORTS, PLOTS, Path("params.yaml"), Path("dvc.lock")])
-    print(f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; tables in {REPORTS}, {PLOTS}")
+    print(
+        f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; {REPORTS}/report.html shows more"
+    )
 
 
 if __name__ == "__main__":

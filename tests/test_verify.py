@@ -27,6 +27,8 @@ def test_a_pipeline_that_is_repeated_gives_the_same_bytes_and_leaves_nothing(fin
     lines = [line.split()[1:] for line in output.splitlines() if line.endswith("  identical")]
     assert lines == [[path, "identical"] for path in outputs]
     assert {"data/raw", "data/tokenized", "models/base", "models/classifier", "metrics/evaluate.json"} < set(outputs)
+    others = set(read_outputs(finished.folder / "dvc.lock")) - set(outputs)
+    assert {"reports/report.html", "reports/report.md"} < others
     assert f"\nall {len(outputs)} outputs are identical; " in output
     assert re.fullmatch(r"\d+ s on .+, \d+ threads?, torch .+", output.splitlines()[-1].split("; ")[1])
     assert list(tmp_path.iterdir()) == []
@@ -98,7 +100,7 @@ def test_a_stage_that_is_none_is_told(finished):
 def test_outputs_that_are_only_not_here_are_no_change():
     status = {
         "train": ["changed command", {"changed deps": {"data/raw": "deleted", "params.yaml": {"seed": "modified"}}}],
-        "evaluate": [{"changed outs": {"reports": "not in cache", "metrics/evaluate.json": "modified"}}],
+        "evaluate": [{"changed outs": {"reports/mistakes.csv": "not in cache", "metrics/evaluate.json": "modified"}}],
     }
     assert list(changed(status)) == ["changed command (train)", "seed (train)", "metrics/evaluate.json (evaluate)"]
 

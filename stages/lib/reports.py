@@ -47,12 +47,17 @@ def write_mistakes(
     logits: np.ndarray, labels: np.ndarray, names: list[str], texts: Sequence[str], count: int, path: Path
 ) -> None:
     """The wrong answers that the model gave with the highest probability, surest first."""
-    predicted = logits.argmax(-1)
-    confidence = np.exp(log_softmax(logits).max(-1))
-    wrong = np.flatnonzero(predicted != labels)
-    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    predicted, surest = logits.argmax(-1), surest_mistakes(logits, labels, count)
     rows = (
-        (int(row), names[labels[row]], names[predicted[row]], round(float(confidence[row]), 4), texts[int(row)])
-        for row in surest
+        (row, names[labels[row]], names[predicted[row]], round(sure, 4), texts[row])
+        for row, sure in zip(*(part.tolist() for part in surest), strict=True)
     )
     write_csv(path, ("row", "actual", "predicted", "confidence", "text"), rows)
+
+
+def surest_mistakes(logits: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers and confidence of the wrong answers given with the highest probability, surest first."""
+    confidence = np.exp(log_softmax(logits).max(-1))
+    wrong = np.flatnonzero(logits.argmax(-1) != labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    return surest, confidence[surest]
