@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from filelock import FileLock
@@ -64,6 +63,11 @@ def find_measured(client: MlflowClient, experiment: str, key: str, metrics: dict
     return runs[0], max(same, key=lambda run: run.info.start_time)
 
 
+def number(version: ModelVersion | None) -> str:
+    """That of a version, which is an int from SQLite and a str from a server; "none" for none."""
+    return str(version.version) if version else "none"
+
+
 class Registry:
     """The versions of one registered model, which need not exist yet."""
 
@@ -104,11 +108,11 @@ class Registry:
         """
         version = self.version_of(trained) or self.register(trained)
         champion = self.aliased(CHAMPION)
-        compared = {COMPARED: champion.version if champion else "none"}
+        compared = {COMPARED: number(champion)}
         for key, value in (tags | compared).items():
             self.client.set_model_version_tag(self.name, version.version, key, value)
         self.client.update_model_version(self.name, version.version, table)
-        if champion is None or champion.version != version.version:
+        if number(champion) != number(version):
             self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         return self.client.get_model_version(self.name, version.version)
 
@@ -130,38 +134,37 @@ class Registry:
     def withdraw(self, trained: Run) -> None:
         """A model that no longer passes is no challenger."""
         version, challenger = self.version_of(trained), self.aliased(CHALLENGER)
-        if version and challenger and version.version == challenger.version:
+        if version and number(version) == number(challenger):
             self.client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def promote(self) -> tuple[ModelVersion, ModelVersion | None]:
         """Make the challenger champion; return it and the one before. UserError when there is none that may be it."""
         challenger, champion = self.aliased(CHALLENGER), self.aliased(CHAMPION)
-        now = champion.version if champion else "none"
+        new, now = number(challenger), number(champion)
         if challenger is None:
-            has = f" (champion: version {now})" if champion else ""
-            raise UserError(f"{self.name} has no challenger{has}; python -m stages.gate makes one of a good model.")
-        if challenger.version == now:
+            raise UserError(f"{self.name} has no challenger (champion: {now}); python -m stages.gate may make one.")
+        if new == now:
             self.client.delete_registered_model_alias(self.name, CHALLENGER)
             raise UserError(f"version {now} of {self.name}, the challenger, is the champion already.")
         if challenger.tags.get(COMPARED) != now:
             raise UserError(
-                f"version {challenger.version} of {self.name}, the challenger, did not pass the gate against the "
-                f"present champion, {'version ' + now if champion else 'none'}; run python -m stages.gate with it again."
+                f"version {new} of {self.name}, the challenger, did not pass the gate against the present champion "
+                f"({now}); run python -m stages.gate with it again."
             )
         if champion:
             self.set_former([*self.former(), now])
-        self.client.set_registered_model_alias(self.name, CHAMPION, challenger.version)
+        self.client.set_registered_model_alias(self.name, CHAMPION, new)
         self.client.delete_registered_model_alias(self.name, CHALLENGER)
-        return self.client.get_model_version(self.name, challenger.version), champion
+        return self.client.get_model_version(self.name, new), champion
 
     def rollback(self) -> tuple[ModelVersion, ModelVersion]:
         """Make the champion before the present one champion again; return both, or UserError when there is none."""
         champion = self.aliased(CHAMPION)
         if champion is None:
             raise UserError(f"{self.name} has no champion; python -m stages.promote makes the challenger one.")
-        exist = {version.version for version in self.versions()}
+        exist = {number(version) for version in self.versions()}
         former = [version for version in self.former() if version in exist]
-        while former[-1:] == [champion.version]:  # a promotion was interrupted
+        while former[-1:] == [number(champion)]:  # a promotion was interrupted
             former.pop()
         if not former:
             raise UserError(f"before version {champion.version}, the champion, {self.name} had none to return to.")
@@ -170,7 +173,8 @@ class Registry:
         return self.client.get_model_version(self.name, former[-1]), champion
 
     def former(self) -> list[str]:
+        """The champions before the present one, the last one last."""
         return json.loads(self.client.get_registered_model(self.name).tags.get(FORMER, "[]"))
 
-    def set_former(self, versions: list[Any]) -> None:
+    def set_former(self, versions: list[str]) -> None:
         self.client.set_registered_model_tag(self.name, FORMER, json.dumps(versions))
