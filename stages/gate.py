@@ -20,10 +20,11 @@ RUN, STATISTICS = Path("models/mlflow_run.json"), Path("data/statistics.json")
 
 def main() -> None:
     params, metrics = Params.load(), read_json(METRICS)
-    key, splits = read_json(RUN, ["run"])["run"], read_json(STATISTICS, ["splits"])["splits"]
-    answers = Answers.read(PREDICTIONS, splits["test"]["raw_sha256"])
+    key, statistics = read_json(RUN, ["run"])["run"], read_json(STATISTICS, ["raw_sha256", "splits"])
+    answers = Answers.read(PREDICTIONS, statistics["splits"]["test"]["raw_sha256"])
     with open_registry(params.gate.registered_model) as registry:
-        trained, measured = find_measured(registry.client, params.tracking.experiment, key, metrics)
+        found = registry.client, params.tracking.experiment, key, metrics, statistics["raw_sha256"]
+        trained, measured = find_measured(*found)
         verdicts = judge_limits(params.gate, metrics | read_timings())
         verdicts.append(against_champion(registry, trained, answers, params))
         table = as_table(verdicts)

@@ -26,9 +26,10 @@ def models(client, request):
     return Registry(client, request.node.name[:60].replace("[", " ").replace("]", " "))
 
 
-def make_run(client, tag=KEY, key="key", status="FINISHED", model=True, **metrics):
+def make_run(client, tag=KEY, key="key", status="FINISHED", model=True, data="d", **metrics):
     """A run as `train` and `evaluate` leave it."""
-    run = client.create_run(find_experiment(client, "test"), tags={tag: key})
+    tags = {tag: key, "data.raw_sha256": data}
+    run = client.create_run(find_experiment(client, "test"), tags=tags)
     for name, value in metrics.items():
         client.log_metric(run.info.run_id, f"test/{name}", value)
     if model:
@@ -171,18 +172,20 @@ def test_the_run_that_measured_the_model_last_with_these_results_is_found(client
     trained = make_run(client, key=key, accuracy=0.9, loss=0.3)
     again = make_run(client, "train.run", key, model=False, accuracy=0.9, loss=0.3)
     make_run(client, "train.run", key, model=False, accuracy=0.8, loss=0.3)
-    runs = find_measured(client, "test", key, {"accuracy": 0.9, "loss": 0.3})
+    runs = find_measured(client, "test", key, {"accuracy": 0.9, "loss": 0.3}, "d")
     assert [run.info.run_id for run in runs] == [trained.info.run_id, again.info.run_id]
 
 
-@pytest.mark.parametrize(("status", "accuracy"), [("SCHEDULED", 0.9), ("FINISHED", 0.8)])
-def test_a_model_that_mlflow_does_not_know_to_be_evaluated_is_told(client, status, accuracy):
-    key = f"{status}-{accuracy}"
-    make_run(client, key=key, status=status, accuracy=accuracy)
-    with pytest.raises(UserError, match=rf"no finished run with the results .*run {key}\): `dvc repro` evaluates it"):
-        find_measured(client, "test", key, {"accuracy": 0.9})
+@pytest.mark.parametrize(
+    ("status", "accuracy", "data"), [("SCHEDULED", 0.9, "d"), ("FINISHED", 0.8, "d"), ("FINISHED", 0.9, "other")]
+)
+def test_a_model_that_mlflow_does_not_know_to_be_evaluated_is_told(client, status, accuracy, data):
+    key = f"{status}-{accuracy}-{data}"
+    make_run(client, key=key, status=status, data=data, accuracy=accuracy)
+    with pytest.raises(UserError, match=rf"no finished run of .* \(run {key}\) with .*: `dvc repro` evaluates it"):
+        find_measured(client, "test", key, {"accuracy": 0.9}, "d")
     with pytest.raises(UserError, match="no finished run"):
-        find_measured(client, "no such experiment", key, {"accuracy": 0.9})
+        find_measured(client, "no such experiment", key, {"accuracy": 0.9}, "d")
 
 
 def test_predictions_of_the_champion_come_from_the_run_that_measured_it(models, tmp_path):

@@ -40,8 +40,10 @@ def open_registry(name: str) -> Iterator["Registry"]:
         raise UserError(f"MLflow at {uri or 'mlruns'}: {reason(error)}") from error
 
 
-def find_measured(client: MlflowClient, experiment: str, key: str, metrics: dict[str, float]) -> tuple[Run, Run]:
-    """The run that trained the model, and the newest finished one that measured it with these results.
+def find_measured(
+    client: MlflowClient, experiment: str, key: str, metrics: dict[str, float], raw_sha256: str
+) -> tuple[Run, Run]:
+    """The run that trained the model, and the newest finished one that measured it, on these data with these results.
 
     `key` is that of `models/mlflow_run.json`. UserError when there is none: not evaluated, not sent, another store.
     """
@@ -52,12 +54,13 @@ def find_measured(client: MlflowClient, experiment: str, key: str, metrics: dict
         run
         for run in runs
         if run.info.status == "FINISHED"
+        and run.data.tags.get("data.raw_sha256") == raw_sha256
         and all(run.data.metrics.get(f"test/{name}") == value for name, value in metrics.items())
     ]
     if not same:
         raise UserError(
-            f"MLflow has no finished run with the results in metrics/evaluate.json of the model in models/classifier "
-            f"(run {key}): `dvc repro` evaluates it, `dvc checkout` brings the model of this commit back, "
+            f"MLflow has no finished run of the model in models/classifier (run {key}) with these data and the results "
+            "in metrics/evaluate.json: `dvc repro` evaluates it, `dvc checkout` brings the model of this commit back, "
             "`python -m stages.sync` sends what waits."
         )
     return runs[0], max(same, key=lambda run: run.info.start_time)
