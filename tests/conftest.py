@@ -62,7 +62,7 @@ FAMILIES = {
                            "eos_token_id": 3},
 }  # fmt: skip
 # Files of tests that take minutes begin first, so that none is left alone at the end.
-LONG = ("outages", "pipeline", "interruptions", "sync", "parallel", "s3", "verify", "hub", "preview")
+LONG = ("outages", "pipeline", "gate_command", "interruptions", "sync", "parallel", "s3", "verify", "hub", "preview")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

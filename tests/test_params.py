@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from stages.lib.errors import UserError
-from stages.lib.params import Params
+from stages.lib.params import Params, flatten
 
 
 def test_the_params_of_the_project_are_valid():
@@ -15,7 +15,7 @@ def test_the_params_of_the_project_are_valid():
 
 def test_every_key_of_the_default_params_has_a_comment():
     keys = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(r" *\w+: +[^\s#]", line)]
-    assert len(keys) == len(Params.load(ROOT / "params.yaml").flat())
+    assert len(keys) == len(dict(flatten(Params.load(ROOT / "params.yaml"))))
     assert [line for line in keys if "  # " not in line] == []
 
 
@@ -50,6 +50,10 @@ def test_every_key_of_the_default_params_has_a_comment():
         ("train.eval_steps", 1.5, r"train.eval_steps: found 1.5; allowed: a share of all steps < 1, or a whole"),
         ("train", None, r"train: found None; allowed: a section of keys"),
         ("train.freeze_layer", 3, r"train.freeze_layer: unknown key; did you mean freeze_layers\?"),
+        ("gate.min_accuracy", 90, r"gate.min_accuracy: found 90; allowed: a number from 0 to 1, or null"),
+        ("gate.champion_confidence", 1, r"gate.champion_confidence: found 1; allowed: a number between 0 and 1"),
+        ("gate.registered_model", "a/b", r"gate.registered_model: found 'a/b'; allowed: a name of letters"),
+        ("gate.min_f2", 0.5, r"gate.min_f2: unknown key"),
         ("zzz", {}, r"zzz: unknown key; known: seed, data"),
     ],
 )

@@ -45,6 +45,7 @@ CountOrNull = Annotated[int | None, Field(ge=1, le=MOST, description="a whole nu
 NotNegative = Annotated[float, Field(ge=0, le=MOST, description="a number ≥ 0")]
 Share = Annotated[float, Field(ge=0, lt=1, description="a number ≥ 0 and < 1")]
 Fraction = Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded")]
+ShareOrNull = Annotated[float | None, Field(ge=0, le=1, description="a number from 0 to 1, or null")]
 NameOrNull = Annotated[str | None, Field(min_length=1, description="a name, or null")]
 Column = Annotated[str | int, Field(description="a column's name, or its number, counted from 0")]
 Switch = Annotated[bool, Field(description="true or false")]
@@ -218,6 +219,21 @@ class Tracking(Section):
     system_metrics: Switch
 
 
+class Gate(Section):
+    """`min_<metric>` and `max_<metric>` are limits of what `evaluate` and the timings hold by that name."""
+
+    min_accuracy: ShareOrNull
+    min_recall_worst_class: ShareOrNull
+    max_calibration_error: ShareOrNull
+    max_train_seconds: Annotated[float | None, Field(gt=0, le=MOST, description="a number > 0, or null")]
+    champion_confidence: Annotated[
+        float | None, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded, or null")
+    ]
+    registered_model: Annotated[
+        str, Field(pattern=r"^[\w .-]+$", description="a name of letters, digits, spaces and . - _")
+    ]
+
+
 class Params(Section):
     """All of `params.yaml`. Only entry points see it whole; parts receive their own section."""
 
@@ -229,6 +245,7 @@ class Params(Section):
     evaluate: Evaluate
     cache: Cache
     tracking: Tracking
+    gate: Gate
 
     @classmethod
     def load(cls, path: Path = Path("params.yaml")) -> "Params":
@@ -242,8 +259,8 @@ class Params(Section):
             raise UserError(f"{path}: {len(faults)} fault{'s' * (len(faults) > 1)}{lines}") from None
 
     def flat(self) -> dict[str, Any]:
-        """`{"train.learning_rate": 5e-5, ...}`, as MLflow wants them."""
-        return dict(flatten(self))
+        """`{"train.learning_rate": 5e-5, ...}`, as MLflow wants them; what the gate asks for is no part of a run."""
+        return {key: value for key, value in flatten(self) if not key.startswith("gate.")}
 
 
 def flatten(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
