@@ -8,6 +8,7 @@ from pathlib import Path
 from stages.lib.checkpoints import remove_finished
 from stages.lib.encoding import load_splits, read_whole
 from stages.lib.files import read_json, write_json
+from stages.lib.hardware import resolve_precision
 from stages.lib.inputs import prepare_inputs
 from stages.lib.metrics import compute_test_metrics
 from stages.lib.models import load_classifier
@@ -18,7 +19,7 @@ from stages.lib.results import summarize
 from stages.lib.timing import measures, read_timings, run_stage
 from stages.lib.tokenizer import load_tokenizer
 from stages.lib.tracking import log_frozen, log_model, log_results, provenance, resume_run
-from stages.lib.training import predict_logits, resolve_precision
+from stages.lib.training import predict_logits
 from stages.lib.turns import own_cores
 
 RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")

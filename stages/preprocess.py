@@ -19,6 +19,7 @@ from stages.lib.tokenizer import (
     has_tokenizer,
     limit_length,
     load_tokenizer,
+    note_cleaning,
     read_config,
     train_tokenizer,
 )
@@ -31,6 +32,7 @@ def main() -> None:
     params = Params.load()
     manifest = read_manifest()
     tokenizer = prepare_tokenizer(params.preprocess)
+    note_cleaning(tokenizer, params.preprocess.strip_html, "text_pair" in manifest["columns"])
     with new_folder(TOKENIZED) as folder:
         arguments = manifest["labels"], tokenizer, params.preprocess, has_token_types(BASE)
         tallies = {

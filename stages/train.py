@@ -12,6 +12,7 @@ from stages.lib.checkpoints import mark_finished, open_checkpoints, training_inp
 from stages.lib.encoding import load_splits
 from stages.lib.files import naming, new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
+from stages.lib.hardware import resolve_precision
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
 from stages.lib.params import Params
@@ -19,7 +20,7 @@ from stages.lib.plots import draw_curves, read_rows, write_history
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import load_tokenizer
 from stages.lib.tracking import log_datasets, log_frozen, open_run, provenance, tell_history
-from stages.lib.training import RunLogger, best_validation, make_trainer, resolve_precision, speed
+from stages.lib.training import RunLogger, best_validation, make_trainer, speed
 from stages.lib.turns import own_cores
 
 TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json"), Path("models/base")

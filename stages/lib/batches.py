@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import datasets
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
+
+if TYPE_CHECKING:
+    import datasets
 
 BATCHES_A_GROUP = 50
 # Widths of batches are multiples of this: on a CPU, oneDNN makes and keeps kernels for each width that it meets (200
@@ -22,7 +25,7 @@ class TokenRows(Dataset):
     int64; the mask is left out where nothing is padded, so that attention need not look.
     """
 
-    def __init__(self, split: datasets.Dataset, pad_token_id: int):
+    def __init__(self, split: "datasets.Dataset", pad_token_id: int):
         columns = {name: split.data.column(name).combine_chunks() for name in TOKENS if name in split.column_names}
         self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
         self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -20,9 +21,10 @@ from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from stages.lib.errors import UserError
-from stages.lib.files import main_checkout
+from stages.lib.files import main_checkout, read_json
 from stages.lib.journal import Event, Journal
 
+OUR_CODE = Path(__file__).parent.parent
 KEY = "pipeline.run"  # the tag that holds a journal's key
 METRICS_AT_ONCE = 500  # MLflow takes 1,000
 REFUSED, LOST = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # how a store answers
@@ -181,11 +183,11 @@ def send_artifact(client: MlflowClient, journal: Journal, events: list[Event]) -
 def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
     """Log the classifier so that `mlflow.pyfunc.load_model(...).predict([text, ...])` answers with label names.
 
-    A classifier of pairs takes `[{"text": ..., "text_pair": ...}, ...]`.
+    A classifier of pairs takes `[{"text": ..., "text_pair": ...}, ...]`. What it takes to answer as `evaluate` does,
+    cleaning included, is logged beside it as code of ours.
     """
     import pandas as pd
-    from mlflow import transformers
-    from transformers import pipeline
+    from mlflow import pyfunc
 
     run = client.get_run(journal.run_id)
     for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{journal.run_id}'"):
@@ -195,17 +197,19 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
     example: list[Any] = ["The plot is thin, but I laughed all the way through."]
     if "text_pair" in events[0]["columns"]:
         example = [{"text": example[0], "text_pair": "It is a comedy."}]
-    folder = str(journal.folder / events[0]["path"])
-    classify = pipeline("text-classification", folder, tokenizer=folder, device="cpu")
-    answer = pd.DataFrame({"label": [classify.model.config.id2label[0]], "score": [0.9]})
+    folder = journal.folder / events[0]["path"]
+    label = next(iter(read_json(folder / "config.json", ["id2label"])["id2label"].values()))
+    answer = pd.DataFrame({"label": [label], "probability": [0.9], "truncated": [False]})
     mlflow.start_run(journal.run_id)
     try:
-        transformers.log_model(
-            classify,
+        pyfunc.log_model(
             name="classifier",
+            python_model=str(OUR_CODE / "lib" / "serving.py"),
+            code_paths=[str(OUR_CODE)],
+            artifacts={"classifier": str(folder)},
+            model_config={"precision": "auto"},
             signature=infer_signature(example, answer),
             input_example=example,
-            model_config={"truncation": True},  # longer texts are cut at the length that the model was trained with
             pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
         )
     finally:

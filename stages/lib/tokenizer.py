@@ -100,6 +100,11 @@ def limit_length(tokenizer: "PreTrainedTokenizerBase", base: Path, preprocess: P
     tokenizer.backend_tokenizer.no_truncation()
 
 
+def note_cleaning(tokenizer: "PreTrainedTokenizerBase", strip_html: bool, pairs: bool) -> None:
+    """Let the tokenizer's config say, all the way to the served model, what is done to texts before it sees them."""
+    tokenizer.init_kwargs |= {"strip_html": strip_html, "text_pairs": pairs}
+
+
 def read_config(base: Path) -> dict:
     """The config of a model folder; UserError when it is broken."""
     return read_json(base / "config.json", ["model_type"])

@@ -15,6 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from stages.lib.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, as_it_is, by_length
 from stages.lib.errors import UserError
+from stages.lib.hardware import resolve_precision
 from stages.lib.inputs import Inputs
 from stages.lib.journal import Journal
 from stages.lib.metrics import compute_metrics
@@ -139,23 +140,6 @@ class ValidateLastStep(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == state.max_steps:
             control.should_evaluate = control.should_save = True
-
-
-def resolve_precision(key: str, wanted: str) -> str:
-    """`auto` as what this machine does in hardware: bf16, else fp16 on a GPU, else fp32.
-
-    UserError for fp16 without a GPU: a CPU has no loss scaling to make up for its range.
-    """
-    gpu = torch.cuda.is_available()
-    if wanted == "fp16" and not gpu:
-        raise UserError(f"{key}: found fp16; it needs a GPU, and this machine has none. Use auto, bf16 or fp32.")
-    if wanted == "bf16" and gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UserError(f"{key}: found bf16; {torch.cuda.get_device_name()} has none in hardware. Use auto or fp16.")
-    if wanted != "auto":
-        return wanted
-    if gpu:
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 def precision_arguments(precision: str) -> dict[str, bool]:

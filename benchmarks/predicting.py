@@ -1,0 +1,68 @@
+"""Texts a second of `stages.predict` on 1,000 texts of mixed lengths, against transformers' pipeline in batches of 32.
+
+python -m benchmarks.predicting [--repeats 5] [--model models/classifier]
+"""
+
+import argparse
+import random
+import time
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from transformers import pipeline
+
+from stages.lib.demo_corpus import make_reviews
+from stages.lib.hardware import cpu_name, gpu_names, what_computes
+from stages.lib.memory import keep_freed_memory
+from stages.lib.prediction import Predictor
+
+TEXTS = 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.predicting", description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", type=Path, default=Path("models/classifier"))
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    texts = mixed_texts()
+    plain = pipeline("text-classification", str(arguments.model), device=0 if torch.cuda.is_available() else "cpu")
+    ways = {"pipeline(texts, batch_size=32), fp32": lambda texts: plain(texts, batch_size=32, truncation=True)}
+    for precision in dict.fromkeys(("fp32", Predictor(arguments.model).precision)):
+        predictor = Predictor(arguments.model, precision)
+        ways[f"stages.predict, {precision}"] = partial(answer, predictor)
+    seconds = measure(ways, texts, arguments.repeats)
+    print(f"{gpu_names() or cpu_name()} ({what_computes()}), {TEXTS:,} texts, medians of {arguments.repeats}")
+    naive = median(next(iter(seconds.values())))
+    for name, values in seconds.items():
+        print(
+            f"{name:<38} {median(values):6.2f} s   {TEXTS / median(values):6.0f} texts/s   {naive / median(values):.2f}"
+        )
+
+
+def answer(predictor: Predictor, texts: list[str]) -> None:
+    predictor.predict(texts, [""] * len(texts))
+
+
+def mixed_texts() -> list[str]:
+    """Texts of one to twelve demo reviews, the same each time."""
+    chance, reviews = random.Random(0), [text for text, _ in make_reviews("test", 0)]
+    return [" ".join(chance.sample(reviews, chance.choice((1, 1, 1, 2, 4, 12)))) for _ in range(TEXTS)]
+
+
+def measure(ways: dict, texts: list[str], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each way, which take turns, after a short round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(repeats + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way(texts if number else texts[:100])
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

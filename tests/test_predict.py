@@ -1,0 +1,138 @@
+"""The command line of `stages.predict`, on the model of a finished pipeline."""
+
+import csv
+import io
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import ROOT
+
+from stages import predict
+
+
+@pytest.fixture(scope="module")
+def folder(finished):
+    return finished.folder
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    """Run it in the finished checkout; return what it wrote to stdout and stderr."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments, stdin=None):
+        monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
+        if stdin is not None:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        predict.main()
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def fails(folder):
+    """Run it as a process that has to fail; return its message."""
+
+    def fails(*arguments, stdin=b"", code=1):
+        result = subprocess.run(
+            [sys.executable, "-m", "stages.predict", *map(str, arguments)], cwd=folder, input=stdin,
+            capture_output=True, check=False, env={"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        error = result.stderr.decode()
+        assert (result.returncode, "Traceback" in error) == (code, False), error
+        return error
+
+    return fails
+
+
+def write_rows(path, columns, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+def test_a_csv_file_is_answered_as_evaluate_answers(run, folder, tmp_path):
+    test = pq.read_table(folder / "data/raw/test.parquet").to_pylist()
+    rows = [(number, row["text"], row["label"]) for number, row in enumerate(test)]
+    path, out = write_rows(tmp_path / "in.csv", ("id", "text", "actual"), rows), tmp_path / "out.csv"
+    run("--csv", path, "--out", out)
+    written = list(csv.DictReader(out.open(newline="")))
+    assert list(written[0]) == ["id", "text", "actual", "label", "probability"]
+    assert [(int(row["id"]), row["text"], row["actual"]) for row in written] == rows
+    evaluated = list(csv.DictReader((folder / "reports/predictions.csv").open(newline="")))
+    for row, expected in zip(written, evaluated, strict=True):
+        assert float(row["probability"]) == pytest.approx(float(expected["confidence"]), abs=0.01)
+        assert row["label"] == expected["predicted"] or float(row["probability"]) < 0.51
+
+
+def test_texts_and_lines_are_answered_one_line_each(run):
+    given = run("I loved it.", "So dull.")
+    assert [line.split("\t")[0] in ("negative", "positive") for line in given.out.splitlines()] == [True, True]
+    assert all(0.5 <= float(line.split("\t")[1]) <= 1 for line in given.out.splitlines())
+    assert run(stdin="I loved it.\nSo dull.\n").out == given.out
+    assert given.err == ""
+
+
+def test_html_is_cleaned_as_it_was_for_training(run):
+    plain, html = run("So dull & long, I hated it.", "<p>So <b>dull</b> &amp; long,<br/>I hated it.").out.splitlines()
+    assert plain == html
+
+
+def test_texts_beyond_the_limit_are_counted(run):
+    warning = run("dull " * 100, "good", "good " * 100).err
+    assert warning == "warning: 2 of 3 texts were longer than the model reads, 64 tokens, and were truncated\n"
+
+
+def test_more_rows_than_a_chunk_keep_their_order(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("stages.lib.labelling.ROWS_AT_ONCE", 7)
+    path = write_rows(tmp_path / "in.csv", ("text",), [(f"number {number} is good",) for number in range(20)])
+    rows = list(csv.DictReader(io.StringIO(run("--csv", path).out)))
+    assert [row["text"] for row in rows] == [f"number {number} is good" for number in range(20)]
+
+
+def test_other_layouts_and_bytes_are_kept(run, tmp_path):
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    path.write_bytes(b"\xef\xbb\xbfreview\tnote\nSo dull\t\xff\n\nGood\t\n")
+    run("--csv", path, "--out", out, "--delimiter", "\\t", "--text-column", "review", "--prefix", "my_")
+    head, dull, good = out.read_bytes().splitlines()
+    assert head == b"review\tnote\tmy_label\tmy_probability"
+    assert dull.startswith(b"So dull\t\xff\t")
+    assert good.startswith(b"Good\t\t")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"text\ngood\n\n \n", r"in.csv row 2 \(line 4\): empty text"),
+        (b"text,id\ngood,1\ngood\n", r"in.csv row 2 \(line 3\): has 1 columns, expected 2"),
+        (b'text\n"good\n', r"in.csv row 1 \(line 2\): cannot be read as csv \(unexpected end of data\)"),
+        (b"text\ncaf\xe9\n", r"in.csv row 1 \(line 2\): text has bytes that are not of its encoding"),
+        (b"review\ngood\n", r"in.csv: has no column 'text'; it has review. --text-column and"),
+        (b"text,text\na,b\n", r"in.csv: has several columns 'text'"),
+        (b"text,label\ngood,1\n", r"in.csv: has a column 'label' already; --prefix predicted_ adds predicted_label"),
+        (b"", r"in.csv: is empty"),
+    ],
+)
+def test_a_broken_file_is_told_by_its_row_and_nothing_is_written(run, tmp_path, content, message):
+    path, out = tmp_path / "in.csv", tmp_path / "out.csv"
+    path.write_bytes(content)
+    with pytest.raises(predict.UserError, match=message):
+        run("--csv", path, "--out", out)
+    assert [file.name for file in tmp_path.iterdir()] == ["in.csv"]
+
+
+def test_what_cannot_be_done_is_told_in_one_message(fails, tmp_path):
+    assert "error in predict: line 2: empty text." in fails(stdin=b"good\n\n")
+    assert f"error in predict: {tmp_path}/no.csv: cannot be read (No such file" in fails("--csv", tmp_path / "no.csv")
+    assert "nowhere: holds no model" in fails("--model", "nowhere", "good")
+    assert "--out goes with --csv" in fails("--out", "a.csv", code=2)
+    assert "give either texts or --csv" in fails("--csv", "a.csv", "good", code=2)
+
+
+def test_it_works_without_params(run, folder, tmp_path, monkeypatch):
+    expected = run("I loved it.").out
+    monkeypatch.setattr(predict, "PARAMS", tmp_path / "params.yaml")
+    assert run("--model", folder / "models/classifier", "I loved it.").out == expected
