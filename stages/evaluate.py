@@ -11,11 +11,12 @@ from stages.lib.files import read_json, write_json
 from stages.lib.inputs import prepare_inputs
 from stages.lib.metrics import compute_test_metrics
 from stages.lib.models import load_classifier
+from stages.lib.origin import provenance
 from stages.lib.params import Params
 from stages.lib.reports import write_reports
 from stages.lib.timing import measures, read_timings, run_stage
 from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import log_frozen, log_model, log_results, provenance, resume_run
+from stages.lib.tracking import log_frozen, log_model, log_results, resume_run
 from stages.lib.training import predict_logits, resolve_precision
 from stages.lib.turns import own_cores
 
@@ -32,7 +33,8 @@ def main() -> None:
     names, labels = data["test"].features["labels"].names, data["test"].data.column("labels").to_numpy()
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
     parameters = read_json(TRAINED, ["trainable_parameters", "total_parameters"])
-    key, tags = read_json(RUN, ["run"])["run"], provenance(read_json(STATISTICS, ["raw_sha256", "tokenized_sha256"]))
+    key, statistics = read_json(RUN, ["run"])["run"], read_json(STATISTICS, ["raw_sha256", "tokenized_sha256"])
+    tags = provenance(statistics, params.flat())
     remove_finished(key)
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
         model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)

@@ -13,11 +13,12 @@ from stages.lib.files import naming, new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
+from stages.lib.origin import provenance
 from stages.lib.params import Params
 from stages.lib.plots import draw_curves, read_rows, write_history
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import log_datasets, log_frozen, open_run, provenance, tell_history
+from stages.lib.tracking import log_datasets, log_frozen, open_run, tell_history
 from stages.lib.training import RunLogger, best_validation, make_trainer, resolve_precision, speed
 from stages.lib.turns import own_cores
 
@@ -43,7 +44,7 @@ def main() -> dict[str, float]:
     decisive = training_inputs(sections | {"precision": precision}, [TOKENIZED, BASE])
     with (
         open_checkpoints(decisive) as checkpoints,
-        open_run(params.tracking, params.flat(), provenance(statistics), decisive) as run,
+        open_run(params.tracking, params.flat(), provenance(statistics, params.flat()), decisive) as run,
     ):
         log_datasets(run, statistics)
         with own_cores():
