@@ -13,7 +13,7 @@ from stages.lib.params import Tracking
 from stages.lib.tracking import log_datasets, log_results, open_run, resume_run
 from stages.lib.training import RunLogger
 
-TRACKING = Tracking(experiment="test", log_model=False, system_metrics=False)
+TRACKING = Tracking(experiment="test", log_model=False, system_metrics=False, tensorboard=False)
 STATISTICS = {"raw_sha256": "a" * 64, "tokenized_sha256": "b" * 64}
 
 
