@@ -13,6 +13,7 @@ from stages.lib.metrics import compute_test_metrics
 from stages.lib.models import load_classifier
 from stages.lib.origin import provenance
 from stages.lib.params import Params
+from stages.lib.plots import write_seconds
 from stages.lib.reports import write_reports
 from stages.lib.timing import measures, read_timings, run_stage
 from stages.lib.tokenizer import load_tokenizer
@@ -24,7 +25,7 @@ RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
 CLASSIFIER, RUN, STATISTICS = Path("models/classifier"), Path("models/mlflow_run.json"), Path("data/statistics.json")
 HISTORY = (Path("plots/training.csv"), Path("plots/validation.csv"))
 METRICS, TRAINED = Path("metrics/evaluate.json"), Path("metrics/train.json")
-REPORTS, PLOTS = Path("reports"), Path("plots")
+REPORTS, PLOTS, SECONDS = Path("reports"), Path("plots"), Path("metrics/timings/seconds.csv")
 
 
 def main() -> None:
@@ -49,6 +50,7 @@ def main() -> None:
         write_json(METRICS, metrics)
         log_frozen(run, inputs.report)
         timings = read_timings() | measures("evaluate")
+        write_seconds(timings, SECONDS)
         log_results(run, metrics, timings, [REPORTS, PLOTS, Path("params.yaml"), Path("dvc.lock")])
     print(f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; tables in {REPORTS}, {PLOTS}")
 
