@@ -1,21 +1,18 @@
 """Take the pictures of the README again, from the runs that are in this checkout's MLflow store and DVC.
 
-python docs/screenshots.py       # after dvc repro and two dvc exp run; with Chromium, playwright and a network
+python tests/screenshots.py      # after dvc repro and two dvc exp run; DVC's page loads its scripts from the network
 """
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import mlflow
-
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-
 from browser import browser, mlflow_ui
 
 from stages.lib.experiment_page import ADDRESS
+
+ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
