@@ -12,13 +12,15 @@ from stages.lib.hardware import resolve_precision
 from stages.lib.inputs import prepare_inputs
 from stages.lib.metrics import compute_test_metrics
 from stages.lib.models import load_classifier
+from stages.lib.origin import provenance
 from stages.lib.page import write_report
 from stages.lib.params import Params
+from stages.lib.plots import write_seconds
 from stages.lib.reports import write_reports
 from stages.lib.results import summarize
 from stages.lib.timing import measures, read_timings, run_stage
 from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import log_frozen, log_model, log_results, provenance, resume_run
+from stages.lib.tracking import log_frozen, log_model, log_results, resume_run
 from stages.lib.training import predict_logits
 from stages.lib.turns import own_cores
 
@@ -28,7 +30,7 @@ CLASSIFIER, RUN, STATISTICS = Path("models/classifier"), Path("models/mlflow_run
 HISTORY = (Path("plots/training.csv"), Path("plots/validation.csv"))
 METRICS, TRAINED = Path("metrics/evaluate.json"), Path("metrics/train.json")
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks")
-REPORTS, PLOTS = Path("reports"), Path("plots")
+REPORTS, PLOTS, SECONDS = Path("reports"), Path("plots"), Path("metrics/timings/seconds.csv")
 
 
 def main() -> None:
@@ -38,7 +40,7 @@ def main() -> None:
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
     parameters = read_json(TRAINED, ["trainable_parameters", "total_parameters"])
     statistics, manifest = read_json(STATISTICS, STATISTICS_KEYS), read_json(MANIFEST, ["source"])
-    key, tags = read_json(RUN, ["run"])["run"], provenance(statistics)
+    key, tags = read_json(RUN, ["run"])["run"], provenance(statistics, params.flat())
     remove_finished(key)
     with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
         model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
@@ -59,6 +61,7 @@ def main() -> None:
             REPORTS, results, HISTORY, tags, metrics=metrics, parameters=parameters, params=params.flat(),
             statistics=statistics, manifest=manifest, precision=precision, timings=timings,
         )  # fmt: skip
+        write_seconds(timings, SECONDS)
         log_results(run, metrics, timings, [REPORTS, PLOTS, Path("params.yaml"), Path("dvc.lock")])
     print(
         f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; {REPORTS}/report.html shows more"

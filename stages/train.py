@@ -15,11 +15,13 @@ from stages.lib.freezing import count_parameters, freeze
 from stages.lib.hardware import resolve_precision
 from stages.lib.inputs import prepare_inputs
 from stages.lib.models import build_classifier
+from stages.lib.origin import provenance
 from stages.lib.params import Params
 from stages.lib.plots import draw_curves, read_rows, write_history
+from stages.lib.tensorboard import tensorboard_callbacks
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import log_datasets, log_frozen, open_run, provenance, tell_history
+from stages.lib.tracking import log_datasets, log_frozen, open_run, tell_history
 from stages.lib.training import RunLogger, best_validation, make_trainer, speed
 from stages.lib.turns import own_cores
 
@@ -47,15 +49,16 @@ def main() -> dict[str, float]:
     decisive = training_inputs(sections | {"precision": precision}, [TOKENIZED, BASE])
     with (
         open_checkpoints(decisive) as checkpoints,
-        open_run(params.tracking, params.flat(), provenance(statistics), decisive) as run,
+        open_run(params.tracking, params.flat(), provenance(statistics, params.flat()), decisive) as run,
     ):
         log_datasets(run, statistics)
+        callbacks = [RunLogger(run), *tensorboard_callbacks(params.tracking.tensorboard, run)]
         with own_cores():
             inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
             log_frozen(run, inputs.report)
             # Kept outputs come of batches of other shapes, which may change last bits.
             folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
-            trainer = make_trainer(inputs, params.train, params.seed, folder, [RunLogger(run)])
+            trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
             with naming(checkpoints):
                 trainer.fit()
         best = best_validation(trainer)

@@ -14,7 +14,7 @@ from stages.lib.journal import journals
 from stages.lib.params import Tracking
 from stages.lib.tracking import log_datasets, log_results, open_run, resume_run
 
-TRACKING = Tracking(experiment="outages", log_model=False, system_metrics=True)
+TRACKING = Tracking(experiment="outages", log_model=False, system_metrics=True, tensorboard=False)
 STEPS = range(10, 210, 10)
 
 

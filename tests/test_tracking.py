@@ -8,11 +8,12 @@ from transformers import TrainerState
 from stages.lib import tracking
 from stages.lib.errors import UserError
 from stages.lib.journal import open_journal
+from stages.lib.origin import provenance
 from stages.lib.params import Tracking
-from stages.lib.tracking import log_datasets, log_results, open_run, provenance, resume_run
+from stages.lib.tracking import log_datasets, log_results, open_run, resume_run
 from stages.lib.training import RunLogger
 
-TRACKING = Tracking(experiment="test", log_model=False, system_metrics=False)
+TRACKING = Tracking(experiment="test", log_model=False, system_metrics=False, tensorboard=False)
 STATISTICS = {"raw_sha256": "a" * 64, "tokenized_sha256": "b" * 64}
 
 
@@ -142,7 +143,7 @@ def test_another_evaluation_of_a_finished_run_is_a_run_of_its_own():
 def test_the_run_is_named_after_the_dvc_experiment(monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "huge-idea")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c" * 40)
-    tags = provenance(STATISTICS)
+    tags = provenance(STATISTICS, {})
     with open_run(TRACKING, {}, tags, {}) as run:
         pass
     assert run.head["name"] == "huge-idea"
@@ -177,8 +178,9 @@ def test_logs_of_trainer_are_grouped_by_step():
 def test_data_sets_are_told_with_their_digest_and_dropped_rows_and_leaks_are_counted():
     dropped = {"train": {"empty text": 2, "missing column 'x'": 1}, "test": {"empty text": 1}}
     with open_run(TRACKING, {}, {}, {}) as run:
-        splits, leaks = {"train": {"raw_sha256": "d" * 64}}, {"train_and_test": 5}
+        splits, leaks = {"train": {"raw_sha256": "d" * 64, "rows": 9}}, {"train_and_test": 5}
         log_datasets(run, {"splits": splits, "dropped": dropped, "leaks": leaks, "columns": ["text", "label"]})
-    assert run.of_kind("datasets")[0]["digests"] == {"train": "d" * 64}
+    told = run.of_kind("datasets")[0]
+    assert (told["digests"], told["rows"]) == ({"train": "d" * 64}, {"train": 9})
     counts = {"data/dropped_rows": 4, "data/dropped/empty text": 3, "data/dropped/missing column x": 1}
     assert points(open_journal(run.key)) == counts | {"data/leaks/train_and_test": 5}

@@ -10,8 +10,9 @@ from mlflow.entities import Run
 
 from stages.lib.experiments import ARTIFACTS, Experiment
 from stages.lib.journal import Journal
+from stages.lib.origin import origin
 from stages.lib.store import KEY, find_runs
-from stages.lib.tracking import log_datasets, log_model, log_results, origin, tell_history, texts
+from stages.lib.tracking import log_datasets, log_model, log_results, tell_history, texts
 
 RESTORED_FROM, WEIGHTS = "restored.from", "models/classifier/model.safetensors"
 
@@ -52,7 +53,8 @@ def restore(experiment: Experiment, uri: str | None) -> Journal:
     params, statistics = experiment.params, experiment.statistics
     curves, metrics, timings = experiment.history, experiment.metrics, experiment.timings
     parameters = experiment.json("metrics/train.json")
-    tags = origin(experiment.baseline, experiment.name, experiment.baseline if experiment.name else "", statistics)
+    baseline = experiment.baseline if experiment.name else ""
+    tags = origin(experiment.baseline, experiment.name, baseline, statistics, params.flat())
     with tempfile.TemporaryDirectory() as folder:
         paths = [experiment.fetch(path, Path(folder)) for path in ARTIFACTS]
         with suppress(OSError):  # it may not have been pulled

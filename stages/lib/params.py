@@ -217,6 +217,7 @@ class Tracking(Section):
     experiment: Annotated[str, Field(min_length=1, description="a name")]
     log_model: Switch
     system_metrics: Switch
+    tensorboard: Switch
 
 
 class Gate(Section):

@@ -33,6 +33,13 @@ def write_history(history: list[dict[str, float]], training: Path, validation: P
         write_csv(path, columns, ([row[column] for column in columns] for row in rows))
 
 
+def write_seconds(timings: dict[str, float], path: Path) -> None:
+    """Write the seconds of each stage as a table; each is in the timings as `<stage>_seconds`."""
+    stages = ("download", "base_model", "preprocess", "train", "evaluate")
+    rows = ((stage, timings[f"{stage}_seconds"]) for stage in stages if f"{stage}_seconds" in timings)
+    write_csv(path, ("stage", "seconds"), rows)
+
+
 def draw_curves(training: Path, validation: Path, picture: Path) -> None:
     """Draw loss and validation accuracy by step."""
     from matplotlib.figure import Figure

@@ -1,5 +1,6 @@
 """MLflow's side: sends journals to the tracking store, each event once and in order."""
 
+import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from stages.lib.errors import UserError
+from stages.lib.experiment_page import page_tags
 from stages.lib.files import main_checkout, read_json
 from stages.lib.journal import Event, Journal
 
@@ -76,9 +78,13 @@ def find_experiment(client: MlflowClient, name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             local = mlflow.get_tracking_uri() == f"sqlite:///{folder / 'mlflow.db'}"
-            return client.create_experiment(name, (folder / "artifacts").as_uri() if local else None)
+            client.create_experiment(name, (folder / "artifacts").as_uri() if local else None)
+            experiment = client.get_experiment_by_name(name)
     if experiment.lifecycle_stage == "deleted":
         raise UserError(f"its experiment '{name}' (tracking.experiment) was deleted; restore it or choose another name")
+    for key, value in page_tags(experiment.experiment_id).items():
+        if key not in experiment.tags:  # it may be the user's own
+            client.set_experiment_tag(experiment.experiment_id, key, value)
     return experiment.experiment_id
 
 
@@ -168,7 +174,9 @@ def send_datasets(client: MlflowClient, journal: Journal, events: list[Event]) -
     for split, digest in event["digests"].items():
         source = LocalArtifactDatasetSource(f"data/raw/{split}.parquet")
         dataset = MetaDataset(source, name=split, digest=digest[:36], schema=schema)  # as long as MLflow allows
-        inputs.append(DatasetInput(dataset._to_mlflow_entity(), [InputTag(MLFLOW_DATASET_CONTEXT, split)]))
+        entity = dataset._to_mlflow_entity()
+        entity._profile = json.dumps({"num_rows": event.get("rows", {}).get(split)})
+        inputs.append(DatasetInput(entity, [InputTag(MLFLOW_DATASET_CONTEXT, split)]))
     client.log_inputs(journal.run_id, inputs)
 
 

@@ -18,11 +18,10 @@ from typing import Any
 from stages.lib.cache import name_of
 from stages.lib.files import main_checkout, sha256
 from stages.lib.journal import Journal, find, open_journal
+from stages.lib.origin import run_name
 from stages.lib.params import Tracking
 from stages.lib.plots import read_rows
 
-# What the pipeline itself rewrites; changes there do not make a commit "dirty".
-OWN_FILES = (":!dvc.lock", ":!metrics")
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
 SENDER_LOG_BYTES = 10**6  # of mlruns/sender.log, before it begins anew
 
@@ -54,15 +53,15 @@ def resume_run(
         curves = [read_rows(path) for path in history]
         run = begin(tracking, params, tags | {"train.run": key}, {"train.run": key})
         tell_history(run, *curves)
-    elif run.name != run_name():  # an experiment that ended before this one took its place
-        run.tell("name", name=run_name(), tags=tags)
+    elif run.name != run_name(params):  # an experiment that ended before this one took its place
+        run.tell("name", name=run_name(params), tags=tags)
     with telling(run, tracking, "FINISHED"):
         yield run
 
 
 def begin(tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any]) -> Journal:
     """The journal of an unfinished run that was begun with the same, else a new one."""
-    name, same = run_name(), name_of({"all_params": texts(params), "inputs": inputs})
+    name, same = run_name(params), name_of({"all_params": texts(params), "inputs": inputs})
     run = find(same)
     if run is None:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -132,46 +131,6 @@ def wait_for(sender: subprocess.Popen, run: Journal) -> None:
         time.sleep(0.1)
 
 
-def run_name() -> str:
-    """DVC's name of the experiment, else the commit."""
-    return os.environ.get("DVC_EXP_NAME") or f"repro-{git('rev-parse', '--short', 'HEAD') or 'no-commit'}"
-
-
-def provenance(statistics: dict[str, Any]) -> dict[str, str]:
-    """Tags by which a run is found from a commit, a DVC experiment or a data set, and the other way round."""
-    name, baseline = os.environ.get("DVC_EXP_NAME", ""), os.environ.get("DVC_EXP_BASELINE_REV", "")
-    dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *OWN_FILES))
-    of_now = {"mlflow.user": os.environ.get("USER", ""), "git.dirty": str(dirty).lower()}
-    return without_empty(of_now | origin(baseline or git("rev-parse", "HEAD"), name, baseline, statistics))
-
-
-def origin(commit: str, experiment: str, baseline: str, statistics: dict[str, Any]) -> dict[str, str]:
-    """Tags that say what a run was made from; those that are empty are left out."""
-    return without_empty(
-        {
-            "git.commit": commit,
-            "mlflow.source.git.commit": commit,  # what MLflow's pages show
-            "mlflow.source.name": "dvc.yaml",
-            "dvc.exp_name": experiment,
-            "dvc.exp_baseline_rev": baseline,
-            "data.raw_sha256": statistics["raw_sha256"],
-            "data.tokenized_sha256": statistics["tokenized_sha256"],
-        }
-    )
-
-
-def without_empty(tags: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if value}
-
-
-def git(*arguments: str) -> str:
-    """What git prints, or nothing outside of a repository."""
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
 def tell_history(run: Journal, training: Iterable[dict[str, Any]], validation: Iterable[dict[str, Any]]) -> None:
     """Tell the curves of a training from the tables that it wrote."""
     for group, rows in (("train", training), ("validation", validation)):
@@ -204,7 +163,8 @@ def log_frozen(run: Journal, report: dict[str, float]) -> None:
 def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:
     """Tell each split of `data/raw` as an input of the run, and as metrics how many rows were dropped or leak."""
     digests = {split: values["raw_sha256"] for split, values in statistics["splits"].items()}
-    run.tell("datasets", digests=digests, columns=statistics["columns"])
+    rows = {split: values["rows"] for split, values in statistics["splits"].items()}
+    run.tell("datasets", digests=digests, rows=rows, columns=statistics["columns"])
     dropped: Counter[str] = Counter()
     for reasons in statistics["dropped"].values():
         dropped.update(reasons)
