@@ -78,13 +78,14 @@ class Registry:
         self.client, self.name = client, name
 
     def aliased(self, alias: str) -> ModelVersion | None:
+        """The version that has this alias."""
         try:
-            number = self.client.get_registered_model(self.name).aliases.get(alias)
+            aliases = self.client.get_registered_model(self.name).aliases
         except MlflowException as error:
             if error.error_code != LOST:
                 raise
             return None
-        return number and self.client.get_model_version(self.name, str(number))
+        return self.client.get_model_version(self.name, str(aliases[alias])) if alias in aliases else None
 
     def versions(self, filters: str = "") -> list[ModelVersion]:
         """Those that exist, the newest first."""
@@ -92,7 +93,7 @@ class Registry:
         return sorted(found, key=lambda version: -int(version.version))
 
     def answers_of(self, version: ModelVersion) -> Answers:
-        """How a version answered its test rows; none, where MLflow no longer has them."""
+        """How the champion answered its test rows; UserError when MLflow no longer has that."""
         run, test_sha256 = version.tags.get(MEASURED, version.run_id), version.tags.get(TEST_ROWS, "")
         with tempfile.TemporaryDirectory() as folder:
             try:
