@@ -27,6 +27,7 @@ def test_a_second_repro_runs_nothing(checkout):
 
 def test_metrics_have_the_promised_keys(checkout):
     keys = {"accuracy", "precision_macro", "recall_macro", "f1_macro", "loss", "rows"}
+    keys |= {"recall_worst_class", "calibration_error"}
     assert set(checkout.json("metrics/evaluate.json")) == keys
     assert checkout.json("metrics/evaluate.json")["rows"] == 100
     assert checkout.json("metrics/train.json")["total_parameters"] > 10_000
