@@ -13,7 +13,7 @@ import requests
 
 @pytest.fixture(scope="module")
 def url(finished, tmp_path_factory):
-    """The champion of a finished run, served from an empty folder, where our package is not."""
+    """The champion of a finished run, served from an empty folder."""
     (run,) = finished.runs()
     client, name = mlflow.MlflowClient(), "text-classifier"
     model_id = run.outputs.model_outputs[0].model_id
