@@ -44,7 +44,7 @@ def tell_all(journal, workspace):
     """An event of each kind but the model."""
     journal.tell("status", status="RUNNING")
     journal.tell("params", params={"seed": "1"})
-    journal.tell("datasets", digests={"train": "d" * 64}, columns=["text", "label"])
+    journal.tell("datasets", digests={"train": "d" * 64}, rows={"train": 9}, columns=["text", "label"])
     for step in range(5):
         journal.tell_metrics({"train/loss": 1 / (step + 1)}, step)
     (workspace / "table.csv").write_text("a,b")
@@ -204,3 +204,13 @@ def test_many_processes_make_the_store_and_write_to_it_at_once(workspace):
     ]
     assert {len(client.get_metric_history(run.info.run_id, "train/loss")) for run in runs} == {20}
     assert {json.dumps(journal.state["error"]) for journal in journals()} == {"null"}
+
+
+def test_an_experiment_gets_its_page_once_and_keeps_what_its_user_writes():
+    client = connect(None)
+    experiment_id = find_experiment(client, "test")
+    tags = client.get_experiment(experiment_id).tags
+    assert f"(#/experiments/{experiment_id}/runs?" in tags["mlflow.note.content"]
+    client.set_experiment_tag(experiment_id, "mlflow.note.content", "mine")
+    find_experiment(client, "test")
+    assert client.get_experiment(experiment_id).tags == tags | {"mlflow.note.content": "mine"}
