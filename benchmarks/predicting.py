@@ -35,11 +35,10 @@ def main() -> None:
         ways[f"stages.predict, {precision}"] = partial(answer, predictor)
     seconds = measure(ways, texts, arguments.repeats)
     print(f"{gpu_names() or cpu_name()} ({what_computes()}), {TEXTS:,} texts, medians of {arguments.repeats}")
-    naive = median(next(iter(seconds.values())))
-    for name, values in seconds.items():
-        print(
-            f"{name:<38} {median(values):6.2f} s   {TEXTS / median(values):6.0f} texts/s   {naive / median(values):.2f}"
-        )
+    naive = seconds["pipeline(texts, batch_size=32), fp32"]
+    for name, (wall, cpu) in seconds.items():
+        ratios = f"{naive[0] / wall:.1f} and {naive[1] / cpu:.1f} times less"
+        print(f"{name:<38} {wall:6.1f} s, {cpu:6.1f} s of CPU: {ratios}")
 
 
 def answer(predictor: Predictor, texts: list[str]) -> None:
@@ -52,16 +51,19 @@ def mixed_texts() -> list[str]:
     return [" ".join(chance.sample(reviews, chance.choice((1, 1, 1, 2, 4, 12)))) for _ in range(TEXTS)]
 
 
-def measure(ways: dict, texts: list[str], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each way, which take turns, after a short round that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+def measure(ways: dict, texts: list[str], repeats: int) -> dict[str, tuple[float, float]]:
+    """Median seconds of each way, and of the CPU, which other work on the machine changes less.
+
+    The ways take turns, after a short round that does not count.
+    """
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for number in range(repeats + 1):
         for name, way in ways.items():
-            started = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             way(texts if number else texts[:100])
             if number:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
+                seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {name: tuple(map(median, zip(*values, strict=True))) for name, values in seconds.items()}
 
 
 if __name__ == "__main__":

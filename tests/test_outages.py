@@ -55,7 +55,7 @@ def run_pipeline(workspace, moment, outage):
     """What `train` and `evaluate` tell, with an outage at a moment of it."""
     if moment == "before":
         outage()
-    splits = {"train": {"raw_sha256": "d" * 64}}
+    splits = {"train": {"raw_sha256": "d" * 64, "rows": 10}}
     statistics = {"splits": splits, "dropped": {}, "leaks": {}, "columns": ["text", "label"]}
     with open_run(TRACKING, {"seed": 1}, {"git.commit": "abc"}, {"moment": moment, "outage": str(outage)}) as run:
         log_datasets(run, statistics)

@@ -39,7 +39,7 @@ def test_an_experiment_that_dvc_restored_gets_its_run(checkout):
     assert again.data.tags["restored"] == "true"
     assert again.data.tags["restored.from"] == first.data.tags["pipeline.run"]
     assert again.info.status == "FINISHED"
-    assert again.data.params | {"truncation": "True"} == first.data.params  # which MLflow adds to what logs a model
+    assert again.data.params | {"precision": "auto"} == first.data.params  # which MLflow adds to what logs a model
     assert again.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
     assert curve(again) == curve(first) != []
     names = {file.path for file in mlflow.MlflowClient().list_artifacts(again.info.run_id)}
