@@ -4,6 +4,10 @@ python -m stages.evaluate
 """
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
 
 from stages.lib.checkpoints import remove_finished
 from stages.lib.encoding import load_splits, read_whole
@@ -36,7 +40,7 @@ REPORTS, PLOTS, SECONDS = Path("reports"), Path("plots"), Path("metrics/timings/
 def main() -> None:
     params = Params.load()
     data = load_splits(TOKENIZED)
-    names, labels = data["test"].features["labels"].names, data["test"].data.column("labels").to_numpy()
+    labels = data["test"].data.column("labels").to_numpy()
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
     parameters = read_json(TRAINED, ["trainable_parameters", "total_parameters"])
     statistics, manifest = read_json(STATISTICS, STATISTICS_KEYS), read_json(MANIFEST, ["source"])
@@ -49,23 +53,25 @@ def main() -> None:
         with own_cores():
             inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
             logits = predict_logits(inputs, "test", params.evaluate)
-        metrics = compute_test_metrics(logits, labels)
-        texts = read_whole(RAW_TEST)
-        write_reports(logits, labels, names, texts, params.evaluate.num_mistakes, REPORTS, PLOTS)
-        write_json(METRICS, metrics)
         log_frozen(run, inputs.report)
-        lengths = data["test"].data.column("length").to_numpy()
-        results = summarize(logits, labels, names, lengths, texts, params.evaluate.num_mistakes, params.seed)
+        metrics, results = compute_test_metrics(logits, labels), write_tables(logits, data["test"], params)
+        write_json(METRICS, metrics)
         timings = read_timings() | measures("evaluate")
+        write_seconds(timings, SECONDS)
         write_report(
             REPORTS, results, HISTORY, tags, metrics=metrics, parameters=parameters, params=params.flat(),
             statistics=statistics, manifest=manifest, precision=precision, timings=timings,
         )  # fmt: skip
-        write_seconds(timings, SECONDS)
         log_results(run, metrics, timings, [REPORTS, PLOTS, Path("params.yaml"), Path("dvc.lock")])
-    print(
-        f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; {REPORTS}/report.html shows more"
-    )
+    print(f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; more in {REPORTS}/report.html")
+
+
+def write_tables(logits: np.ndarray, test: Dataset, params: Params) -> dict[str, Any]:
+    """Write the tables and plots of the test split, and return what the report tells of it."""
+    labels, lengths = (test.data.column(name).to_numpy() for name in ("labels", "length"))
+    names, texts, count = test.features["labels"].names, read_whole(RAW_TEST), params.evaluate.num_mistakes
+    write_reports(logits, labels, names, texts, count, REPORTS, PLOTS)
+    return summarize(logits, labels, names, lengths, texts, count, params.seed)
 
 
 if __name__ == "__main__":

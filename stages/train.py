@@ -5,7 +5,7 @@ python -m stages.train
 
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, enable_full_determinism, set_seed
 
 from stages.lib.card import make_card
 from stages.lib.checkpoints import mark_finished, open_checkpoints, training_inputs
@@ -14,6 +14,7 @@ from stages.lib.files import naming, new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
 from stages.lib.hardware import resolve_precision
 from stages.lib.inputs import prepare_inputs
+from stages.lib.journal import Journal
 from stages.lib.models import build_classifier
 from stages.lib.origin import provenance
 from stages.lib.params import Params
@@ -37,7 +38,7 @@ VALIDATION, CURVES = Path("plots/validation.csv"), Path("plots/curves.png")
 def main() -> dict[str, float]:
     params = Params.load()
     data, statistics = load_splits(TOKENIZED), read_json(STATISTICS, STATISTICS_KEYS)
-    origin, manifest = read_json(BASE / "origin.json"), read_json(MANIFEST, ["source", "columns", "labels"])
+    about = read_json(BASE / "origin.json"), read_json(MANIFEST, ["source", "columns", "labels"]), statistics
     tokenizer = load_tokenizer(TOKENIZED / "tokenizer")
     (enable_full_determinism if params.train.full_determinism else set_seed)(params.seed)
     model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)
@@ -61,19 +62,15 @@ def main() -> dict[str, float]:
             trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
             with naming(checkpoints):
                 trainer.fit()
-        best = best_validation(trainer)
-        write_history(trainer.state.log_history, TRAINING, VALIDATION)
-        validation = next(row for row in read_rows(VALIDATION) if row["loss"] == best["validation_loss"])
-        used = {"seed": params.seed} | params.train.model_dump()
-        save_classifier(model, tokenizer, make_card(origin, manifest, statistics, validation, used, tokenizer))
-        draw_curves(TRAINING, VALIDATION, CURVES)
-        tell_history(run, read_rows(TRAINING), read_rows(VALIDATION))  # of a training that began in another run, too
-        write_json(METRICS, best | parameters)
+        best, used = best_validation(trainer), {"seed": params.seed} | params.train.model_dump()
+        save_classifier(model, tokenizer, make_card(*about, best, used, tokenizer))
+        save_curves(trainer, run)
+        write_json(METRICS, {f"validation_{name}": best[name] for name in ("loss", "accuracy")} | parameters)
         write_json(RUN, {"run": run.key})
         if params.tracking.log_model:
             run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
         mark_finished(checkpoints, run.key)
-    print(f"{CLASSIFIER}: the best on validation, accuracy {best['validation_accuracy']:.4f}")
+    print(f"{CLASSIFIER}: the best on validation, accuracy {best['accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
 
 
@@ -83,6 +80,12 @@ def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def save_curves(trainer: Trainer, run: Journal) -> None:
+    write_history(trainer.state.log_history, TRAINING, VALIDATION)
+    draw_curves(TRAINING, VALIDATION, CURVES)
+    tell_history(run, read_rows(TRAINING), read_rows(VALIDATION))  # of a training that began in another run, too
 
 
 if __name__ == "__main__":

@@ -37,10 +37,10 @@ def mlflow_ui(folder: Path) -> Iterator[str]:
         "--workers",
         "1",
     ]
-    with (folder / "ui.log").open("wb") as log:
+    with (folder / "mlruns/ui.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}", server, folder / "ui.log")
+        wait_until_it_answers(f"http://127.0.0.1:{port}", server, folder / "mlruns/ui.log")
         yield f"http://127.0.0.1:{port}/"
     finally:
         os.killpg(server.pid, signal.SIGTERM)

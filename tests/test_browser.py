@@ -12,12 +12,13 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 
 
 @pytest.fixture(scope="module")
-def checkout(finished):
+def checkout(finished, tmp_path_factory):
     """Three runs: of the commit, and of two experiments with other frozen layers."""
+    checkout = finished.copy(tmp_path_factory.mktemp("browser") / "checkout")
     for layers in (1, 2):
         changes = (f"train.freeze_layers={layers}", "tracking.log_model=false", "tracking.system_metrics=false")
-        finished.run("dvc", "exp", "run", *(word for change in changes for word in ("-S", change)))
-    return finished
+        checkout.run("dvc", "exp", "run", *(word for change in changes for word in ("-S", change)))
+    return checkout
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,7 @@ def test_the_best_checkpoint_is_chosen_on_validation(fit):
     trainer, _ = fit({"train.eval_steps": 5, "train.metric_for_best_model": "loss", "train.learning_rate": 2e-2})
     losses = [row["eval_loss"] for row in validations(trainer)]
     assert len(losses) == 4
-    assert best_validation(trainer)["validation_loss"] == min(losses)
+    assert best_validation(trainer)["loss"] == min(losses)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)
 
 

@@ -81,14 +81,10 @@ def interval(ends: tuple[float, float] | None) -> str:
 
 
 def seconds(value: float) -> str:
+    if round(value) < 60:
+        return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
-    return (
-        f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 60
-        else f"{minutes} min {rest} s"
-        if minutes
-        else f"{value:.1f} s"
-    )
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def hardware() -> dict[str, str]:

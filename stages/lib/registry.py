@@ -21,10 +21,8 @@ from stages.lib.store import KEY, LOST, NotReachedError, connect, find_runs, rea
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER = "former_champions"  # tag of the model: versions, the last one last
-MEASURED, TEST_ROWS = (
-    "gate.run",
-    "gate.test_sha256",
-)  # tags of a version: the run that holds its predictions, and of what
+MEASURED = "gate.run"  # tag of a version: the run that holds its predictions
+TEST_ROWS = "gate.test_sha256"  # tag of a version: the rows that these are of
 COMPARED = "gate.champion"  # tag of a version: the champion when the gate let it pass
 
 

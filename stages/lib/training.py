@@ -183,7 +183,7 @@ def make_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[
 
 
 def best_validation(trainer: Trainer) -> dict[str, float]:
-    """Validation loss and accuracy of the checkpoint that Trainer chose; UserError when its loss is no number."""
+    """Loss and metrics on validation of the checkpoint that Trainer chose; UserError when its loss is no number."""
     validations = [row for row in trainer.state.log_history if "eval_loss" in row]
     best = next((row for row in validations if row["step"] == trainer.state.best_global_step), validations[-1])
     if not math.isfinite(best["eval_loss"]):  # Trainer chooses none by a loss that is NaN
@@ -191,7 +191,7 @@ def best_validation(trainer: Trainer) -> dict[str, float]:
             f"train.learning_rate: found {trainer.args.learning_rate:g}; with it the validation loss is not a number "
             f"({best['eval_loss']}). Use a smaller one, or another train.precision."
         )
-    return {f"validation_{name}": best[f"eval_{name}"] for name in ("loss", "accuracy")}
+    return {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")}
 
 
 def speed(trainer: ResumableTrainer, train_statistics: dict[str, Any]) -> dict[str, float]:
