@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +45,7 @@ class Experiment:
     @property
     def params(self) -> Params:
         """UserError when this version of the pipeline does not know the params of that one."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "params.yaml")
-            path.write_bytes(self.files.read_bytes("params.yaml"))
-            return Params.load(path)
+        return Params.parse(self.files.read_bytes("params.yaml"), f"params.yaml of {self}")
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -1,8 +1,6 @@
 """Where a run comes from: its name, and tags by which it is found and that say what its params change."""
 
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from stages.lib.errors import UserError
@@ -65,11 +63,8 @@ def description(params: dict[str, Any], commit: str) -> str:
 
 def changes(params: dict[str, Any], commit: str) -> dict[str, tuple[Any, Any]] | None:
     """The params that differ from those of a commit, with both values; None when it has none, or of another version."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "params.yaml")
-        path.write_text(git("show", f"{commit}:./params.yaml"), encoding="utf-8")
-        try:
-            before = Params.load(path).flat()
-        except UserError:
-            return None
+    try:
+        before = Params.parse(git("show", f"{commit}:./params.yaml"), commit).flat()
+    except UserError:
+        return None
     return {key: (value, before[key]) for key, value in params.items() if before[key] != value}
