@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro verify test lint ui baseline bench
+.PHONY: setup repro compare verify test lint ui baseline bench
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,10 @@ endif
 	@echo
 	@echo "model         models/classifier, for transformers' AutoModelForSequenceClassification.from_pretrained"
 	@echo "compare runs  make ui, then open http://127.0.0.1:5000"
+
+# The experiments side by side, with what they change and the numbers that one looks at first.
+compare: setup
+	dvc exp show --only-changed --drop '(.*/)?(.*_macro|.*_class|.*_error|.*loss|rows|validation_.*|.*_parameters|frozen_.*|loop_.*|.*_per_second|.*_mb)'
 
 # Runs the finished pipeline again in a temporary clone, and says of each output whether its bytes are the same.
 # STAGE=preprocess stops after that stage.

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from stages.lib.encoding import ROWS_AT_ONCE, encode_split, read_texts
 from stages.lib.files import read_json
 from stages.lib.params import Params
-from stages.lib.tokenizer import limit_length, load_tokenizer
+from stages.lib.tokenizer import configure, enable_truncation, load_tokenizer
 
 RAW, BASE = Path("data/raw/train.parquet"), Path("models/base")
 
@@ -24,12 +24,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     repeats, preprocess = parser.parse_args().repeats, Params.load().preprocess
     tokenizer, labels = load_tokenizer(BASE), read_json(RAW.with_name("dataset.json"))["labels"]
-    limit_length(tokenizer, BASE, preprocess)
+    configure(tokenizer, BASE, preprocess, pairs=False)
     with pq.ParquetFile(RAW) as file:
         texts = [read_texts(batch, preprocess) for batch in file.iter_batches(ROWS_AT_ONCE)]
     alone, ours = [], []
     for _ in range(repeats):
-        tokenizer.backend_tokenizer.enable_truncation(preprocess.max_length, direction=preprocess.truncation_side)
+        enable_truncation(tokenizer)
         started = time.perf_counter()
         for batch in texts:
             tokenizer.backend_tokenizer.encode_batch_fast(batch)

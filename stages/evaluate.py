@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 
 from stages.lib.checkpoints import remove_finished
 from stages.lib.encoding import load_splits, read_whole
@@ -27,6 +26,7 @@ from stages.lib.tokenizer import load_tokenizer
 from stages.lib.tracking import log_frozen, log_model, log_results, resume_run
 from stages.lib.training import predict_logits
 from stages.lib.turns import own_cores
+from stages.lib.windows import document_labels, document_lengths
 
 RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
 MANIFEST = Path("data/raw/dataset.json")
@@ -40,7 +40,7 @@ REPORTS, PLOTS, SECONDS = Path("reports"), Path("plots"), Path("metrics/timings/
 def main() -> None:
     params = Params.load()
     data = load_splits(TOKENIZED)
-    labels = data["test"].data.column("labels").to_numpy()
+    labels = document_labels(data["test"])
     precision = resolve_precision("evaluate.precision", params.evaluate.precision)
     parameters = read_json(TRAINED, ["trainable_parameters", "total_parameters"])
     statistics, manifest = read_json(STATISTICS, STATISTICS_KEYS), read_json(MANIFEST, ["source"])
@@ -54,7 +54,8 @@ def main() -> None:
             inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
             logits = predict_logits(inputs, "test", params.evaluate)
         log_frozen(run, inputs.report)
-        metrics, results = compute_test_metrics(logits, labels), write_tables(logits, data["test"], params)
+        lengths, names = document_lengths(data["test"], tokenizer), data["test"].features["labels"].names
+        metrics, results = compute_test_metrics(logits, labels), write_tables(logits, labels, lengths, names, params)
         write_json(METRICS, metrics)
         timings = read_timings() | measures("evaluate")
         write_seconds(timings, SECONDS)
@@ -66,10 +67,11 @@ def main() -> None:
     print(f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; more in {REPORTS}/report.html")
 
 
-def write_tables(logits: np.ndarray, test: Dataset, params: Params) -> dict[str, Any]:
+def write_tables(
+    logits: np.ndarray, labels: np.ndarray, lengths: np.ndarray, names: list[str], params: Params
+) -> dict[str, Any]:
     """Write the tables and plots of the test split, and return what the report tells of it."""
-    labels, lengths = (test.data.column(name).to_numpy() for name in ("labels", "length"))
-    names, texts, count = test.features["labels"].names, read_whole(RAW_TEST), params.evaluate.num_mistakes
+    texts, count = read_whole(RAW_TEST), params.evaluate.num_mistakes
     write_reports(logits, labels, names, texts, count, REPORTS, PLOTS)
     return summarize(logits, labels, names, lengths, texts, count, params.seed)
 

@@ -15,11 +15,10 @@ from stages.lib.files import check_sha256, new_folder, read_json, sha256, write_
 from stages.lib.params import Params, Preprocess
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import (
+    configure,
     has_token_types,
     has_tokenizer,
-    limit_length,
     load_tokenizer,
-    note_cleaning,
     read_config,
     train_tokenizer,
 )
@@ -31,8 +30,7 @@ TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")
 def main() -> None:
     params = Params.load()
     manifest = read_manifest()
-    tokenizer = prepare_tokenizer(params.preprocess)
-    note_cleaning(tokenizer, params.preprocess.strip_html, "text_pair" in manifest["columns"])
+    tokenizer = prepare_tokenizer(params.preprocess, "text_pair" in manifest["columns"])
     with new_folder(TOKENIZED) as folder:
         arguments = manifest["labels"], tokenizer, params.preprocess, has_token_types(BASE)
         tallies = {
@@ -68,7 +66,7 @@ def read_manifest() -> dict[str, Any]:
     return manifest
 
 
-def prepare_tokenizer(preprocess: Preprocess) -> PreTrainedTokenizerBase:
+def prepare_tokenizer(preprocess: Preprocess, pairs: bool) -> PreTrainedTokenizerBase:
     """The tokenizer that `models/base` brings, or one trained on the training split where it brings none."""
     if has_tokenizer(BASE):
         tokenizer = load_tokenizer(BASE)
@@ -76,14 +74,15 @@ def prepare_tokenizer(preprocess: Preprocess) -> PreTrainedTokenizerBase:
         print("training a WordPiece tokenizer on the training split")
         texts = partial(read_split, RAW / "train.parquet", preprocess)
         tokenizer = train_tokenizer(texts, read_config(BASE)["vocab_size"])
-    limit_length(tokenizer, BASE, preprocess)
+    configure(tokenizer, BASE, preprocess, pairs)
     return tokenizer
 
 
 def print_summary(statistics: dict) -> None:
     for split, values in statistics["splits"].items():
+        windows = f" in {values['windows']:,} windows" if "windows" in values else ""
         print(
-            f"{TOKENIZED}/{split}: {values['rows']:,} rows, {values['length']['p50']} tokens at the median, "
+            f"{TOKENIZED}/{split}: {values['rows']:,} rows{windows}, {values['length']['p50']} tokens at the median, "
             f"{values['share_truncated']:.1%} truncated, {values['empty_texts']} empty, {values['duplicates']} repeated"
         )
     dropped = sum(sum(counts.values()) for counts in statistics["dropped"].values())

@@ -24,14 +24,14 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZED / "tokenizer")
     for split in [arguments.split] if arguments.split else data:
         values, names = statistics["splits"][split], data[split].features["labels"].names
-        chosen = random.Random(arguments.seed).sample(range(values["rows"]), min(arguments.rows, values["rows"]))
+        chosen = random.Random(arguments.seed).sample(range(len(data[split])), min(arguments.rows, len(data[split])))
         shares = ", ".join(f"{name} {share:.1%}" for name, share in values["share_classes"].items())
         width = max(len("label"), *map(len, names))
         print(f"\n{split}: {values['rows']:,} rows ({shares})")
         print(f"{'row':>9}  {'label':<{width}}  tokens  text, decoded from its tokens")
         for index in sorted(chosen):
             row = data[split][index]
-            head = f"{index:>9,}  {names[row['labels']]:<{width}}  {row['length']:>6}  "
+            head = f"{row.get('document', index):>9,}  {names[row['labels']]:<{width}}  {row['length']:>6}  "
             text = escape(" ".join(tokenizer.decode(row["input_ids"]).split()))
             print(head + (text if arguments.full else shorten(text, shutil.get_terminal_size().columns - len(head))))
 

@@ -71,7 +71,7 @@ def main() -> dict[str, float]:
             run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
         mark_finished(checkpoints, run.key)
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['accuracy']:.4f}")
-    return speed(trainer, statistics["splits"]["train"]) | {"frozen_seconds": round(inputs.seconds, 2)}
+    return speed(trainer, statistics["splits"]["train"]["tokens"]) | {"frozen_seconds": round(inputs.seconds, 2)}
 
 
 def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str) -> None:

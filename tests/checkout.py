@@ -21,6 +21,7 @@ SMALL = DEMO | {
     "model.revision": None,
     "preprocess.max_length": 64,
     "preprocess.truncation_side": "right",
+    "preprocess.stride": None,
     "train.freeze_layers": 0,
     "train.learning_rate": 1e-3,
     "train.num_train_epochs": 2,

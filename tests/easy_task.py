@@ -34,11 +34,30 @@ def rows(count, seed):
     return Dataset.from_dict(columns, features=FEATURES)
 
 
+def windowed(split):
+    """The rows as windows, about two a document; its label is that of its first window, and others may tell another."""
+    _, first, documents = np.unique(
+        np.sort(np.random.default_rng(3).integers(0, len(split) // 2, len(split))),
+        return_index=True,
+        return_inverse=True,
+    )
+    labels = np.array(split["labels"])[first][documents]
+    columns = {"input_ids": split["input_ids"][:], "length": split["length"][:], "labels": labels}
+    features = Features(FEATURES | {"document": Value("int32")})
+    return Dataset.from_dict(columns | {"document": documents}, features=features)
+
+
 def train(
-    model: Path, params: Callable[..., Params], folder: Path, changes: dict | None = None, callbacks: tuple = ()
+    model: Path,
+    params: Callable[..., Params],
+    folder: Path,
+    changes: dict | None = None,
+    callbacks: tuple = (),
+    windows: bool = False,
 ) -> tuple[ClassifierTrainer, DatasetDict]:
     """Return the Trainer after training with checkpoints in `folder`, and its data."""
     data = DatasetDict(train=rows(256, 0), validation=rows(64, 1), test=rows(64, 2))
+    data = DatasetDict({split: windowed(values) for split, values in data.items()}) if windows else data
     set_seed(0)
     model = build_classifier(model, ["no", "yes"], None)
     section = params(DEFAULTS | (changes or {})).train

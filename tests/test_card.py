@@ -12,7 +12,7 @@ HUB = {"hub": "someone/tiny", "revision": "c" * 40, "license": "apache-2.0"}
 SOURCE = {"source": "csv", "path": "https://me:secret@example.org/a.csv?token=secret", "revision": None}
 
 
-def card(origin=HUB, source=SOURCE, labels=("bad", "good"), columns=("text", "label"), side="right"):
+def card(origin=HUB, source=SOURCE, labels=("bad", "good"), columns=("text", "label"), side="right", stride=None):
     split = {"rows": 1234, "tokens": 5678, "share_truncated": 0.125}
     train = split | {"share_classes": {label: 1 / len(labels) for label in labels}}
     return make_card(
@@ -21,7 +21,7 @@ def card(origin=HUB, source=SOURCE, labels=("bad", "good"), columns=("text", "la
         {"splits": {"train": train, "validation": split, "test": split}},
         {"accuracy": 0.91, "f1_macro": 0.92, "precision_macro": 0.93, "recall_macro": 0.94, "loss": 0.3},
         {"seed": 42, "freeze_layers": 3},
-        SimpleNamespace(model_max_length=128, truncation_side=side),
+        SimpleNamespace(model_max_length=128, truncation_side=side, init_kwargs={"window_stride": stride}),
     )
 
 
@@ -41,6 +41,7 @@ def test_the_text_has_data_metrics_and_limits():
         "| freeze_layers | `3` |",
     ):
         assert words in text
+    assert "windows of 128 tokens, which share 0, with" in card(stride=0)
     assert "validation" in text
     assert "synthetic" not in text
     assert "synthetic" in card(source={"source": "demo", "path": None, "revision": None})

@@ -7,16 +7,17 @@ from stages.lib.encoding import encode_split, index_splits, load_splits
 from stages.lib.errors import UserError
 from stages.lib.params import Preprocess
 from stages.lib.token_statistics import Tally
-from stages.lib.tokenizer import limit_length, load_tokenizer
+from stages.lib.tokenizer import configure, load_tokenizer
+from stages.lib.windows import document_lengths
 
-PREPROCESS = Preprocess(strip_html=True, max_length=24, truncation_side="right")
+PREPROCESS = Preprocess(strip_html=True, max_length=24, truncation_side="right", stride=None)
 TEXTS = [f"{text}<br />" for text, _ in make_reviews("train", 0)[:1500]]
 NAMES = [label for _, label in make_reviews("train", 0)[:1500]]
 
 
-def tokenizer_of(model, preprocess=PREPROCESS):
+def tokenizer_of(model, preprocess=PREPROCESS, pairs=False):
     tokenizer = load_tokenizer(model)
-    limit_length(tokenizer, model, preprocess)
+    configure(tokenizer, model, preprocess, pairs)
     return tokenizer
 
 
@@ -25,7 +26,7 @@ def encode(folder, model, texts=TEXTS, names=NAMES, preprocess=PREPROCESS, pairs
     folder.mkdir(exist_ok=True)
     columns = {"text": texts, "label": names} | ({"text_pair": pairs} if pairs else {})
     pq.write_table(pa.table(columns), folder / "train.parquet")
-    tokenizer = tokenizer_of(model, preprocess)
+    tokenizer = tokenizer_of(model, preprocess, bool(pairs))
     tally = encode_split(folder / "train.parquet", folder / "tokenized/train", LABELS, tokenizer, preprocess, True)
     index_splits(folder / "tokenized", {"train": tally})
     return load_splits(folder / "tokenized")["train"], tally
@@ -74,6 +75,31 @@ def test_a_long_text_keeps_its_beginning_or_its_end(tmp_path, tiny_model):
     assert tokenizer.decode(end["input_ids"][0]).endswith("is is is [SEP]")
     assert len(end["input_ids"][0]) == 24
     assert tokenizer(text, truncation=True)["input_ids"] == end["input_ids"][0]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_long_text_is_all_read_in_windows_that_overlap(tmp_path, tiny_model, side):
+    texts = [" ".join(f"{word} {number}" for number in range(60)) for word in ("film", "plot")]
+    preprocess = PREPROCESS.model_copy(update={"stride": 5, "truncation_side": side})
+    texts, names = [texts[0], "dull", texts[1], ""], [LABELS[number] for number in (0, 1, 1, 0)]
+    data, tally = encode(tmp_path, tiny_model, texts, names, preprocess)
+    tokenizer, windows = tokenizer_of(tiny_model, preprocess), [[], [], [], []]
+    for row in data:
+        windows[row["document"]].append(row["input_ids"][1:-1])
+        assert row["labels"] == LABELS.index(names[row["document"]])
+        assert row["length"] == len(row["input_ids"]) <= 24
+    assert data["document"][:] == sorted(data["document"])
+    for text, parts in zip(texts, windows, strict=True):
+        first, *rest = parts if side == "right" else reversed(parts)
+        for part in rest:
+            assert part[:5] == first[-5:]
+            first = first + part[5:]
+        assert first == tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+    lengths = [len(tokenizer(text, truncation=False)["input_ids"]) for text in texts]
+    assert document_lengths(data, tokenizer).tolist() == lengths
+    summary = tally.summary()
+    assert (summary["rows"], summary["windows"], summary["share_truncated"]) == (4, len(data), 0)
+    assert summary["tokens"] == sum(data["length"])
 
 
 def test_pairs_have_two_texts_in_a_row_and_types_that_tell_them_apart(tmp_path, tiny_model):

@@ -31,7 +31,15 @@ class Page(HTMLParser):
         self.text += data
 
 
-def write(folder, names=("bad", "good"), text="a text", validation="10,1,0.5,0.8,0.8,0.8,0.8\n", tags=None, rows=60):
+def write(
+    folder,
+    names=("bad", "good"),
+    text="a text",
+    validation="10,1,0.5,0.8,0.8,0.8,0.8\n",
+    tags=None,
+    rows=60,
+    stride=None,
+):
     labels = np.arange(rows) % len(names)
     logits = np.random.default_rng(0).normal(size=(rows, len(names))).astype(np.float32)
     (folder / "t.csv").write_text("step,epoch,loss,learning_rate,grad_norm\n5,1,0.7,1,1\n10,1,0.5,1,1\n")
@@ -45,7 +53,13 @@ def write(folder, names=("bad", "good"), text="a text", validation="10,1,0.5,0.8
         tags or {"git.commit": "c" * 40, "git.dirty": "false"},
         metrics=compute_test_metrics(logits, labels),
         parameters={"trainable_parameters": 1, "total_parameters": 2},
-        params={"model.name": text, "model.pretrained": True, "model.revision": None},
+        params={
+            "model.name": text,
+            "model.pretrained": True,
+            "model.revision": None,
+            "preprocess.max_length": 128,
+            "preprocess.stride": stride,
+        },
         statistics={
             "splits": dict.fromkeys(("train", "test"), split),
             "leaks": {"train_and_test": 12},

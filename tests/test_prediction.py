@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stages.lib.errors import UserError
 from stages.lib.models import build_classifier
 from stages.lib.prediction import Predictor
-from stages.lib.tokenizer import limit_length, load_tokenizer, note_cleaning
+from stages.lib.tokenizer import configure, load_tokenizer
 
 TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, and not too long for me."]
 
@@ -14,11 +15,11 @@ TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, 
 def make(tiny_model, params, tmp_path):
     """A classifier with random weights that reads 16 tokens; `make(pairs)` returns its folder."""
 
-    def make(pairs=False, names=("bad", "good", "so-so")):
+    def make(pairs=False, names=("bad", "good", "so-so"), stride=None):
         torch.manual_seed(0)
         tokenizer = load_tokenizer(tiny_model)
-        limit_length(tokenizer, tiny_model, params({"preprocess.max_length": 16}).preprocess)
-        note_cleaning(tokenizer, strip_html=True, pairs=pairs)
+        preprocess = params({"preprocess.max_length": 16, "preprocess.stride": stride}).preprocess
+        configure(tokenizer, tiny_model, preprocess, pairs)
         folder = tmp_path / "classifier"
         build_classifier(tiny_model, list(names), tokenizer).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -40,8 +41,6 @@ def test_answers_are_those_of_the_untouched_model_one_by_one(make):
 
 
 def build_reference(folder):
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
     def compute(texts):
@@ -63,6 +62,24 @@ def test_pairs_are_told_apart(make):
 def test_only_texts_that_are_longer_than_the_model_reads_are_truncated(make):
     answers = Predictor(make()).predict(TEXTS, places(TEXTS))
     assert [answer.truncated for answer in answers] == [False, False, True, False]
+
+
+def test_a_text_in_windows_is_answered_by_the_mean_of_its_windows(make):
+    folder, text = make(stride=4), " ".join(f"film {number}" for number in range(40))
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+    windows = [ids[start : start + 14] for start in range(0, len(ids) - 4, 10)]
+    assert len(windows) > 5
+    assert windows[-1][-1] == ids[-1]
+    reference, model = build_reference(folder), AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.inference_mode():
+        inputs = ([tokenizer.cls_token_id, *window, tokenizer.sep_token_id] for window in windows)
+        expected = torch.cat([model(torch.tensor([one])).logits.softmax(-1) for one in inputs]).mean(0)
+    short, long = Predictor(folder, "fp32").predict(["Dull.", text], places("ab"))
+    assert long.label == ("bad", "good", "so-so")[expected.argmax()]
+    assert long.probability == pytest.approx(expected.max().item(), abs=1e-5)
+    assert short.probability == pytest.approx(reference(["Dull."])[0].max(), abs=1e-5)
+    assert not long.truncated
 
 
 def test_many_batches_answer_in_the_order_of_the_texts(make):

@@ -11,24 +11,34 @@ from stages.lib.demo_corpus import make_reviews
 from stages.lib.errors import UserError
 from stages.lib.params import Preprocess
 from stages.lib.tokenizer import (
+    configure,
     has_token_types,
     has_tokenizer,
-    limit_length,
     load_tokenizer,
     longest_input,
     reads_back,
     train_tokenizer,
 )
 
+PREPROCESS = Preprocess(strip_html=True, max_length=128, truncation_side="left", stride=None)
 TEXTS = [text for text, _ in make_reviews("train", 0)[:500]]
 
 
 def test_an_input_longer_than_the_model_reads_is_refused(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
-    limit_length(tokenizer, tiny_model, Preprocess(strip_html=True, max_length=128, truncation_side="left"))
+    configure(tokenizer, tiny_model, PREPROCESS, pairs=False)
     assert (tokenizer.model_max_length, tokenizer.truncation_side) == (128, "left")
     with pytest.raises(UserError, match=r"preprocess.max_length: found 129; this model reads at most 128 tokens"):
-        limit_length(tokenizer, tiny_model, Preprocess(strip_html=True, max_length=129, truncation_side="left"))
+        configure(tokenizer, tiny_model, PREPROCESS.model_copy(update={"max_length": 129}), pairs=False)
+
+
+def test_windows_that_cannot_be_made_are_refused(tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    configure(tokenizer, tiny_model, PREPROCESS.model_copy(update={"stride": 125}), pairs=False)
+    with pytest.raises(UserError, match=r"preprocess.stride: found 126; a window holds 126 tokens of a text, so less"):
+        configure(tokenizer, tiny_model, PREPROCESS.model_copy(update={"stride": 126}), pairs=False)
+    with pytest.raises(UserError, match=r"preprocess.stride: found 0; pairs of texts are not read in windows: null"):
+        configure(tokenizer, tiny_model, PREPROCESS.model_copy(update={"stride": 0}), pairs=True)
 
 
 def test_positions_of_the_roberta_family_start_behind_the_padding(tmp_path):

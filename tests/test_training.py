@@ -3,8 +3,11 @@ from pathlib import Path
 
 import easy_task
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from stages.lib import inputs, training
 from stages.lib.errors import UserError
@@ -15,7 +18,11 @@ from stages.lib.training import balanced_weights, best_validation, make_loss, pr
 def fit(tiny_model, params, tmp_path, monkeypatch):
     """Train from the beginning; return the Trainer and its data."""
     monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
-    return lambda changes=None: easy_task.train(tiny_model, params, Path(tempfile.mkdtemp(dir=tmp_path)), changes)
+
+    def fit(changes=None, **options):
+        return easy_task.train(tiny_model, params, Path(tempfile.mkdtemp(dir=tmp_path)), changes, **options)
+
+    return fit
 
 
 def validations(trainer):
@@ -107,9 +114,29 @@ def test_the_loss_of_a_validation_counts_every_row_the_same(fit):
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("freeze_layers", [0, 1])
+def test_a_document_is_judged_by_the_mean_of_its_windows(fit, params, freeze_layers):
+    changes = {"train.freeze_layers": freeze_layers, "train.learning_rate": 1e-2, "train.num_train_epochs": 4}
+    trainer, data = fit(changes, windows=True)
+    for split in ("validation", "test"):
+        windows = pd.DataFrame(softmax(one_by_one(trainer.whole, data[split]).astype(float), -1))
+        documents = windows.groupby(data[split]["document"][:])
+        labels = pd.Series(data[split]["labels"][:]).groupby(data[split]["document"][:]).first()
+        expected = documents.mean()
+        assert len(labels) < len(data[split]) == 64
+        assert (documents.max() - documents.min()).max().max() > 0.05  # windows of one document differ
+        if split == "test":
+            evaluate = params({"evaluate.precision": "fp32"}).evaluate
+            assert np.exp(predict_logits(trainer.inputs, split, evaluate)) == pytest.approx(expected, abs=1e-5)
+        else:
+            last = trainer.evaluate()
+            assert last["eval_accuracy"] == (expected.to_numpy().argmax(-1) == labels).mean()
+            assert last["eval_loss"] == pytest.approx(log_loss(labels, expected), abs=1e-5)
+
+
 def test_speed_counts_the_rows_that_were_trained(fit):
     trainer, _ = fit()
-    values = speed(trainer, {"rows": 256, "tokens": 4096})
+    values = speed(trainer, tokens=4096)
     assert values["samples_per_second"] * values["loop_seconds"] == pytest.approx(256, rel=0.05)
     assert values["tokens_per_second"] == pytest.approx(16 * values["samples_per_second"], rel=0.01)
 

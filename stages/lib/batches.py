@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from stages.lib.windows import documents_of
+
 if TYPE_CHECKING:
     import datasets
 
@@ -21,6 +23,7 @@ TOKENS = ("input_ids", "token_type_ids")
 class TokenRows(Dataset):
     """A split of `data/tokenized` as flat arrays, which gives whole batches, padded on the right.
 
+    `documents` `(N,)` says which document each row is a window of, or is.
     A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all
     int64; the mask is left out where nothing is padded, so that attention need not look.
     """
@@ -31,7 +34,7 @@ class TokenRows(Dataset):
         self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])
         self.lengths = np.diff(self.starts)
         self.widths = widths(self.lengths)
-        self.labels = split.data.column("labels").to_numpy()
+        self.labels, self.documents = split.data.column("labels").to_numpy(), documents_of(split)
         self.fill = {"input_ids": pad_token_id, "token_type_ids": 0}
 
     def __len__(self) -> int:

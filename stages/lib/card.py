@@ -47,6 +47,7 @@ def make_card(
         validation=validation,
         train={key: code(value) for key, value in train.items()},
         max_length=tokenizer.model_max_length,
+        stride=tokenizer.init_kwargs.get("window_stride"),
         keeps="beginning" if tokenizer.truncation_side == "right" else "end",
     )
     return f"{card}\n"

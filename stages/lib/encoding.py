@@ -18,7 +18,8 @@ from stages.lib.files import read_json, sha256, write_json
 from stages.lib.params import Preprocess
 from stages.lib.text import clean
 from stages.lib.token_statistics import Tally
-from stages.lib.tokenizer import reads_back
+from stages.lib.tokenizer import enable_truncation, has_windows, reads_back
+from stages.lib.windows import split_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,33 +40,38 @@ def encode_split(
 
     Columns: `input_ids` (special tokens included, at most `max_length`, no padding), `length` (of `input_ids`),
     `labels` (index into the label names) and, with `types` and for pairs, `token_type_ids` (0 in the first text, 1 in
-    the second). Row i is row i of the Parquet file. Threads tokenize (`RAYON_NUM_THREADS`, by default one a core); the
-    bytes depend on data and params alone.
+    the second). Row i is row i of the Parquet file; with `stride` a row is one of its windows, and `document` holds i.
+    Threads tokenize (`RAYON_NUM_THREADS`, by default one a core); the bytes depend on data and params alone.
     """
     columns = {"input_ids": List(Value("int32")), "length": Value("int32"), "labels": ClassLabel(names=labels)}
-    types = types and "text_pair" in pq.read_schema(raw).names
-    features = Features(columns | ({"token_type_ids": List(Value("int8"))} if types else {}))
+    types, windows = types and "text_pair" in pq.read_schema(raw).names, has_windows(tokenizer)
+    columns |= {"token_type_ids": List(Value("int8"))} if types else {}
+    columns |= {"document": Value("int32")} if windows else {}
+    features = Features(columns)
     backend, schema, tally = tokenizer.backend_tokenizer, features.arrow_schema, Tally()
     number = {label: index for index, label in enumerate(labels)}
     arrow = start_split(folder, features)
     with pq.ParquetFile(raw) as file, pa.ipc.new_stream(arrow, schema) as writer:
         read_back = set(np.linspace(0, file.metadata.num_rows - 1, ROWS_READ_BACK, dtype=int).tolist())
-        backend.enable_truncation(preprocess.max_length, direction=preprocess.truncation_side)
+        enable_truncation(tokenizer)
         with tqdm(total=file.metadata.num_rows, desc=f"tokenizing {raw.stem}", unit=" rows") as bar:
             for names, texts, encodings in encode_ahead(file, preprocess, backend.encode_batch_fast):
-                ids = [encoding.ids for encoding in encodings]
+                parts, origins = split_windows(encodings) if windows else (encodings, range(len(encodings)))
+                ids = [part.ids for part in parts]
                 values: dict[str, Any] = {
                     "input_ids": ids,
                     "length": [len(row) for row in ids],
-                    "labels": [number[name] for name in names],
+                    "labels": [number[names[i]] for i in origins],
                 }
                 if types:
-                    values["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+                    values["token_type_ids"] = [part.type_ids for part in parts]
+                if windows:
+                    values["document"] = [tally.rows + i for i in origins]
                 writer.write_batch(pa.RecordBatch.from_pydict(values, schema))
-                for i in sorted(read_back & set(range(tally.rows, tally.rows + len(ids)))):
+                for i in sorted(read_back & set(range(tally.rows, tally.rows + len(texts)))):
                     tally.read_back.append(reads_back(tokenizer, encodings[i - tally.rows], texts[i - tally.rows]))
-                tally.add(texts, names, encodings, ids, tokenizer.unk_token_id)
-                bar.update(len(ids))
+                tally.add(texts, names, encodings, ids, tokenizer.unk_token_id, windows)
+                bar.update(len(texts))
     backend.no_truncation()
     tally.sha256 = finish_split(folder, arrow)
     tally.check_read_back(raw.stem)

@@ -32,7 +32,8 @@ class KeptRows(Dataset):
     """
 
     def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenHalf):
-        self.lengths, self.positions, self.labels = rows.lengths, kept_lengths(frozen, rows), rows.labels
+        self.lengths, self.positions = rows.lengths, kept_lengths(frozen, rows)
+        self.labels, self.documents = rows.labels, rows.documents
         self.widths = widths(self.positions)
         self.dtype, self.device, self.width = frozen.dtype, frozen.device, frozen.width
         self.row_bytes = self.width * self.dtype.itemsize

@@ -22,7 +22,7 @@ from stages.lib.fields import (
     describe,
     one_of,
 )  # fmt: skip
-from stages.lib.yaml12 import read_yaml
+from stages.lib.yaml12 import parse_yaml, read_yaml
 
 Metric = Literal["accuracy", "precision_macro", "recall_macro", "f1_macro", "loss"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -154,6 +154,7 @@ class Preprocess(Section):
     strip_html: Switch
     max_length: Annotated[int, Field(ge=8, le=MOST, description="a whole number of tokens ≥ 8")]
     truncation_side: Annotated[Side, one_of(Side)]
+    stride: Annotated[int | None, Field(ge=0, le=MOST, description="a whole number of tokens ≥ 0, or null")]
 
 
 class Train(Section):
@@ -242,13 +243,21 @@ class Params(Section):
     @classmethod
     def load(cls, path: Path = Path("params.yaml")) -> "Params":
         """Read and check the file; UserError lists every fault with its dotted key."""
-        values = read_yaml(path)
+        return cls.check(read_yaml(path), str(path))
+
+    @classmethod
+    def parse(cls, content: str | bytes, where: str) -> "Params":
+        """The same of a file's content, which was at `where`."""
+        return cls.check(parse_yaml(content, where), where)
+
+    @classmethod
+    def check(cls, values: dict[str, Any], where: str) -> "Params":
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             faults = list(dict.fromkeys(describe(fault, cls) for fault in error.errors()))
             lines = "".join(f"\n  {fault}" for fault in faults)
-            raise UserError(f"{path}: {len(faults)} fault{'s' * (len(faults) > 1)}{lines}") from None
+            raise UserError(f"{where}: {len(faults)} fault{'s' * (len(faults) > 1)}{lines}") from None
 
     def flat(self) -> dict[str, Any]:
         """`{"train.learning_rate": 5e-5, ...}`, as MLflow wants them; what the gate asks for is no part of a run."""

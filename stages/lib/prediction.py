@@ -16,7 +16,8 @@ from stages.lib.halves import DTYPES, frozen_half, trained_half
 from stages.lib.hardware import resolve_precision
 from stages.lib.models import load_classifier
 from stages.lib.text import clean
-from stages.lib.tokenizer import has_token_types, load_tokenizer, longest_input
+from stages.lib.tokenizer import enable_truncation, has_token_types, has_windows, load_tokenizer, longest_input
+from stages.lib.windows import pool, split_windows
 
 Text = str | tuple[str, str]
 SURROGATE = re.compile("[\ud800-\udfff]")  # how undecodable bytes are read (PEP 383)
@@ -25,7 +26,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")  # how undecodable bytes are read (PEP
 class Answer(NamedTuple):
     label: str
     probability: float  # of that label
-    truncated: bool  # whether the text is longer than the model reads
+    truncated: bool  # whether the text is longer than the model reads, and was cut
 
 
 class Predictor:
@@ -42,14 +43,16 @@ class Predictor:
         self.names = [model.config.id2label[index] for index in range(model.config.num_labels)]
         self.strip_html = self.tokenizer.init_kwargs.get("strip_html", False)
         self.pairs = self.tokenizer.init_kwargs.get("text_pairs")
-        self.max_length = min(self.tokenizer.model_max_length, longest_input(folder) or math.inf)
+        self.windows = has_windows(self.tokenizer)
+        self.tokenizer.model_max_length = min(self.tokenizer.model_max_length, longest_input(folder) or math.inf)
+        self.max_length = self.tokenizer.model_max_length
         self.types, self.budget = has_token_types(folder), batch_size * self.max_length
         self.precision = resolve_precision("precision", precision)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         freeze_layers = getattr(model.config, "frozen_layers", 0)
         self.frozen = frozen_half(model, freeze_layers, self.precision)
         self.half = trained_half(model, freeze_layers).to(self.device)
-        self.tokenizer.backend_tokenizer.enable_truncation(self.max_length, direction=self.tokenizer.truncation_side)
+        enable_truncation(self.tokenizer)
 
     def predict(self, texts: Sequence[Text], where: Sequence[str]) -> list[Answer]:
         """The answers in the order of the texts, computed in batches of like length.
@@ -58,14 +61,15 @@ class Predictor:
         """
         prepared = [self.prepare(text, place) for text, place in zip(texts, where, strict=True)]
         encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(prepared)
-        lengths = np.array([len(encoding.ids) for encoding in encodings])
-        answers: dict[int, Answer] = {}
-        for rows in TokenBudgetBatches(lengths, self.budget) if encodings else ():
-            batch = [encodings[row] for row in rows]
-            probabilities, labels = self.compute(batch, widths(lengths)[rows]).max(-1)
-            for row, probability, label in zip(rows, probabilities.tolist(), labels.tolist(), strict=True):
-                answers[row] = Answer(self.names[label], probability, bool(encodings[row].overflowing))
-        return [answers[row] for row in range(len(texts))]
+        parts, documents = split_windows(encodings) if self.windows else (encodings, range(len(encodings)))
+        lengths = np.array([len(part.ids) for part in parts])
+        logits = np.empty((len(parts), len(self.names)), dtype=np.float32)
+        for rows in TokenBudgetBatches(lengths, self.budget) if parts else ():
+            logits[rows] = self.compute([parts[row] for row in rows], widths(lengths)[rows])
+        scores = torch.from_numpy(pool(logits, np.array(documents, dtype=int)))
+        probabilities, labels = (values.tolist() for values in scores.softmax(-1).max(-1))
+        cut = [not self.windows and bool(encoding.overflowing) for encoding in encodings]
+        return [Answer(self.names[label], *rest) for label, *rest in zip(labels, probabilities, cut, strict=True)]
 
     def prepare(self, text: Text, where: str) -> Text:
         """The cleaned text, or pair of texts; UserError when there is nothing to read, or it is no text."""
@@ -82,8 +86,8 @@ class Predictor:
         cleaned = tuple(clean(part, self.strip_html) for part in parts)
         return cleaned if len(parts) > 1 else cleaned[0]
 
-    def compute(self, encodings: list[Encoding], wide: np.ndarray) -> torch.Tensor:
-        """Probabilities `(B, C)` of one batch, in float32 on the CPU; `wide` `(B,)` says how far to pad."""
+    def compute(self, encodings: list[Encoding], wide: np.ndarray) -> np.ndarray:
+        """Logits `(B, C)` of one batch, in float32; `wide` `(B,)` says how far to pad."""
         mask = mask_of(np.array([len(encoding.ids) for encoding in encodings]), wide)
         columns = {"input_ids": (self.tokenizer.pad_token_id, [encoding.ids for encoding in encodings])}
         if self.types and any(encoding.type_ids[-1] for encoding in encodings):
@@ -97,4 +101,4 @@ class Predictor:
         low = self.precision != "fp32"
         with torch.inference_mode(), torch.autocast(self.device.type, DTYPES[self.precision], enabled=low):
             logits = self.half(**(self.frozen(batch) if self.frozen else batch)).logits
-        return logits.float().softmax(-1).cpu()
+        return logits.float().cpu().numpy()

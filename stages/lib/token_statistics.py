@@ -18,6 +18,7 @@ class Tally:
     """Counts of one split, fed batch by batch; keeps twelve bytes a row."""
 
     rows: int = 0
+    windows: int | None = None  # that the rows are read in; None: each row is read as one
     sha256: str = ""  # of the tokens
     truncated: int = 0
     empty: int = 0
@@ -27,9 +28,21 @@ class Tally:
     lengths: list[np.ndarray] = field(default_factory=list)
     hashes: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, texts: list[Any], labels: list[str], encodings: list[Any], ids: list[list[int]], unk_id: int) -> None:
+    def add(
+        self,
+        texts: list[Any],
+        labels: list[str],
+        encodings: list[Any],
+        ids: list[list[int]],
+        unk_id: int | None,
+        windows: bool = False,
+    ) -> None:
+        """`ids` are those of `encodings`, or with `windows` of all windows of them, which cut nothing off."""
         self.rows += len(texts)
-        self.truncated += sum(bool(encoding.overflowing) for encoding in encodings)
+        if windows:
+            self.windows = (self.windows or 0) + len(ids)
+        else:
+            self.truncated += sum(bool(encoding.overflowing) for encoding in encodings)
         self.unknown += sum(row.count(unk_id) for row in ids) if unk_id is not None else 0
         texts = ["\0".join(text) if isinstance(text, tuple) else text for text in texts]
         self.empty += sum(not text.strip("\0") for text in texts)
@@ -43,6 +56,7 @@ class Tally:
         tokens = int(lengths.sum(dtype=np.int64))
         return {
             "rows": self.rows,
+            **({} if self.windows is None else {"windows": self.windows}),
             "tokens": tokens,
             "length": {
                 "min": int(lengths.min()),

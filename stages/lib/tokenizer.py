@@ -90,19 +90,39 @@ def train_tokenizer(texts: Callable[[], Iterable[str]], vocab_size: int) -> "Pre
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **special)
 
 
-def limit_length(tokenizer: "PreTrainedTokenizerBase", base: Path, preprocess: Preprocess) -> None:
-    """Make the tokenizer truncate as params say wherever it is used; UserError when the model reads fewer tokens."""
-    limit, wanted = longest_input(base), preprocess.max_length
+def configure(tokenizer: "PreTrainedTokenizerBase", base: Path, preprocess: Preprocess, pairs: bool) -> None:
+    """Let the tokenizer's config say, all the way to the served model, how texts are cleaned, cut and read.
+
+    UserError when the model reads fewer tokens than params say, or data or lengths leave no room for windows.
+    """
+    limit, wanted, stride = longest_input(base), preprocess.max_length, preprocess.stride
     if limit is not None and wanted > limit:
         raise UserError(f"preprocess.max_length: found {wanted}; this model reads at most {limit} tokens.")
+    if stride is not None and pairs:
+        raise UserError(f"preprocess.stride: found {stride}; pairs of texts are not read in windows: null is allowed.")
+    room = wanted - tokenizer.num_special_tokens_to_add()
+    if stride is not None and stride >= room:
+        raise UserError(
+            f"preprocess.stride: found {stride}; a window holds {room} tokens of a text, so less than that is allowed."
+        )
     tokenizer.model_max_length, tokenizer.truncation_side = wanted, preprocess.truncation_side
+    tokenizer.init_kwargs |= {"strip_html": preprocess.strip_html, "text_pairs": pairs, "window_stride": stride}
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
 
 
-def note_cleaning(tokenizer: "PreTrainedTokenizerBase", strip_html: bool, pairs: bool) -> None:
-    """Let the tokenizer's config say, all the way to the served model, what is done to texts before it sees them."""
-    tokenizer.init_kwargs |= {"strip_html": strip_html, "text_pairs": pairs}
+def has_windows(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether a text that is too long is read in windows, not cut."""
+    return tokenizer.init_kwargs.get("window_stride") is not None
+
+
+def enable_truncation(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Let the backend cut texts as the tokenizer's config says; `overflowing` then holds what was cut off.
+
+    With windows those are the further windows of a text, each of which repeats `window_stride` tokens of its neighbor.
+    """
+    stride, side = tokenizer.init_kwargs.get("window_stride") or 0, tokenizer.truncation_side
+    tokenizer.backend_tokenizer.enable_truncation(tokenizer.model_max_length, stride=stride, direction=side)
 
 
 def read_config(base: Path) -> dict:

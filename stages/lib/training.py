@@ -21,6 +21,7 @@ from stages.lib.journal import Journal
 from stages.lib.metrics import compute_metrics
 from stages.lib.params import Evaluate, Train
 from stages.lib.resumable import ResumableTrainer
+from stages.lib.windows import first_windows, pool
 
 # The keys of the section that are not TrainingArguments' own, or that it gets in another form.
 OWN_PARAMS = {
@@ -69,7 +70,6 @@ def make_trainer(
         train_dataset=inputs.rows["train"],
         eval_dataset=inputs.rows["validation"],
         compute_loss_func=make_loss(weights, train.label_smoothing_factor),
-        compute_metrics=lambda prediction: compute_metrics(prediction.predictions, prediction.label_ids),
         callbacks=callbacks,
     )
 
@@ -106,13 +106,21 @@ class ClassifierTrainer(ResumableTrainer):
         inputs = super()._prepare_inputs(inputs)
         return inputs if self.frozen is None else self.frozen(inputs)
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
-        """Trainer's, with the loss over all rows: Trainer's own is the mean over batches, which differ in size."""
-        output = super().evaluation_loop(*args, **kwargs)
+    def evaluation_loop(self, dataloader: DataLoader, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        """Trainer's, in the order of the documents, whose windows are pooled; metrics and loss are over all of them.
+
+        Trainer's own loss is the mean over batches, which differ in size.
+        """
+        output = super().evaluation_loop(dataloader, *args, **kwargs | {"prediction_loss_only": False})
+        rows = dataloader.dataset
+        logits = np.empty_like(output.predictions, dtype=np.float32)
+        logits[by_length(rows.lengths)] = output.predictions
+        logits, labels = pool(logits, rows.documents), rows.labels[first_windows(rows.documents)]
         if self.compute_loss_func is not None:
-            logits, labels = torch.from_numpy(output.predictions), torch.from_numpy(output.label_ids)
-            output.metrics["eval_loss"] = self.compute_loss_func({"logits": logits}, labels).item()
-        return output
+            output.metrics.update({f"eval_{name}": value for name, value in compute_metrics(logits, labels).items()})
+            loss = self.compute_loss_func({"logits": torch.from_numpy(logits)}, torch.from_numpy(labels))
+            output.metrics["eval_loss"] = loss.item()
+        return output._replace(predictions=logits, label_ids=labels)
 
 
 class RunLogger(TrainerCallback):
@@ -148,8 +156,7 @@ def precision_arguments(precision: str) -> dict[str, bool]:
 
 
 def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray:
-    """Logits `(N, C)` in float32, in the order of the split's rows, computed in batches of like length."""
-    rows = inputs.rows[split]
+    """Scores `(D, C)` of the split's documents in float32, in their order, computed in batches of like length."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -158,10 +165,7 @@ def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray
             remove_unused_columns=False,
             report_to="none",
         )
-        predictions = ClassifierTrainer(inputs, arguments).predict(rows).predictions
-    logits = np.empty_like(predictions, dtype=np.float32)
-    logits[by_length(rows.lengths)] = predictions
-    return logits
+        return ClassifierTrainer(inputs, arguments).predict(inputs.rows[split]).predictions
 
 
 def balanced_weights(labels: np.ndarray, num_labels: int) -> torch.Tensor:
@@ -194,10 +198,13 @@ def best_validation(trainer: Trainer) -> dict[str, float]:
     return {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")}
 
 
-def speed(trainer: ResumableTrainer, train_statistics: dict[str, Any]) -> dict[str, float]:
-    """Seconds in the training loop, validation included, and its training samples and tokens (no padding) a second."""
+def speed(trainer: ResumableTrainer, tokens: int) -> dict[str, float]:
+    """Seconds in the training loop, validation included, and its training samples and tokens (no padding) a second.
+
+    `tokens` are those of an epoch; samples are rows of the training split, or their windows.
+    """
     return {
         "loop_seconds": round(trainer.seconds, 2),
-        "samples_per_second": round(trainer.state.epoch * train_statistics["rows"] / trainer.seconds, 1),
-        "tokens_per_second": round(trainer.state.epoch * train_statistics["tokens"] / trainer.seconds, 1),
+        "samples_per_second": round(trainer.state.epoch * len(trainer.train_dataset) / trainer.seconds, 1),
+        "tokens_per_second": round(trainer.state.epoch * tokens / trainer.seconds, 1),
     }

@@ -1,0 +1,58 @@
+"""Long texts, read in overlapping windows: their tokens, and what a model says of them as a whole.
+
+Each window is a row with its document's label. What is measured, or answered, is a document.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from tokenizers import Encoding
+    from transformers import PreTrainedTokenizerBase
+
+
+def split_windows(encodings: Sequence["Encoding"]) -> tuple[list["Encoding"], list[int]]:
+    """All windows of texts that were encoded with `enable_truncation`, and which text each of them is of."""
+    windows = [[encoding, *encoding.overflowing] for encoding in encodings]
+    return [part for parts in windows for part in parts], [i for i, parts in enumerate(windows) for _ in parts]
+
+
+def documents_of(split: "Dataset") -> np.ndarray:
+    """Which document each row of a split of `data/tokenized` is a window of, `(N,)`, in ascending order."""
+    return split.data.column("document").to_numpy() if "document" in split.column_names else np.arange(len(split))
+
+
+def first_windows(documents: np.ndarray) -> np.ndarray:
+    """The row that each document begins at, `(D,)`, of `documents` `(N,)` in ascending order."""
+    return np.flatnonzero(np.diff(documents, prepend=-1))
+
+
+def document_labels(split: "Dataset") -> np.ndarray:
+    """The label of each document, `(D,)`."""
+    return split.data.column("labels").to_numpy()[first_windows(documents_of(split))]
+
+
+def pool(logits: np.ndarray, documents: np.ndarray) -> np.ndarray:
+    """The scores of documents, `(D, C)`, from the logits of their windows, `(N, C)`.
+
+    They are logarithms of probabilities: the mean over the document's windows. Documents of one window each keep their
+    logits as they are.
+    """
+    first = first_windows(documents)
+    if len(first) == len(documents):
+        return logits
+    counts = np.diff(first, append=len(documents))[:, None]
+    logarithms = torch.from_numpy(logits).double().log_softmax(-1).numpy()
+    return (np.logaddexp.reduceat(logarithms, first) - np.log(counts)).astype(logits.dtype)
+
+
+def document_lengths(split: "Dataset", tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
+    """Tokens of each document, `(D,)`, those that windows share counted once."""
+    documents, lengths = documents_of(split), split.data.column("length").to_numpy()
+    first = first_windows(documents)
+    repeated = (tokenizer.init_kwargs.get("window_stride") or 0) + tokenizer.num_special_tokens_to_add()
+    return np.add.reduceat(lengths, first) - (np.diff(first, append=len(documents)) - 1) * repeated
