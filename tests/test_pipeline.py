@@ -61,9 +61,15 @@ def test_dvc_shows_both_experiments_with_their_metrics(checkout):
     assert int(shown["0"]["trainable_parameters"]) > int(shown["1"]["trainable_parameters"])
     assert float(shown["1"]["train_seconds"]) > 0
     assert 0 <= float(shown["1"]["accuracy"]) <= 1
+    compared = checkout.run("make", "--silent", "--assume-old", ".venv/.installed", "compare")
+    (head,) = (line.split() for line in compared.splitlines() if "Experiment" in line)
+    assert set(head) | {"accuracy"} == {"Experiment", "train_seconds", "accuracy", "train.freeze_layers"}
     checkout.run("dvc", "plots", "show")
     page = (checkout.folder / "dvc_plots/index.html").read_text()
-    assert all(title in page for title in ("Loss", "Validation", "Learning rate", "Confusion matrix (test)"))
+    assert all(
+        title in page
+        for title in ("Loss", "Validation", "Learning rate", "Confusion matrix (test)", "Seconds by stage")
+    )
 
 
 def test_freezing_leaves_less_to_train(checkout):
@@ -130,7 +136,7 @@ def test_artifacts_and_model_are_with_the_run(checkout):
 
 
 def test_long_texts_in_windows_are_measured_and_answered_as_a_whole(checkout):
-    changes = ["preprocess.max_length=16", "preprocess.stride=4", "train.num_train_epochs=1"]
+    changes = ["preprocess.max_length=16", "preprocess.stride=4"]
     checkout.run("dvc", "exp", "run", *(part for change in changes for part in ("-S", change)))
     split = checkout.json("data/statistics.json")["splits"]["test"]
     assert split["windows"] > split["rows"] == 100 == checkout.json("metrics/evaluate.json")["rows"]
@@ -182,7 +188,8 @@ def test_data_and_model_of_a_hub_go_through_the_whole_pipeline(checkout, tiny_mo
     changes = {
         "data.source": "hub", "data.path": "someone/reviews", "data.revision": hub.COMMIT, "data.text_column": "review",
         "data.text_pair_column": "title", "data.label_column": "sentiment", "data.max_train_samples": 100,
-        "model.name": "someone/tiny", "model.revision": hub.COMMIT, "train.num_train_epochs": 1,
+        "preprocess.stride": "null", "model.name": "someone/tiny", "model.revision": hub.COMMIT,
+        "train.num_train_epochs": 1,
     }  # fmt: skip
     arguments = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
     with hub.serve(models={"someone/tiny": tiny_model}, datasets={"someone/reviews": tmp_path}) as (url, asked):

@@ -45,7 +45,7 @@ class Experiment:
     @property
     def params(self) -> Params:
         """UserError when this version of the pipeline does not know the params of that one."""
-        return Params.parse(self.files.read_bytes("params.yaml"), f"params.yaml of {self}")
+        return Params.parse(self.files.read_text("params.yaml"), f"params.yaml of {self}")
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -246,9 +246,9 @@ class Params(Section):
         return cls.check(read_yaml(path), str(path))
 
     @classmethod
-    def parse(cls, content: str | bytes, where: str) -> "Params":
-        """The same of a file's content, which was at `where`."""
-        return cls.check(parse_yaml(content, where), where)
+    def parse(cls, text: str, where: str) -> "Params":
+        """The same of a file's text, which was at `where`."""
+        return cls.check(parse_yaml(text, where), where)
 
     @classmethod
     def check(cls, values: dict[str, Any], where: str) -> "Params":

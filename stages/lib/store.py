@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -47,6 +48,7 @@ def connect(uri: str | None) -> MlflowClient:
     one writes, and MLflow lets writers wait for each other. NotReachedError when there is none.
     """
     logging.getLogger("mlflow").setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of single files, in the midst of our lines
     folder = main_checkout() / "mlruns"
     try:
         folder.mkdir(exist_ok=True)

@@ -39,17 +39,17 @@ Yaml12Loader.add_implicit_resolver(
 def read_yaml(path: Path) -> dict[str, Any]:
     """Parse a YAML file; UserError names file and line when it cannot be read."""
     try:
-        return parse_yaml(path.read_bytes(), str(path))
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: missing in {Path.cwd()}; run the stages from the folder that holds it.") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {error}") from None
 
 
-def parse_yaml(content: str | bytes, where: str) -> dict[str, Any]:
-    """Parse the content of a YAML file with sections of keys; UserError names `where` and line when that fails."""
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Parse the text of a YAML file with sections of keys; UserError names `where` and line when that fails."""
     try:
-        values = yaml.load(content, Yaml12Loader)
+        values = yaml.load(text, Yaml12Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
