@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from stages.lib.checkpoints import remove_finished
 from stages.lib.encoding import load_splits, read_whole
@@ -26,7 +28,7 @@ from stages.lib.tokenizer import load_tokenizer
 from stages.lib.tracking import log_frozen, log_model, log_results, resume_run
 from stages.lib.training import predict_logits
 from stages.lib.turns import own_cores
-from stages.lib.windows import document_labels, document_lengths
+from stages.lib.windows import document_labels, document_lengths, documents_of
 
 RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
 MANIFEST = Path("data/raw/dataset.json")
@@ -54,8 +56,7 @@ def main() -> None:
             inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
             logits = predict_logits(inputs, "test", params.evaluate)
         log_frozen(run, inputs.report)
-        lengths, names = document_lengths(data["test"], tokenizer), data["test"].features["labels"].names
-        metrics, results = compute_test_metrics(logits, labels), write_tables(logits, labels, lengths, names, params)
+        metrics, results = compute_test_metrics(logits, labels), write_tables(logits, data["test"], tokenizer, params)
         write_json(METRICS, metrics)
         timings = read_timings() | measures("evaluate")
         write_seconds(timings, SECONDS)
@@ -68,10 +69,12 @@ def main() -> None:
 
 
 def write_tables(
-    logits: np.ndarray, labels: np.ndarray, lengths: np.ndarray, names: list[str], params: Params
+    logits: np.ndarray, test: Dataset, tokenizer: PreTrainedTokenizerBase, params: Params
 ) -> dict[str, Any]:
     """Write the tables and plots of the test split, and return what the report tells of it."""
-    texts, count = read_whole(RAW_TEST), params.evaluate.num_mistakes
+    names, texts, count = test.features["labels"].names, read_whole(RAW_TEST), params.evaluate.num_mistakes
+    labels, windows = document_labels(test), test.data.column("length").to_numpy()
+    lengths = document_lengths(windows, documents_of(test), tokenizer)
     write_reports(logits, labels, names, texts, count, REPORTS, PLOTS)
     return summarize(logits, labels, names, lengths, texts, count, params.seed)
 

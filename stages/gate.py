@@ -36,7 +36,7 @@ def main() -> None:
         tags = {MEASURED: measured.info.run_id, TEST_ROWS: answers.test_sha256}
         version = registry.make_challenger(trained, tags, table)
     role = CHAMPION if CHAMPION in version.aliases else CHALLENGER
-    print(f"passes: version {version.version} of {version.name} is the {role}")
+    print(f"\npasses: version {version.version} of {version.name} is the {role}")
 
 
 def against_champion(registry: Registry, trained: Run, answers: Answers, params: Params) -> Verdict:

@@ -4,8 +4,9 @@ python -m stages.predict "I loved it." "So dull."       # a line for each: label
 python -m stages.predict < lines.txt                    # the same for each line
 python -m stages.predict --csv in.csv --out out.csv     # in.csv with the columns label and probability added
 
-A model of pairs takes two texts with a tab between them. Texts beyond what the model reads are cut; a warning on stderr
-says how many. How CSV files are read and the precision are those of params.yaml, where there is one.
+A model of pairs takes two texts with a tab between them. Texts beyond what the model reads are cut (unless it was made
+to read in windows), and a warning on stderr says how many. How CSV files are read and the precision are those of
+params.yaml, where there is one.
 """
 
 import argparse

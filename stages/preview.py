@@ -27,8 +27,10 @@ def main() -> None:
         chosen = random.Random(arguments.seed).sample(range(len(data[split])), min(arguments.rows, len(data[split])))
         shares = ", ".join(f"{name} {share:.1%}" for name, share in values["share_classes"].items())
         width = max(len("label"), *map(len, names))
-        print(f"\n{split}: {values['rows']:,} rows ({shares})")
-        print(f"{'row':>9}  {'label':<{width}}  tokens  text, decoded from its tokens")
+        windows = f" in {values['windows']:,} windows" if "windows" in values else ""
+        print(f"\n{split}: {values['rows']:,} rows{windows} ({shares})")
+        what = "window" if windows else "text"
+        print(f"{'row':>9}  {'label':<{width}}  tokens  {what}, decoded from its tokens")
         for index in sorted(chosen):
             row = data[split][index]
             head = f"{row.get('document', index):>9,}  {names[row['labels']]:<{width}}  {row['length']:>6}  "

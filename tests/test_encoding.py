@@ -1,3 +1,4 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -96,10 +97,11 @@ def test_a_long_text_is_all_read_in_windows_that_overlap(tmp_path, tiny_model, s
             first = first + part[5:]
         assert first == tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
     lengths = [len(tokenizer(text, truncation=False)["input_ids"]) for text in texts]
-    assert document_lengths(data, tokenizer).tolist() == lengths
+    assert document_lengths(np.array(data["length"]), np.array(data["document"]), tokenizer).tolist() == lengths
     summary = tally.summary()
     assert (summary["rows"], summary["windows"], summary["share_truncated"]) == (4, len(data), 0)
     assert summary["tokens"] == sum(data["length"])
+    assert summary["length"]["max"] == max(lengths)
 
 
 def test_pairs_have_two_texts_in_a_row_and_types_that_tell_them_apart(tmp_path, tiny_model):

@@ -82,6 +82,13 @@ def test_the_page_needs_no_other_file_and_no_network(tmp_path, classes):
     assert not re.search(r"https?://|@import|url\((?!#)", html + markdown)
 
 
+def test_windows_are_explained_where_there_are_any(tmp_path):
+    read, cut = (Page(write(tmp_path, stride=stride)[0]).text for stride in (32, None))
+    for text in ("read in windows, which share\n32:", "all windows of a text"):
+        assert text in read
+        assert text not in cut
+
+
 def test_hostile_names_and_texts_are_text(tmp_path):
     html, markdown = write(tmp_path, [HOSTILE, "好"], HOSTILE)
     page = Page(html)

@@ -4,6 +4,8 @@ import sys
 import pyarrow.parquet as pq
 from conftest import ROOT
 
+from stages import preprocess
+
 
 def preview(folder, *arguments):
     return subprocess.run(
@@ -30,6 +32,16 @@ def test_a_seed_repeats_the_choice_and_all_splits_are_shown(tokenized):
     shown = preview(tokenized, "--seed", "1").stdout
     assert preview(tokenized, "--seed", "1").stdout == shown
     assert all(split in shown for split in ("train: 40 rows", "validation: ", "test: "))
+
+
+def test_windows_are_told_from_texts(tokenized, write_params):
+    write_params({"data.max_train_samples": 40, "preprocess.max_length": 16, "preprocess.stride": 4})
+    preprocess.main()
+    shown = preview(tokenized, "--rows", "1000", "--split", "train").stdout.splitlines()
+    windows = len(shown) - 3
+    assert shown[1] == f"train: 40 rows in {windows} windows (negative 50.0%, positive 50.0%)"
+    assert windows > 40
+    assert {int(line.split(maxsplit=1)[0]) for line in shown[3:]} == set(range(40))
 
 
 def test_missing_data_and_wrong_arguments_are_told(tmp_path):

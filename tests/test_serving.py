@@ -14,7 +14,8 @@ import requests
 @pytest.fixture(scope="module")
 def url(finished, tmp_path_factory):
     """The champion of a finished run, served from an empty folder."""
-    (run,) = finished.runs()
+    checkout = finished.copy(tmp_path_factory.mktemp("served") / "checkout")
+    (run,) = checkout.runs()
     client, name = mlflow.MlflowClient(), "text-classifier"
     model_id = run.outputs.model_outputs[0].model_id
     client.create_registered_model(name)
@@ -25,7 +26,7 @@ def url(finished, tmp_path_factory):
         port = free.getsockname()[1]
     command = f"-m mlflow models serve -m models:/{name}@champion --env-manager local --host 127.0.0.1 -p {port}"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{finished.folder}/mlruns/mlflow.db"
+    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{checkout.folder}/mlruns/mlflow.db"
     folder = tmp_path_factory.mktemp("serving")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -19,7 +19,7 @@ from stages.lib.params import Preprocess
 from stages.lib.text import clean
 from stages.lib.token_statistics import Tally
 from stages.lib.tokenizer import enable_truncation, has_windows, reads_back
-from stages.lib.windows import split_windows
+from stages.lib.windows import document_lengths, split_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,9 +58,10 @@ def encode_split(
             for names, texts, encodings in encode_ahead(file, preprocess, backend.encode_batch_fast):
                 parts, origins = split_windows(encodings) if windows else (encodings, range(len(encodings)))
                 ids = [part.ids for part in parts]
+                lengths = np.array([len(row) for row in ids], dtype=np.int32)
                 values: dict[str, Any] = {
                     "input_ids": ids,
-                    "length": [len(row) for row in ids],
+                    "length": lengths,
                     "labels": [number[names[i]] for i in origins],
                 }
                 if types:
@@ -70,7 +71,10 @@ def encode_split(
                 writer.write_batch(pa.RecordBatch.from_pydict(values, schema))
                 for i in sorted(read_back & set(range(tally.rows, tally.rows + len(texts)))):
                     tally.read_back.append(reads_back(tokenizer, encodings[i - tally.rows], texts[i - tally.rows]))
-                tally.add(texts, names, encodings, ids, tokenizer.unk_token_id, windows)
+                if windows:
+                    tally.windows = (tally.windows or 0) + len(parts)
+                    lengths = document_lengths(lengths, np.array(origins), tokenizer)
+                tally.add(texts, names, encodings, ids, lengths, tokenizer.unk_token_id)
                 bar.update(len(texts))
     backend.no_truncation()
     tally.sha256 = finish_split(folder, arrow)

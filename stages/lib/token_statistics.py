@@ -19,6 +19,7 @@ class Tally:
 
     rows: int = 0
     windows: int | None = None  # that the rows are read in; None: each row is read as one
+    tokens: int = 0  # what windows repeat counted each time
     sha256: str = ""  # of the tokens
     truncated: int = 0
     empty: int = 0
@@ -34,37 +35,35 @@ class Tally:
         labels: list[str],
         encodings: list[Any],
         ids: list[list[int]],
+        lengths: np.ndarray,
         unk_id: int | None,
-        windows: bool = False,
     ) -> None:
-        """`ids` are those of `encodings`, or with `windows` of all windows of them, which cut nothing off."""
+        """`lengths` are tokens of the texts; `ids` are those of `encodings`, or of all their windows."""
         self.rows += len(texts)
-        if windows:
-            self.windows = (self.windows or 0) + len(ids)
-        else:
+        self.tokens += sum(map(len, ids))
+        if self.windows is None:  # which cut nothing off
             self.truncated += sum(bool(encoding.overflowing) for encoding in encodings)
         self.unknown += sum(row.count(unk_id) for row in ids) if unk_id is not None else 0
         texts = ["\0".join(text) if isinstance(text, tuple) else text for text in texts]
         self.empty += sum(not text.strip("\0") for text in texts)
         self.classes.update(labels)
-        self.lengths.append(np.array([len(row) for row in ids], dtype=np.int32))
+        self.lengths.append(lengths)
         digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
         self.hashes.append(np.frombuffer(b"".join(digests), dtype=np.uint64))
 
     def summary(self) -> dict[str, Any]:
         lengths = np.concatenate(self.lengths)
-        tokens = int(lengths.sum(dtype=np.int64))
         return {
             "rows": self.rows,
             **({} if self.windows is None else {"windows": self.windows}),
-            "tokens": tokens,
+            "tokens": self.tokens,
             "length": {
                 "min": int(lengths.min()),
                 **{f"p{p}": int(np.percentile(lengths, p, method="nearest")) for p in PERCENTILES},
                 "max": int(lengths.max()),
             },
             "share_truncated": round(self.truncated / self.rows, 4),
-            "share_unknown_tokens": round(self.unknown / tokens, 4),
+            "share_unknown_tokens": round(self.unknown / self.tokens, 4),
             "empty_texts": self.empty,
             "duplicates": self.rows - len(np.unique(np.concatenate(self.hashes))),
             "share_classes": {label: round(count / self.rows, 4) for label, count in sorted(self.classes.items())},

@@ -117,9 +117,10 @@ class ClassifierTrainer(ResumableTrainer):
         logits[by_length(rows.lengths)] = output.predictions
         logits, labels = pool(logits, rows.documents), rows.labels[first_windows(rows.documents)]
         if self.compute_loss_func is not None:
-            output.metrics.update({f"eval_{name}": value for name, value in compute_metrics(logits, labels).items()})
             loss = self.compute_loss_func({"logits": torch.from_numpy(logits)}, torch.from_numpy(labels))
-            output.metrics["eval_loss"] = loss.item()
+            metrics = compute_metrics(logits, labels) | {"loss": loss.item()}
+            prefix = kwargs["metric_key_prefix"]
+            output.metrics.update({f"{prefix}_{name}": value for name, value in metrics.items()})
         return output._replace(predictions=logits, label_ids=labels)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,13 +45,13 @@ def pool(logits: np.ndarray, documents: np.ndarray) -> np.ndarray:
     if len(first) == len(documents):
         return logits
     counts = np.diff(first, append=len(documents))[:, None]
-    logarithms = torch.from_numpy(logits).double().log_softmax(-1).numpy()
+    double = logits.astype(np.float64)
+    logarithms = double - np.logaddexp.reduce(double, axis=-1, keepdims=True)
     return (np.logaddexp.reduceat(logarithms, first) - np.log(counts)).astype(logits.dtype)
 
 
-def document_lengths(split: "Dataset", tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
-    """Tokens of each document, `(D,)`, those that windows share counted once."""
-    documents, lengths = documents_of(split), split.data.column("length").to_numpy()
+def document_lengths(lengths: np.ndarray, documents: np.ndarray, tokenizer: "PreTrainedTokenizerBase") -> np.ndarray:
+    """Tokens of each document, `(D,)`, from those of its windows, `(N,)`: what windows repeat is counted once."""
     first = first_windows(documents)
     repeated = (tokenizer.init_kwargs.get("window_stride") or 0) + tokenizer.num_special_tokens_to_add()
     return np.add.reduceat(lengths, first) - (np.diff(first, append=len(documents)) - 1) * repeated
