@@ -39,6 +39,7 @@ def write(
     tags=None,
     rows=60,
     stride=None,
+    source=None,
 ):
     labels = np.arange(rows) % len(names)
     logits = np.random.default_rng(0).normal(size=(rows, len(names))).astype(np.float32)
@@ -65,7 +66,7 @@ def write(
             "leaks": {"train_and_test": 12},
             "dropped": {"train": {"empty text": 34}},
         },
-        manifest={"source": {"source": "csv", "path": text}},
+        manifest={"source": {"source": "csv", "path": source or text}},
         precision="fp32",
         timings={"train_seconds": 61.2, "train_peak_memory_mb": 1234.5},
     )
@@ -80,6 +81,13 @@ def test_the_page_needs_no_other_file_and_no_network(tmp_path, classes):
     assert page.tags.count("svg") == 3 + (classes > 20)
     assert all(value.startswith(("#", "data:image/png;base64,")) for value in page.loads)
     assert not re.search(r"https?://|@import|url\((?!#)", html + markdown)
+
+
+def test_the_short_form_for_pull_requests_has_no_secrets_of_the_source(tmp_path):
+    address = "https://me:secret@example.org/a.csv?token=secret"
+    _, markdown = write(tmp_path, source=address)
+    assert "rows of `https://example.org/a.csv`" in markdown
+    assert "secret" not in markdown
 
 
 def test_windows_are_explained_where_there_are_any(tmp_path):

@@ -127,6 +127,9 @@ def test_artifacts_and_model_are_with_the_run(checkout):
     run = checkout.runs()[1]
     artifacts = {file.path for file in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
     assert {"params.yaml", "dvc.lock", "plots", "reports"} <= artifacts
+    (logged,) = (mlflow.get_logged_model(output.model_id) for output in run.outputs.model_outputs)
+    tested = {metric.key: metric.dataset_name for metric in logged.metrics if metric.key.startswith("test/")}
+    assert tested == {name: "test" for name in run.data.metrics if name.startswith("test/")}
     model = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
     answer = model.predict(["I loved it.", "dull " * 500])
     assert len(answer) == 2

@@ -12,7 +12,7 @@ import psutil
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from stages.lib.card import code
+from stages.lib.card import code, name_of_source
 from stages.lib.files import new_file
 from stages.lib.hardware import cpu_name, what_computes
 from stages.lib.intervals import RESAMPLES
@@ -53,6 +53,7 @@ def write_report(
             "most_classes": MOST_CLASSES,
             "pictures": {name: Markup(picture) for name, picture in pictures.items()},
             "repeat": how_to_repeat(tags),
+            "source": name_of_source(facts["manifest"]["source"]),
             "resamples": RESAMPLES,
             "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         }

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from stages.lib.errors import UserError
 from stages.lib.files import main_checkout
 from stages.lib.gate import Answers
-from stages.lib.store import KEY, LOST, NotReachedError, connect, find_runs, reason
+from stages.lib.store import KEY, LOST, NotReachedError, connect, find_runs, ready_models, reason
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER = "former_champions"  # tag of the model: versions, the last one last
@@ -122,10 +122,7 @@ class Registry:
         return next(iter(self.versions(f" and run_id = '{trained.info.run_id}'")), None)
 
     def register(self, trained: Run) -> ModelVersion:
-        models = self.client.search_logged_models(
-            [trained.info.experiment_id], f"source_run_id = '{trained.info.run_id}'"
-        )
-        ready = [model for model in models if model.status == "READY"]
+        ready = ready_models(self.client, trained)
         if not ready:
             raise UserError(
                 f"MLflow's run {trained.info.run_name} keeps no model that could be registered: with "

@@ -16,7 +16,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput, InputTag, LoggedModel, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.types import ColSpec, Schema
@@ -167,7 +167,28 @@ def send_params(client: MlflowClient, journal: Journal, events: list[Event]) -> 
 
 def send_metrics(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
     points = [(*item, event["time"], event["step"]) for event in events for item in event["metrics"].items()]
-    client.log_batch(journal.run_id, metrics=[Metric(*point) for point in points])
+    tested = what_was_tested(client, journal) if any(key.startswith("test/") for key, *_ in points) else {}
+    metrics = [Metric(*point, **(tested if point[0].startswith("test/") else {})) for point in points]
+    client.log_batch(journal.run_id, metrics=metrics)
+
+
+def what_was_tested(client: MlflowClient, journal: Journal) -> dict[str, str]:
+    """The run's model and test split, by which MLflow's page of models shows what each of them reached."""
+    run = client.get_run(journal.run_id)
+    models = ready_models(client, run)
+    tests = [one.dataset for one in run.inputs.dataset_inputs if one.dataset.name == "test"]
+    if not models or not tests:
+        return {}
+    return {"model_id": models[0].model_id, "dataset_name": "test", "dataset_digest": tests[0].digest}
+
+
+def ready_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
+    """The models that a run has logged to their end."""
+    return [model for model in logged_models(client, run) if model.status == "READY"]
+
+
+def logged_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
+    return client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
 
 
 def send_datasets(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
@@ -199,8 +220,7 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
     import pandas as pd
     from mlflow import pyfunc
 
-    run = client.get_run(journal.run_id)
-    for model in client.search_logged_models([run.info.experiment_id], f"source_run_id = '{journal.run_id}'"):
+    for model in logged_models(client, client.get_run(journal.run_id)):
         if model.status == "READY":
             return
         client.delete_logged_model(model.model_id)  # of a request that was given up
@@ -220,6 +240,7 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
             model_config={"precision": "auto"},
             signature=infer_signature(example, answer),
             input_example=example,
+            tags={"mlflow.source.name": "dvc.yaml"},
             pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
         )
     finally:
