@@ -5,7 +5,7 @@ python -m stages.train
 
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, enable_full_determinism, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
 from stages.lib.card import make_card
 from stages.lib.checkpoints import mark_finished, open_checkpoints, training_inputs
@@ -13,12 +13,13 @@ from stages.lib.encoding import load_splits
 from stages.lib.files import naming, new_folder, read_json, write_json
 from stages.lib.freezing import count_parameters, freeze
 from stages.lib.hardware import resolve_precision
-from stages.lib.inputs import prepare_inputs
+from stages.lib.inputs import Inputs, prepare_inputs
 from stages.lib.journal import Journal
 from stages.lib.models import build_classifier
 from stages.lib.origin import provenance
 from stages.lib.params import Params
 from stages.lib.plots import draw_curves, read_rows, write_history
+from stages.lib.resumable import ResumableTrainer
 from stages.lib.tensorboard import tensorboard_callbacks
 from stages.lib.timing import run_stage
 from stages.lib.tokenizer import load_tokenizer
@@ -40,11 +41,7 @@ def main() -> dict[str, float]:
     data, statistics = load_splits(TOKENIZED), read_json(STATISTICS, STATISTICS_KEYS)
     about = read_json(BASE / "origin.json"), read_json(MANIFEST, ["source", "columns", "labels"]), statistics
     tokenizer = load_tokenizer(TOKENIZED / "tokenizer")
-    (enable_full_determinism if params.train.full_determinism else set_seed)(params.seed)
-    model = build_classifier(BASE, data["train"].features["labels"].names, tokenizer)
-    freeze(model, params.train.freeze_layers)
-    parameters = count_parameters(model)
-    print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
+    model = make_model(data["train"].features["labels"].names, tokenizer, params)
     precision = resolve_precision("train.precision", params.train.precision)
     sections = params.model_dump(include={"seed", "train", "cache"})
     decisive = training_inputs(sections | {"precision": precision}, [TOKENIZED, BASE])
@@ -53,25 +50,42 @@ def main() -> dict[str, float]:
         open_run(params.tracking, params.flat(), provenance(statistics, params.flat()), decisive) as run,
     ):
         log_datasets(run, statistics)
-        callbacks = [RunLogger(run), *tensorboard_callbacks(params.tracking.tensorboard, run)]
         with own_cores():
             inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
             log_frozen(run, inputs.report)
-            # Kept outputs come of batches of other shapes, which may change last bits.
-            folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
-            trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
-            with naming(checkpoints):
-                trainer.fit()
+            trainer = fit(inputs, params, checkpoints, run)
         best, used = best_validation(trainer), {"seed": params.seed} | params.train.model_dump()
         save_classifier(model, tokenizer, make_card(*about, best, used, tokenizer))
         save_curves(trainer, run)
-        write_json(METRICS, {f"validation_{name}": best[name] for name in ("loss", "accuracy")} | parameters)
+        validation = {f"validation_{name}": best[name] for name in ("loss", "accuracy")}
+        write_json(METRICS, validation | count_parameters(model))
         write_json(RUN, {"run": run.key})
         if params.tracking.log_model:
             run.tell_file("model", CLASSIFIER, columns=statistics["columns"])
         mark_finished(checkpoints, run.key)
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['accuracy']:.4f}")
     return speed(trainer, statistics["splits"]["train"]["tokens"]) | {"frozen_seconds": round(inputs.seconds, 2)}
+
+
+def make_model(labels: list[str], tokenizer: PreTrainedTokenizerBase, params: Params) -> PreTrainedModel:
+    """The classifier before its training, with a head that the seed decides."""
+    (enable_full_determinism if params.train.full_determinism else set_seed)(params.seed)
+    model = build_classifier(BASE, labels, tokenizer)
+    freeze(model, params.train.freeze_layers)
+    parameters = count_parameters(model)
+    print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
+    return model
+
+
+def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> ResumableTrainer:
+    """Train from the last checkpoint on, if there is one; return the Trainer with the best model."""
+    callbacks = [RunLogger(run), *tensorboard_callbacks(params.tracking.tensorboard, run)]
+    # Kept outputs come of batches of other shapes, which may change last bits.
+    folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
+    trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
+    with naming(checkpoints):
+        trainer.fit()
+    return trainer
 
 
 def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: str) -> None:
@@ -82,7 +96,7 @@ def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
         (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def save_curves(trainer: Trainer, run: Journal) -> None:
+def save_curves(trainer: ResumableTrainer, run: Journal) -> None:
     write_history(trainer.state.log_history, TRAINING, VALIDATION)
     draw_curves(TRAINING, VALIDATION, CURVES)
     tell_history(run, read_rows(TRAINING), read_rows(VALIDATION))  # of a training that began in another run, too

@@ -148,8 +148,11 @@ def test_the_champion_that_passes_again_stays_champion_and_is_no_challenger(mode
     run = make_run(models.client)
     models.make_challenger(run, TAGS, "")
     models.promote()
+    pass_gate(models)
+    assert version_with(models, CHALLENGER) == "2"
     again = models.make_challenger(run, TAGS | {registry.TEST_ROWS: "new"}, "")
     assert (again.aliases, again.tags[registry.TEST_ROWS]) == ([CHAMPION], "new")
+    assert models.aliased(CHALLENGER) is None
 
 
 def test_a_challenger_that_no_longer_passes_is_none(models):

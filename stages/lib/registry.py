@@ -106,7 +106,8 @@ class Registry:
     def make_challenger(self, trained: Run, tags: dict[str, str], table: str) -> ModelVersion:
         """Register the model of a run, once, with the gate's table as description, and let the alias point to it.
 
-        A model that is the champion already stays that, with the new tags and table.
+        A model that is the champion already stays that, with the new tags and table, and has no challenger then: who
+        goes on from the champion does not promote what was tried before.
         """
         version = self.version_of(trained) or self.register(trained)
         champion = self.aliased(CHAMPION)
@@ -116,6 +117,8 @@ class Registry:
         self.client.update_model_version(self.name, version.version, table)
         if number(champion) != number(version):
             self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
+        elif self.aliased(CHALLENGER):
+            self.client.delete_registered_model_alias(self.name, CHALLENGER)
         return self.client.get_model_version(self.name, version.version)
 
     def version_of(self, trained: Run) -> ModelVersion | None:
