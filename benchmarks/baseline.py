@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.pipeline import make_pipeline
 
-from stages.lib.files import read_json
+from stages.core.files import read_json
 
 RAW = Path("data/raw")
 

@@ -19,11 +19,11 @@ import mlflow
 import psutil
 import yaml
 
-from stages.lib.checkpoints import best_of, step_of
-from stages.lib.clones import clean_environment, make_clone, temporary_folder
-from stages.lib.files import read_json
-from stages.lib.params import Params
-from stages.lib.yaml12 import read_yaml
+from stages.core.files import read_json
+from stages.core.params import Params
+from stages.core.yaml_files import read_yaml
+from stages.training.checkpoints import best_of, step_of
+from stages.verification.clone import clean_environment, make_clone, temporary_folder
 from stages.verify import local_paths, read_outputs
 
 STAGES = ("train", "evaluate")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import yaml
 
-from stages.lib.demo_corpus import make_reviews
-from stages.lib.files import read_json
-from stages.lib.yaml12 import read_yaml
+from stages.core.files import read_json
+from stages.core.yaml_files import read_yaml
+from stages.data.demo_corpus import make_reviews
 
 REVIEWS_A_ROW = 4  # of the demo corpus, so that a row has about 140 tokens, as a review of the Yelp data has
 STAGES = ("download", "base_model", "preprocess")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import mlflow
 
-from stages.lib.clones import clean_environment, make_clone, temporary_folder
-from stages.lib.params import Params
+from stages.core.params import Params
+from stages.verification.clone import clean_environment, make_clone, temporary_folder
 from stages.verify import local_paths
 
 GRID = {"train.freeze_layers": "3,5", "train.learning_rate": "1e-4,5e-4", "train.weight_decay": "0,0.01"}

@@ -13,10 +13,10 @@ from statistics import median
 import torch
 from transformers import pipeline
 
-from stages.lib.demo_corpus import make_reviews
-from stages.lib.hardware import cpu_name, gpu_names, what_computes
-from stages.lib.memory import keep_freed_memory
-from stages.lib.prediction import Predictor
+from stages.core.hardware import cpu_name, gpu_names, what_computes
+from stages.core.memory import keep_freed_memory
+from stages.data.demo_corpus import make_reviews
+from stages.inference.predictor import Predictor
 
 TEXTS = 1000
 

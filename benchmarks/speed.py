@@ -26,10 +26,10 @@ import torch
 import yaml
 
 from benchmarks.speed_tables import write_tables
-from stages.lib.files import read_json, write_json
-from stages.lib.hardware import cpu_name, gpu_names
-from stages.lib.store import connect, find_experiment
-from stages.lib.yaml12 import read_yaml
+from stages.core.files import read_json, write_json
+from stages.core.hardware import cpu_name, gpu_names
+from stages.core.yaml_files import read_yaml
+from stages.tracking.mlflow_sender import connect, find_experiment
 
 RESULTS, EXPERIMENT = Path("benchmarks/results"), "speed benchmark"
 TEST_ROWS = {"ablation": 1000, "long": 200}  # at most, where training is what is compared

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from stages.lib.files import new_file
+from stages.core.files import new_file
 
 COMPARISON_COLUMNS = (
     *("", "training, seconds: plain", "ours", "times faster", "test accuracy: plain", "ours"),

@@ -11,10 +11,10 @@ from statistics import median
 
 import pyarrow.parquet as pq
 
-from stages.lib.encoding import ROWS_AT_ONCE, encode_split, read_texts
-from stages.lib.files import read_json
-from stages.lib.params import Params
-from stages.lib.tokenizer import configure, enable_truncation, load_tokenizer
+from stages.core.files import read_json
+from stages.core.params import Params
+from stages.text.encoding import ROWS_AT_ONCE, encode_split, read_texts
+from stages.text.tokenizer import configure, enable_truncation, load_tokenizer
 
 RAW, BASE = Path("data/raw/train.parquet"), Path("models/base")
 

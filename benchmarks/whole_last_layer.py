@@ -4,8 +4,8 @@ python -m benchmarks.whole_last_layer
 """
 
 from stages import train
-from stages.lib import halves
-from stages.lib.timing import run_stage
+from stages.core.stage import run_stage
+from stages.model import partition as halves
 
 if __name__ == "__main__":
     halves.FirstTokenLayer = lambda layer, kind, num_heads: layer

@@ -5,10 +5,10 @@ python -m stages.base_model
 
 from pathlib import Path
 
-from stages.lib.files import new_folder
-from stages.lib.models import fetch_base
-from stages.lib.params import Params
-from stages.lib.timing import run_stage
+from stages.core.files import new_folder
+from stages.core.params import Params
+from stages.core.stage import run_stage
+from stages.model.fetch import fetch_base
 
 BASE = Path("models/base")
 

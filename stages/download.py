@@ -6,14 +6,14 @@ python -m stages.download
 import tempfile
 from pathlib import Path
 
-from stages.lib.corpus import Corpus
-from stages.lib.errors import one_line
-from stages.lib.files import new_folder
-from stages.lib.leaks import handle_leaks
-from stages.lib.params import Params
-from stages.lib.sources import link_source, read_source
-from stages.lib.splits import choose_rows, write_raw
-from stages.lib.timing import run_stage
+from stages.core.errors import one_line
+from stages.core.files import new_folder
+from stages.core.params import Params
+from stages.core.stage import run_stage
+from stages.data.corpus import Corpus
+from stages.data.leaks import handle_leaks
+from stages.data.sources import link_source, read_source
+from stages.data.splits import choose_rows, write_raw
 
 RAW = Path("data/raw")
 

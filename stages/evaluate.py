@@ -10,25 +10,25 @@ import numpy as np
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from stages.lib.checkpoints import remove_finished
-from stages.lib.encoding import load_splits, read_whole
-from stages.lib.files import read_json, write_json
-from stages.lib.hardware import resolve_precision
-from stages.lib.inputs import prepare_inputs
-from stages.lib.metrics import compute_test_metrics
-from stages.lib.models import load_classifier
-from stages.lib.origin import provenance
-from stages.lib.page import write_report
-from stages.lib.params import Params
-from stages.lib.plots import write_seconds
-from stages.lib.reports import write_reports
-from stages.lib.results import summarize
-from stages.lib.timing import measures, read_timings, run_stage
-from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import log_frozen, log_model, log_results, resume_run
-from stages.lib.training import predict_logits
-from stages.lib.turns import own_cores
-from stages.lib.windows import document_labels, document_lengths, documents_of
+from stages.core.cpu_slots import own_cores
+from stages.core.files import read_json, write_json
+from stages.core.hardware import resolve_precision
+from stages.core.params import Params
+from stages.core.stage import measures, read_timings, run_stage
+from stages.evaluation.metrics import compute_test_metrics
+from stages.model.classifier import load_classifier
+from stages.report.curves import write_seconds
+from stages.report.html import write_report
+from stages.report.summary import summarize
+from stages.report.tables import write_reports
+from stages.text.encoding import load_splits, read_whole
+from stages.text.tokenizer import load_tokenizer
+from stages.text.windows import document_labels, document_lengths, documents_of
+from stages.tracking.provenance import provenance
+from stages.tracking.run import log_frozen, log_model, log_results, resume_run
+from stages.training.checkpoints import remove_finished
+from stages.training.inputs import prepare_inputs
+from stages.training.trainer import predict_logits
 
 RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
 MANIFEST = Path("data/raw/dataset.json")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from stages.lib.errors import UserError
-from stages.lib.files import read_json
-from stages.lib.gate import Answers, Verdict, as_table, judge_champion, judge_limits
-from stages.lib.params import Params
-from stages.lib.registry import CHALLENGER, CHAMPION, MEASURED, TEST_ROWS, Registry, find_measured, open_registry
-from stages.lib.timing import read_timings, telling_faults
+from stages.core.errors import UserError
+from stages.core.files import read_json
+from stages.core.params import Params
+from stages.core.stage import read_timings, telling_faults
+from stages.evaluation.gate_rules import Answers, Verdict, as_table, judge_champion, judge_limits
+from stages.tracking.registry import CHALLENGER, CHAMPION, MEASURED, TEST_ROWS, Registry, find_measured, open_registry
 
 METRICS, PREDICTIONS = Path("metrics/evaluate.json"), Path("reports/predictions.csv")
 RUN, STATISTICS = Path("models/mlflow_run.json"), Path("data/statistics.json")

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from stages.lib.errors import UserError
-from stages.lib.labelling import ROWS_AT_ONCE, Layout, check_names, open_table, write_answered
-from stages.lib.timing import telling_faults
+from stages.core.errors import UserError
+from stages.core.stage import telling_faults
+from stages.inference.csv_file import ROWS_AT_ONCE, Layout, check_names, open_table, write_answered
 
 if TYPE_CHECKING:
-    from stages.lib.prediction import Predictor
+    from stages.inference.predictor import Predictor
 
 PARAMS, CLASSIFIER = Path("params.yaml"), Path("models/classifier")
 
@@ -60,7 +60,7 @@ def read_defaults(arguments: argparse.Namespace) -> tuple[Layout, dict[str, Any]
     """How CSV files look, and precision and batch size, from params.yaml and the options."""
     layout, evaluate = Layout(), {"precision": "auto", "batch_size": 64}
     if PARAMS.is_file():
-        from stages.lib.params import Params
+        from stages.core.params import Params
 
         params = Params.load(PARAMS)
         layout = Layout(**params.data.model_dump(include=set(Layout._fields)))
@@ -73,8 +73,8 @@ def read_defaults(arguments: argparse.Namespace) -> tuple[Layout, dict[str, Any]
 
 
 def load_labeller(arguments: argparse.Namespace, evaluate: dict[str, Any]) -> Labeller:
-    from stages.lib.memory import keep_freed_memory
-    from stages.lib.prediction import Predictor  # seconds of imports, which --help and faults need not wait for
+    from stages.core.memory import keep_freed_memory
+    from stages.inference.predictor import Predictor  # seconds of imports, which --help and faults need not wait for
 
     keep_freed_memory()
     return Labeller(Predictor(arguments.model, **evaluate))

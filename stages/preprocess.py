@@ -9,19 +9,13 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from stages.lib.encoding import encode_split, index_splits, read_split
-from stages.lib.errors import UserError
-from stages.lib.files import check_sha256, new_folder, read_json, sha256, write_json
-from stages.lib.params import Params, Preprocess
-from stages.lib.timing import run_stage
-from stages.lib.tokenizer import (
-    configure,
-    has_token_types,
-    has_tokenizer,
-    load_tokenizer,
-    read_config,
-    train_tokenizer,
-)
+from stages.core.errors import UserError
+from stages.core.files import check_sha256, new_folder, read_json, sha256, write_json
+from stages.core.params import Params, Preprocess
+from stages.core.stage import run_stage
+from stages.model.folder import has_token_types, has_tokenizer, read_config
+from stages.text.encoding import encode_split, index_splits, read_split
+from stages.text.tokenizer import configure, load_tokenizer, train_tokenizer
 
 RAW, BASE = Path("data/raw"), Path("models/base")
 TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")

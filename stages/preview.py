@@ -10,10 +10,10 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from stages.lib.encoding import load_splits
-from stages.lib.errors import escape
-from stages.lib.files import read_json
-from stages.lib.timing import telling_faults
+from stages.core.errors import escape
+from stages.core.files import read_json
+from stages.core.stage import telling_faults
+from stages.text.encoding import load_splits
 
 TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")
 

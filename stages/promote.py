@@ -5,9 +5,9 @@ python -m stages.promote [--rollback]
 
 import argparse
 
-from stages.lib.params import Params
-from stages.lib.registry import open_registry
-from stages.lib.timing import telling_faults
+from stages.core.params import Params
+from stages.core.stage import telling_faults
+from stages.tracking.registry import open_registry
 
 
 def main() -> None:

@@ -20,14 +20,14 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 from mlflow.exceptions import MlflowException
 
-from stages.lib.errors import UserError
-from stages.lib.experiments import Experiment, all_experiments
-from stages.lib.files import main_checkout
-from stages.lib.journal import Journal, journals, open_journal, remove_gone
-from stages.lib.pairs import differences, restore, run_of
-from stages.lib.store import NotReachedError, NotSentError, connect, reason, send
-from stages.lib.system_metrics import sampled
-from stages.lib.timing import telling_faults
+from stages.core.errors import UserError
+from stages.core.files import main_checkout
+from stages.core.stage import telling_faults
+from stages.tracking.dvc_experiments import Experiment, all_experiments
+from stages.tracking.journal import Journal, journals, open_journal, remove_gone
+from stages.tracking.mlflow_sender import NotReachedError, NotSentError, connect, reason, send
+from stages.tracking.reconcile import differences, restore, run_of
+from stages.tracking.system_metrics import sampled
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_AFTER_FAILURE = 30

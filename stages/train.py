@@ -7,25 +7,27 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
-from stages.lib.card import make_card
-from stages.lib.checkpoints import mark_finished, open_checkpoints, training_inputs
-from stages.lib.encoding import load_splits
-from stages.lib.files import naming, new_folder, read_json, write_json
-from stages.lib.freezing import count_parameters, freeze
-from stages.lib.hardware import resolve_precision
-from stages.lib.inputs import Inputs, prepare_inputs
-from stages.lib.journal import Journal
-from stages.lib.models import build_classifier
-from stages.lib.origin import provenance
-from stages.lib.params import Params
-from stages.lib.plots import draw_curves, read_rows, write_history
-from stages.lib.resumable import ResumableTrainer
-from stages.lib.tensorboard import tensorboard_callbacks
-from stages.lib.timing import run_stage
-from stages.lib.tokenizer import load_tokenizer
-from stages.lib.tracking import log_datasets, log_frozen, open_run, tell_history
-from stages.lib.training import RunLogger, best_validation, make_trainer, speed
-from stages.lib.turns import own_cores
+from stages.core.cpu_slots import own_cores
+from stages.core.csv_tables import read_rows
+from stages.core.files import naming, new_folder, read_json, write_json
+from stages.core.hardware import resolve_precision
+from stages.core.params import Params
+from stages.core.stage import run_stage
+from stages.model.classifier import build_classifier
+from stages.model.freezing import count_parameters, freeze
+from stages.report.curves import draw_curves
+from stages.report.model_card import make_card
+from stages.text.encoding import load_splits
+from stages.text.tokenizer import load_tokenizer
+from stages.tracking.callbacks import tensorboard_callbacks
+from stages.tracking.journal import Journal
+from stages.tracking.provenance import provenance
+from stages.tracking.run import log_datasets, log_frozen, open_run, tell_history
+from stages.training.checkpoints import mark_finished, open_checkpoints, training_inputs
+from stages.training.history import write_history
+from stages.training.inputs import Inputs, prepare_inputs
+from stages.training.resumable_trainer import ResumableTrainer
+from stages.training.trainer import RunLogger, best_validation, make_trainer, speed
 
 TOKENIZED, STATISTICS, BASE = Path("data/tokenized"), Path("data/statistics.json"), Path("models/base")
 MANIFEST = Path("data/raw/dataset.json")

@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from stages.lib.clones import clean_environment, make_clone, temporary_folder
-from stages.lib.comparison import describe
-from stages.lib.downloads import is_url
-from stages.lib.errors import UserError
-from stages.lib.hardware import cpu_name, what_computes
-from stages.lib.params import Params
-from stages.lib.timing import telling_faults
-from stages.lib.yaml12 import read_yaml
+from stages.core.errors import UserError
+from stages.core.hardware import cpu_name, what_computes
+from stages.core.params import Params
+from stages.core.stage import telling_faults
+from stages.core.yaml_files import read_yaml
+from stages.data.downloads import is_url
+from stages.verification.clone import clean_environment, make_clone, temporary_folder
+from stages.verification.diff import describe
 
 LOCK = Path("dvc.lock")
 NOT_COMPARED = {

@@ -7,60 +7,13 @@ from typing import Any
 import pytest
 import yaml
 from filelock import FileLock
+from support.project import DEMO, ROOT, change
 
-from stages.lib.demo_corpus import make_reviews
-from stages.lib.params import Params
-from stages.lib.tokenizer import train_tokenizer
-from stages.lib.yaml12 import read_yaml
+from stages.core.params import Params
+from stages.core.yaml_files import read_yaml
+from stages.data.demo_corpus import make_reviews
+from stages.text.tokenizer import train_tokenizer
 
-ROOT = Path(__file__).parent.parent
-# Tests start from the project's params, whatever data the user has set in them.
-DEMO = {
-    "data.source": "demo",
-    "data.path": None,
-    "data.config": None,
-    "data.revision": None,
-    "data.sha256": None,
-    "data.max_size_gb": 10,
-    "data.splits": None,
-    "data.text_column": "text",
-    "data.text_pair_column": None,
-    "data.label_column": "label",
-    "data.label_names": None,
-    "data.encoding": "utf-8",
-    "data.header": True,
-    "data.delimiter": ",",
-    "data.quotechar": '"',
-    "data.on_bad_rows": "error",
-    "data.on_leak": "warn",
-    "data.test_fraction": 0.1,
-    "data.max_train_samples": None,
-    "data.max_test_samples": None,
-    "data.validation_fraction": 0.1,
-    "model.pretrained": True,
-    "model.tokenizer": "pretrained",
-    "model.dropout": None,
-}
-# A tiny random model of each family: three layers, width 16.
-SMALL = {
-    "vocab_size": 600, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
-    "max_position_embeddings": 64, "pad_token_id": 0,
-}  # fmt: skip
-FAMILIES = {
-    "bert": SMALL,
-    "distilbert": {"vocab_size": 600, "dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 32,
-                   "max_position_embeddings": 64},
-    "roberta": SMALL | {"type_vocab_size": 1, "max_position_embeddings": 66, "pad_token_id": 1},
-    "camembert": SMALL | {"max_position_embeddings": 66, "pad_token_id": 1},
-    "xlm-roberta": SMALL | {"max_position_embeddings": 66, "pad_token_id": 1},
-    "ernie": SMALL,
-    "electra": SMALL | {"embedding_size": 8},
-    "albert": SMALL | {"embedding_size": 8},
-    "deberta-v2": SMALL | {"relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm",
-                           "pos_att_type": "p2c|c2p", "type_vocab_size": 0, "pooler_hidden_size": 16},
-    "modernbert": SMALL | {"local_attention": 8, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2,
-                           "eos_token_id": 3},
-}  # fmt: skip
 # Files of tests that take minutes begin first, so that none is left alone at the end.
 LONG = ("outages", "pipeline", "gate_command", "interruptions", "sync", "parallel", "s3", "verify", "hub", "preview")
 
@@ -68,23 +21,6 @@ LONG = ("outages", "pipeline", "gate_command", "interruptions", "sync", "paralle
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {f"test_{name}": number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: order.get(item.path.stem, len(LONG)))
-
-
-def tiny_config(family: str) -> Any:
-    from transformers import AutoConfig
-
-    return AutoConfig.for_model(family, **FAMILIES[family])
-
-
-def change(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Set dotted keys in nested dicts."""
-    for key, value in changes.items():
-        *sections, name = key.split(".")
-        target = values
-        for section in sections:
-            target = target[section]
-        target[name] = value
-    return values
 
 
 @pytest.fixture
@@ -137,7 +73,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, request: 
 
     The first process of tests that needs it makes it, in the folder that all of them share.
     """
-    from checkout import Checkout
+    from support.checkout import Checkout
 
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
     done, folder = shared / "finished.done", shared / "finished"

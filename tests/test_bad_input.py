@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bad_inputs import CASES, GOOD, Case
-from checkout import wait_for_senders
-from conftest import DEMO, ROOT, change
+from support.bad_inputs import CASES, GOOD, Case
+from support.checkout import wait_for_senders
+from support.project import DEMO, ROOT, change
 
 from stages import evaluate, train
-from stages.lib import downloads
-from stages.lib.files import read_json
-from stages.lib.timing import run_stage
-from stages.lib.yaml12 import read_yaml
+from stages.core.files import read_json
+from stages.core.stage import run_stage
+from stages.core.yaml_files import read_yaml
+from stages.data import downloads
 
 SMALL = DEMO | {
     "data.max_train_samples": 40,

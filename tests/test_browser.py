@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from browser import CHROMIUM, browser, mlflow_ui
+from support.browser import CHROMIUM, browser, mlflow_ui
 
-from stages.lib.experiment_page import ADDRESS
+from stages.tracking.experiment_view import ADDRESS
 
 pytest.importorskip("playwright", reason="playwright is not installed: pip install -e '.[dev]'")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")

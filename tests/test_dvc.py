@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT
+from support.project import ROOT
 
-from stages.lib.params import Params
+from stages.core.params import Params
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 TEMPLATES = list((ROOT / "stages/lib/templates").iterdir())

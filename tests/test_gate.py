@@ -1,119 +1,141 @@
-import numpy as np
+"""The gate, promotion and rollback in a real checkout, with models that DVC and MLflow made."""
+
+import csv
+import json
+
+import mlflow
 import pytest
+import yaml
+from support.project import change
 
-from stages.lib.errors import UserError
-from stages.lib.gate import Answers, as_table, difference_interval, judge_champion, judge_limits
-from stages.lib.params import Gate
+from stages.core.yaml_files import read_yaml
 
-OFF = {
-    "min_accuracy": None, "min_recall_worst_class": None, "max_calibration_error": None, "max_train_seconds": None,
-    "champion_confidence": None, "registered_model": "test",
-}  # fmt: skip
-
-
-def judged(metrics, **rules):
-    """What each rule that is on came to."""
-    verdicts = judge_limits(Gate(**OFF | rules), metrics)
-    return {verdict.rule: verdict.verdict for verdict in verdicts if verdict.verdict != "off"}
-
-
-def answers(right, of=10, test_sha256="a"):
-    """Of so many rows with one label, the first are answered rightly."""
-    return Answers(test_sha256, ["yes"] * of, np.arange(of) < right)
+GATE = {
+    "gate.min_accuracy": 0.8,
+    "gate.min_recall_worst_class": 0.5,
+    "gate.max_calibration_error": None,
+    "gate.max_train_seconds": 3600,
+    "gate.champion_confidence": 0.95,
+}
+GATE_RULES = [name.removeprefix("gate.") for name in GATE]
+WORDS = {"good": ("fine", "great", "splendid"), "bad": ("poor", "dull", "dreadful")}
 
 
-def test_limits_are_kept_up_to_the_limit_itself():
-    rules = {"min_accuracy": 0.9, "max_train_seconds": 60.0}
-    assert judged({"accuracy": 0.9, "train_seconds": 60}, **rules) == dict.fromkeys(rules, "pass")
-    assert judged({"accuracy": 0.899, "train_seconds": 60.1}, **rules) == dict.fromkeys(rules, "fail")
+@pytest.fixture(scope="module")
+def checkout(finished, tmp_path_factory):
+    """With a task that the tiny model learns in seconds."""
+    checkout = finished.copy(tmp_path_factory.mktemp("gate") / "checkout")
+    with (checkout.folder / "rows.csv").open("w", newline="") as file:
+        rows = [(f"{words[n % 3]} number {n}", label) for n in range(200) for label, words in WORDS.items()]
+        csv.writer(file).writerows([("text", "label"), *rows])
+    data = {"data.source": "csv", "data.path": "rows.csv", "data.test_fraction": 0.25, "data.max_test_samples": None}
+    set_params(checkout, GATE | data | {"train.learning_rate": 3e-3, "train.num_train_epochs": 3})
+    checkout.run("dvc", "repro")
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "easy task")
+    yield checkout
+    mlflow.set_tracking_uri(None)
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "0.9"])
-def test_a_metric_that_is_missing_or_no_number_fails(value):
-    metrics = {} if value is None else {"accuracy": value, "calibration_error": value}
-    rules = {"min_accuracy": 0.0, "max_calibration_error": 1.0}
-    assert judged(metrics, **rules) == dict.fromkeys(rules, "fail")
+def set_params(checkout, changes):
+    path = checkout.folder / "params.yaml"
+    path.write_text(yaml.safe_dump(change(read_yaml(path), changes), sort_keys=False))
 
 
-def test_a_rule_that_is_null_is_off_and_still_shown():
-    verdicts = judge_limits(Gate(**OFF), {"accuracy": 0.1})
-    assert [(one.rule, one.found, one.verdict) for one in verdicts[:2]] == [
-        ("min_accuracy", "0.1", "off"), ("min_recall_worst_class", "missing", "off")
-    ]  # fmt: skip
+def gate(checkout, fails=False, **variables):
+    return checkout.run("python", "-m", "stages.gate", fails=fails, **variables)
 
 
-def test_the_interval_is_that_of_rows_drawn_one_by_one():
-    rng = np.random.default_rng(0)
-    new, old = rng.random(400) < 0.8, rng.random(400) < 0.85
-    rows = rng.integers(0, 400, (10_000, 400))
-    expected = np.quantile(new[rows].mean(1) - old[rows].mean(1), [0.025, 0.975])
-    assert difference_interval(new, old, 0.95, seed=0) == pytest.approx(expected, abs=0.004)
+def verdicts(output):
+    """The last cell of each rule of the table."""
+    rows = [[cell.strip() for cell in line.split("|")] for line in output.splitlines() if line.startswith("| ")]
+    return {row[1]: row[4] for row in rows[2:]}
 
 
-def test_the_interval_is_the_same_each_time_and_wider_with_more_confidence():
-    new, old = answers(700, of=1000).right, answers(720, of=1000).right
-    first, wider = difference_interval(new, old, 0.9, seed=1), difference_interval(new, old, 0.99, seed=1)
-    assert first == difference_interval(new, old, 0.9, seed=1)
-    assert wider[0] < first[0] < -0.02 < first[1] < wider[1]
+def aliases(checkout):
+    checkout.runs()  # points MLflow at the store
+    found = mlflow.MlflowClient().get_registered_model("text-classifier").aliases
+    return {alias: str(version) for alias, version in found.items()}
 
 
-@pytest.mark.parametrize(
-    ("right", "verdict"), [(100, "pass"), (92, "pass"), (90, "pass"), (89, "pass"), (80, "fail"), (0, "fail")]
-)
-def test_only_a_significant_loss_against_the_champion_fails(right, verdict):
-    found = judge_champion(0.95, answers(right, of=100), answers(90, of=100), "version 1", seed=0)
-    assert found.verdict == verdict
-    assert found.found.endswith(" against version 1")
+def test_the_first_model_that_passes_becomes_challenger_and_champion(checkout):
+    output = gate(checkout)
+    assert verdicts(output) == dict.fromkeys(GATE_RULES, "pass") | {"max_calibration_error": "off"}
+    assert "no champion yet" in output
+    assert "passes: version 1 of text-classifier is the challenger" in gate(checkout)
+    assert aliases(checkout) == {"challenger": "1"}
+    promoted = checkout.run("python", "-m", "stages.promote")
+    assert promoted.endswith("version 1 of text-classifier is the champion (the first)\n")
+    assert aliases(checkout) == {"champion": "1"}
+    version = mlflow.MlflowClient().get_model_version("text-classifier", "1")
+    assert verdicts(version.description) == verdicts(output)
+    answer = mlflow.pyfunc.load_model("models:/text-classifier@champion").predict(["splendid number 1"])
+    assert list(answer["label"]) == ["good"]
 
 
-def test_the_rows_are_paired():
-    """Ten rows lost and nine others won are noise; ten lost and none won are a loss."""
-    old = np.arange(1000) < 900
-    won, lost = old.copy(), old.copy()
-    won[890:909], lost[890:900] = ~old[890:909], False
-    rows = ["yes"] * 1000
-    verdicts = [
-        judge_champion(0.95, Answers("a", rows, new), Answers("a", rows, old), "version 1", seed=0).verdict
-        for new in (won, lost)
-    ]
-    assert verdicts == ["pass", "fail"]
+def test_a_worse_experiment_fails_with_code_1_and_is_not_registered(checkout):
+    checkout.run("dvc", "exp", "run", "-S", "train.learning_rate=1e-7")
+    output = gate(checkout, fails=True)
+    assert {rule for rule, verdict in verdicts(output).items() if verdict == "fail"} >= {
+        "min_accuracy", "champion_confidence"
+    }  # fmt: skip
+    assert "error in gate: the model fails min_accuracy, " in output
+    assert aliases(checkout) == {"champion": "1"}
+    assert "has no challenger (champion: 1)" in checkout.run("python", "-m", "stages.promote", fails=True)
 
 
-@pytest.mark.parametrize("champion", [answers(5, of=9), answers(5, test_sha256="b"), Answers("a", ["no"] * 10, None)])
-def test_a_champion_that_was_measured_on_other_rows_fails_and_says_what_to_do(champion):
-    found = judge_champion(0.95, answers(10), champion, "version 1", seed=0)
-    assert (found.found, found.verdict) == ("version 1 was measured on other test rows", "fail")
-    assert "gate.champion_confidence to null" in found.advice
-    assert judge_champion(None, answers(10), None, "version 1", seed=0).verdict == "off"
+def test_a_better_one_passes_and_rollback_returns_to_the_one_before(checkout):
+    checkout.run("dvc", "exp", "run", "-S", "train.learning_rate=3e-3", "-S", "train.num_train_epochs=4")
+    output = gate(checkout)
+    assert " against version 1 " in output
+    assert verdicts(output)["champion_confidence"] == "pass"
+    checkout.run("python", "-m", "stages.promote")
+    assert aliases(checkout) == {"champion": "2"}
+    assert "passes: version 2 of text-classifier is the champion" in gate(checkout)
+    returned = checkout.run("python", "-m", "stages.promote", "--rollback")
+    assert returned.endswith("version 1 of text-classifier is the champion (before: version 2)\n")
+    assert aliases(checkout) == {"champion": "1"}
+    assert "had none to return to" in checkout.run("python", "-m", "stages.promote", "--rollback", fails=True)
 
 
-def test_without_a_champion_the_rule_passes_and_says_so():
-    found = judge_champion(0.95, answers(0), None, "no champion yet", seed=0)
-    assert (found.found, found.verdict) == ("no champion yet", "pass")
+def test_a_metric_that_is_missing_fails(checkout):
+    path = checkout.folder / "metrics/evaluate.json"
+    whole = path.read_text()
+    metrics = {name: value for name, value in json.loads(whole).items() if name != "recall_worst_class"}
+    path.write_text(json.dumps(metrics))
+    output = gate(checkout, fails=True)
+    assert verdicts(output)["min_recall_worst_class"] == "fail"
+    assert "error in gate: the model fails min_recall_worst_class." in output
+    path.write_text(whole)
 
 
-def test_predictions_are_read_whatever_the_labels_are_called(tmp_path):
-    path = tmp_path / "predictions.csv"
-    path.write_text('actual,predicted,confidence\nNA,NA,0.9\n1,01,0.8\n"a, ""b""",,0.7\n差,差,0.6\n', encoding="utf-8")
-    found = Answers.read(path, "a")
-    assert list(found.actual) == ["NA", "1", 'a, "b"', "差"]
-    assert found.right.tolist() == [True, False, False, True]
+def test_results_that_are_not_of_the_model_that_is_there_are_refused(checkout):
+    path = checkout.folder / "metrics/evaluate.json"
+    whole = path.read_text()
+    path.write_text(json.dumps(json.loads(whole) | {"accuracy": 0.99}))
+    output = gate(checkout, fails=True)
+    assert "error in gate: MLflow has no finished run of the model in models/classifier" in output
+    path.write_text(whole)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"text,label\na,b\n", b"actual,predicted\n\xff,\xff\n"])
-def test_predictions_that_cannot_be_read_are_one_message(tmp_path, content):
-    path = tmp_path / "predictions.csv"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=r"predictions.csv: cannot be read .*; run `dvc repro evaluate`"):
-        Answers.read(path, "a")
+def test_other_test_rows_than_the_champions_fail_until_one_is_let_through_without_comparison(checkout):
+    """The labels are the same, the texts are not."""
+    set_params(checkout, {"train.num_train_epochs": 5})
+    text = (checkout.folder / "rows.csv").read_text()
+    (checkout.folder / "rows.csv").write_text(text.replace(" number ", " no. "))
+    checkout.run("dvc", "repro")
+    output = gate(checkout, fails=True)
+    assert "version 1 was measured on other test rows" in output
+    assert "error in gate: the model fails champion_confidence. The test rows are not those of the champion" in output
+    set_params(checkout, {"gate.champion_confidence": None})
+    assert verdicts(gate(checkout))["champion_confidence"] == "off"
+    checkout.run("python", "-m", "stages.promote")
+    set_params(checkout, {"gate.champion_confidence": 0.95})
+    assert verdicts(gate(checkout))["champion_confidence"] == "pass"
 
 
-def test_the_table_is_markdown_with_a_row_for_each_rule():
-    verdicts = judge_limits(Gate(**OFF | {"min_accuracy": 0.85}), {"accuracy": 0.909})
-    lines = as_table(verdicts).splitlines()
-    assert lines[0].replace(" ", "") == "|rule|wanted|found|verdict|"
-    assert set(lines[1]) == set("| -")
-    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["min_accuracy", "≥ 0.85", "0.909", "pass"]
-    assert len(lines) == 6
-    assert len({len(line) for line in lines}) == 1
+def test_a_server_that_is_down_is_one_message_and_code_1(checkout):
+    down = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    message = ": MLflow at http://127.0.0.1:9: it cannot be reached, ConnectionError"
+    assert gate(checkout, fails=True, **down).strip() == f"error in gate{message}"
+    assert f"error in promote{message}" in checkout.run("python", "-m", "stages.promote", fails=True, **down)

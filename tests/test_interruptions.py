@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from stages import train
-from stages.lib import inputs
-from stages.lib.cache import MANIFEST
-from stages.lib.checkpoints import step_of
-from stages.lib.journal import journals
-from stages.lib.training import ClassifierTrainer
+from stages.core.cache import MANIFEST
+from stages.tracking.journal import journals
+from stages.training import inputs
+from stages.training.checkpoints import step_of
+from stages.training.trainer import ClassifierTrainer
 
 OUTPUTS = (
     "models/classifier",

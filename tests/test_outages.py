@@ -6,13 +6,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import ROOT
-from mlflow_server import Server
+from support.mlflow_server import Server
+from support.project import ROOT
 
-from stages.lib import tracking
-from stages.lib.journal import journals
-from stages.lib.params import Tracking
-from stages.lib.tracking import log_datasets, log_results, open_run, resume_run
+from stages.core.params import Tracking
+from stages.tracking import run as tracking
+from stages.tracking.journal import journals
+from stages.tracking.run import log_datasets, log_results, open_run, resume_run
 
 TRACKING = Tracking(experiment="outages", log_model=False, system_metrics=True, tensorboard=False)
 STEPS = range(10, 210, 10)

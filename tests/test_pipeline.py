@@ -2,12 +2,12 @@
 
 import csv
 
-import hub
 import mlflow
 import pandas as pd
 import pytest
 import yaml
 from datasets import ClassLabel, Dataset, Features, Value
+from support import hub
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
+from support.project import ROOT
 
 from stages import predict
 
@@ -87,7 +87,7 @@ def test_texts_beyond_the_limit_are_counted(run):
 
 
 def test_more_rows_than_a_chunk_keep_their_order(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.lib.labelling.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("stages.inference.csv_file.ROWS_AT_ONCE", 7)
     path = write_rows(tmp_path / "in.csv", ("text",), [(f"number {number} is good",) for number in range(20)])
     rows = list(csv.DictReader(io.StringIO(run("--csv", path).out)))
     assert [row["text"] for row in rows] == [f"number {number} is good" for number in range(20)]

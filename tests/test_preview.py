@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import pyarrow.parquet as pq
-from conftest import ROOT
+from support.project import ROOT
 
 from stages import preprocess
 

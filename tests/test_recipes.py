@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from conftest import ROOT
+from support.project import ROOT
 
-from stages.lib.params import Params
+from stages.core.params import Params
 
 RECIPES = sorted(path.stem for path in (ROOT / "recipes").iterdir())
 

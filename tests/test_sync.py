@@ -4,9 +4,9 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from stages.lib.errors import UserError
-from stages.lib.journal import Journal
+from stages.core.errors import UserError
 from stages.sync import fitting
+from stages.tracking.journal import Journal
 
 
 @pytest.fixture(scope="module")

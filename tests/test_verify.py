@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, change
 from safetensors.torch import load_file, save_file
+from support.project import ROOT, change
 
-from stages.lib.clones import clean_environment
-from stages.lib.yaml12 import read_yaml
+from stages.core.yaml_files import read_yaml
+from stages.verification.clone import clean_environment
 from stages.verify import NOT_COMPARED, NOT_HERE, changed, read_outputs
 
 VERIFY = ("env", "CUDA_VISIBLE_DEVICES=", "python", "-m", "stages.verify")  # on the CPU, as `finished`

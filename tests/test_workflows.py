@@ -5,9 +5,9 @@ import re
 import mlflow
 import pytest
 import yaml
-from conftest import ROOT, change
+from support.project import ROOT, change
 
-from stages.lib.yaml12 import read_yaml
+from stages.core.yaml_files import read_yaml
 
 WORKFLOW = read_yaml(ROOT / ".github/workflows/pull-request.yml")["jobs"]["model"]
 

@@ -1,0 +1,80 @@
+"""The classifier: an encoder with a head, built from a base model or loaded as `train` saved it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from stages.core.errors import UserError
+from stages.model.families import family_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def build_classifier(base: Path, labels: list[str], tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
+    """The encoder with a new head of `len(labels)` outputs; torch's random state decides all weights that are new.
+
+    The label names go into the config, and so all the way to the served model.
+    """
+    head = {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "problem_type": "single_label_classification",
+    }
+    if any(base.glob("*.safetensors")):
+        return load(base, new_head=True, **head)
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    vocabulary = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    config = AutoConfig.from_pretrained(base, **head, **vocabulary)
+    return AutoModelForSequenceClassification.from_config(config)
+
+
+def load_classifier(folder: Path) -> "PreTrainedModel":
+    """The classifier that `train` saved, as any user of `transformers` would load it."""
+    return load(folder, new_head=False)
+
+
+def load(folder: Path, new_head: bool, **config: Any) -> "PreTrainedModel":
+    """`AutoModelForSequenceClassification.from_pretrained` in fp32, with clear errors."""
+    import transformers
+
+    # Its report of new head weights is news to nobody here, and its bar is gone in a blink.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        # An absolute path, since MLflow looks up a relative one on the hub when the model is logged.
+        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder.resolve(),
+            dtype="float32",
+            use_safetensors=True,
+            output_hidden_states=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told by check_weights
+            **config,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot be loaded as a text classifier: {error}") from None
+    check_weights(folder, model, report, new_head)
+    return model
+
+
+def check_weights(folder: Path, model: "PreTrainedModel", report: dict[str, Any], new_head: bool) -> None:
+    """UserError when weights are missing or of another shape than the config says: they would be random.
+
+    With `new_head` that of a head is no fault, nor that of the pooler, which models made for another task do not have.
+    """
+    faults = dict.fromkeys(report["missing_keys"], "missing")
+    faults |= {name: f"{list(found)}, not {list(expected)}" for name, found, expected in report["mismatched_keys"]}
+    if new_head:
+        prefix = f"{model.base_model_prefix}."
+        head = tuple(f"{prefix}{part}." for part in family_of(model.config.model_type).head)
+        faults = {
+            name: fault for name, fault in faults.items() if name.startswith(prefix) and not name.startswith(head)
+        }
+    if faults:
+        name = min(faults)
+        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise UserError(f"{folder}: weights and config.json do not fit together: {name} is {faults[name]}{others}.")

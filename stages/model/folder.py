@@ -1,0 +1,41 @@
+"""A model folder: what its files say before any weights are loaded."""
+
+from pathlib import Path
+
+from stages.core.files import read_json
+from stages.model.families import family_of
+
+TOKENIZER_FILES = [
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece*.model",
+    "spm.model",
+]
+
+
+def read_config(base: Path) -> dict:
+    """The config of a model folder; UserError when it is broken."""
+    return read_json(base / "config.json", ["model_type"])
+
+
+def longest_input(base: Path) -> int | None:
+    """Tokens that the model's position embeddings reach; None where it has no such limit."""
+    config = read_config(base)
+    positions = config.get("max_position_embeddings")
+    if positions is not None and family_of(config.get("model_type")).positions_after_padding:
+        positions -= config.get("pad_token_id", 1) + 1
+    return positions
+
+
+def has_token_types(base: Path) -> bool:
+    """Whether the model tells the two texts of a pair apart by `token_type_ids`."""
+    return read_config(base).get("type_vocab_size", 0) > 1
+
+
+def has_tokenizer(base: Path) -> bool:
+    """Whether a model folder brings a tokenizer; that of a model from scratch may be left to `preprocess`."""
+    return any(any(base.glob(pattern)) for pattern in TOKENIZER_FILES)

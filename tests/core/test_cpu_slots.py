@@ -1,0 +1,53 @@
+import threading
+import time
+
+import pytest
+
+from stages.core import cpu_slots as turns
+from stages.core.cpu_slots import own_cores
+
+
+@pytest.fixture
+def compute(workspace, monkeypatch):
+    """Run several at once on four cores; return how many computed at the same time, at most."""
+    monkeypatch.setattr(turns, "cores", lambda: 4)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    def run(threads_each):
+        monkeypatch.setattr("torch.get_num_threads", lambda: threads_each)
+        now, most, lock = 0, 0, threading.Lock()
+
+        def one():
+            nonlocal now, most
+            with own_cores():
+                with lock:
+                    now += 1
+                    most = max(most, now)
+                time.sleep(0.5)
+                with lock:
+                    now -= 1
+
+        workers = [threading.Thread(target=one) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return most
+
+    return run
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(4, 1), (2, 2), (1, 4), (9, 1)])
+def test_as_many_compute_at_once_as_have_cores(compute, threads, at_once):
+    assert compute(threads) == at_once
+
+
+def test_who_waits_says_so(compute, capsys):
+    compute(4)
+    assert "waiting for cores: another experiment computes" in capsys.readouterr().out
+
+
+def test_nobody_waits_for_cores_with_a_gpu(workspace, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with own_cores(), own_cores():
+        pass

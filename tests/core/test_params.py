@@ -1,0 +1,105 @@
+import re
+import subprocess
+import sys
+
+import pytest
+from support.project import ROOT
+
+from stages.core.errors import UserError
+from stages.core.params import Params, flatten
+
+
+def test_the_params_of_the_project_are_valid():
+    assert set(Params.load(ROOT / "params.yaml").flat()) >= {"seed", "train.freeze_layers", "tracking.experiment"}
+
+
+def test_every_key_of_the_default_params_has_a_comment():
+    keys = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(r" *\w+: +[^\s#]", line)]
+    assert len(keys) == len(dict(flatten(Params.load(ROOT / "params.yaml"))))
+    assert [line for line in keys if "  # " not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.freeze_layers", -1, r"train.freeze_layers: found -1; allowed: a whole number ≥ 0, or all"),
+        ("train.freeze_layers", "some", r"train.freeze_layers: found 'some'"),
+        ("train.learning_rate", "fast", r"train.learning_rate: found 'fast'; allowed: a number > 0"),
+        ("train.learning_rate", float("nan"), r"train.learning_rate: found nan"),
+        ("train.precision", "fp8", r"train.precision: found 'fp8'; allowed: one of auto, fp32, bf16, fp16"),
+        ("train.per_device_train_batch_size", "8", r"train.per_device_train_batch_size: found '8'; allowed: a whole"),
+        ("train.dataloader_pin_memory", 1, r"train.dataloader_pin_memory: found 1; allowed: true or false"),
+        ("seed", True, r"seed: found True"),
+        ("data.sha256", "abc", r"data.sha256: found 'abc'; allowed: 64 hex digits"),
+        ("data.source", "folder", r"data.path: missing; data.source 'folder' needs"),
+        ("data.config", "plain", r"data.config: found 'plain'; data.source 'demo' has none, so null is allowed"),
+        ("data.splits", {"dev": "x"}, r"data.splits: found 'dev'; allowed: a mapping \{train: name"),
+        ("data.label_names", {1: 2}, r"data.label_names: found 2; allowed: a mapping"),
+        ("data.encoding", "klingon", r"data.encoding: found 'klingon'; allowed: a text encoding that Python knows"),
+        ("data.encoding", "rot13", r"data.encoding: found 'rot13'"),
+        ("data.encoding", "undefined", r"data.encoding: found 'undefined'"),
+        ("data.quotechar", ",", r"data.quotechar: found ','; must differ from data.delimiter"),
+        ("data.text_pair_column", "b", r"data.text_pair_column: found 'b'; data.source 'demo' has none"),
+        ("data.delimiter", "::", r"data.delimiter: found '::'; allowed: one character, or \\t for a tab"),
+        ("data.on_bad_rows", "skip", r"data.on_bad_rows: found 'skip'; allowed: one of error, drop"),
+        ("data.on_leak", "drop", r"data.on_leak: found 'drop'; allowed: one of warn, drop_from_train, error"),
+        ("model.tokenizer", "train", r"model.tokenizer: found 'train'; pretrained weights know only their own"),
+        ("model.scratch.num_attention_heads", 3, r"num_attention_heads: found 3; must divide .*hidden_size, 128"),
+        ("model.scratch.hidden_sizes", 3, r"model.scratch.hidden_sizes: unknown key; did you mean hidden_size\?"),
+        ("data.path", "reviews", r"data.path: found 'reviews'; data.source 'demo' has none"),
+        ("train.eval_steps", 1.5, r"train.eval_steps: found 1.5; allowed: a share of all steps < 1, or a whole"),
+        ("train", None, r"train: found None; allowed: a section of keys"),
+        ("train.freeze_layer", 3, r"train.freeze_layer: unknown key; did you mean freeze_layers\?"),
+        ("gate.min_accuracy", 90, r"gate.min_accuracy: found 90; allowed: a number from 0 to 1, or null"),
+        ("gate.champion_confidence", 1, r"gate.champion_confidence: found 1; allowed: a number between 0 and 1"),
+        ("gate.registered_model", "a/b", r"gate.registered_model: found 'a/b'; allowed: a name of letters"),
+        ("gate.min_f2", 0.5, r"gate.min_f2: unknown key"),
+        ("zzz", {}, r"zzz: unknown key; known: seed, data"),
+    ],
+)
+def test_a_fault_is_told_with_key_value_and_what_is_allowed(write_params, key, value, message):
+    path = write_params({key: value})
+    with pytest.raises(UserError, match=message):
+        Params.load(path)
+
+
+def test_all_faults_come_in_one_report(write_params):
+    path = write_params({"seed": -1, "data.source": "folder", "data.max_test_samples": 0, "train.weight_decay": "much"})
+    found = r"4 faults\n  seed.*\n  data.path.*\n  data.max_test_samples.*\n  train.weight_decay"
+    with pytest.raises(UserError, match=found):
+        Params.load(path)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("  freeze_layers:", "  # freeze_layers:")
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"train.freeze_layers: missing; allowed"):
+        Params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("number", ["2e-5", "2E-05", "2.0e-5", "0.00002"])
+def test_numbers_are_read_as_dvc_writes_them(tmp_path, number):
+    text = re.sub(r"learning_rate: \S+", f"learning_rate: {number}", (ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text(text)
+    assert Params.load(tmp_path / "params.yaml").train.learning_rate == 2e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "cannot be read as YAML"), ("- a", "found a list"), ("", "found an empty file")]
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        Params.load(tmp_path / "params.yaml")
+
+
+def test_a_stage_ends_with_one_message_exit_code_1_and_no_output(write_params):
+    folder = write_params({"seed": "x", "train.precision": 1}).parent
+    result = subprocess.run(
+        [sys.executable, "-m", "stages.download"], cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "error in stage download: params.yaml: 2 faults" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["params.yaml"]

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from stages.core.errors import UserError
+from stages.inference.predictor import Predictor
+from stages.model.classifier import build_classifier
+from stages.text.tokenizer import configure, load_tokenizer
+
+TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, and not too long for me."]
+
+
+@pytest.fixture
+def make(tiny_model, params, tmp_path):
+    """A classifier with random weights that reads 16 tokens; `make(pairs)` returns its folder."""
+
+    def make(pairs=False, names=("bad", "good", "so-so"), stride=None):
+        torch.manual_seed(0)
+        tokenizer = load_tokenizer(tiny_model)
+        preprocess = params({"preprocess.max_length": 16, "preprocess.stride": stride}).preprocess
+        configure(tokenizer, tiny_model, preprocess, pairs)
+        folder = tmp_path / "classifier"
+        build_classifier(tiny_model, list(names), tokenizer).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def places(texts):
+    return [f"text {number}" for number in range(1, len(texts) + 1)]
+
+
+def test_answers_are_those_of_the_untouched_model_one_by_one(make):
+    predictor, model = Predictor(make(), "fp32"), build_reference(make())
+    cleaned = [TEXTS[0], "I loved it & more", *TEXTS[2:]]
+    for answer, expected in zip(predictor.predict(TEXTS, places(TEXTS)), model(cleaned), strict=True):
+        assert answer.label == ("bad", "good", "so-so")[expected.argmax()]
+        assert answer.probability == pytest.approx(expected.max(), abs=1e-5)
+
+
+def build_reference(folder):
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+    def compute(texts):
+        with torch.inference_mode():
+            encoded = (tokenizer(*np.atleast_1d(text).tolist(), truncation=True, return_tensors="pt") for text in texts)
+            return [model(**one).logits.softmax(-1)[0].numpy() for one in encoded]
+
+    return compute
+
+
+def test_pairs_are_told_apart(make):
+    folder, pairs = make(pairs=True), [("good", "a film"), ("a film", "good"), ("dull " * 20, "so very long " * 20)]
+    answers = Predictor(folder, "fp32").predict(pairs, places(pairs))
+    for answer, expected in zip(answers, build_reference(folder)(pairs), strict=True):
+        assert answer.probability == pytest.approx(expected.max(), abs=1e-5)
+    assert [answer.truncated for answer in answers] == [False, False, True]
+
+
+def test_only_texts_that_are_longer_than_the_model_reads_are_truncated(make):
+    answers = Predictor(make()).predict(TEXTS, places(TEXTS))
+    assert [answer.truncated for answer in answers] == [False, False, True, False]
+
+
+def test_a_text_in_windows_is_answered_by_the_mean_of_its_windows(make):
+    folder, text = make(stride=4), " ".join(f"film {number}" for number in range(40))
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+    windows = [ids[start : start + 14] for start in range(0, len(ids) - 4, 10)]
+    assert len(windows) > 5
+    assert windows[-1][-1] == ids[-1]
+    reference, model = build_reference(folder), AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.inference_mode():
+        inputs = ([tokenizer.cls_token_id, *window, tokenizer.sep_token_id] for window in windows)
+        expected = torch.cat([model(torch.tensor([one])).logits.softmax(-1) for one in inputs]).mean(0)
+    short, long = Predictor(folder, "fp32").predict(["Dull.", text], places("ab"))
+    assert long.label == ("bad", "good", "so-so")[expected.argmax()]
+    assert long.probability == pytest.approx(expected.max().item(), abs=1e-5)
+    assert short.probability == pytest.approx(reference(["Dull."])[0].max(), abs=1e-5)
+    assert not long.truncated
+
+
+def test_many_batches_answer_in_the_order_of_the_texts(make):
+    texts = ["so " * (number % 13) + f"good {number}" for number in range(50)]
+    folder = make()
+    one, many = (Predictor(folder, "fp32", batch_size=size).predict(texts, places(texts)) for size in (1, 64))
+    assert [answer.label for answer in one] == [answer.label for answer in many]
+    assert [a.probability for a in one] == pytest.approx([a.probability for a in many], abs=1e-5)
+    assert len({answer.probability for answer in one}) > 10
+
+
+def test_no_texts_have_no_answers(make):
+    assert Predictor(make()).predict([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (" \t", "text 2: empty text"),
+        (None, "text 2: text is not a string"),
+        ("caf\udce9", "text 2: text has bytes that are not of its encoding"),
+        (("a", "b"), "text 2: found a pair; this model classifies single texts"),
+    ],
+)
+def test_a_text_that_cannot_be_used_is_named(make, text, message):
+    with pytest.raises(UserError, match=message):
+        Predictor(make()).predict(["good", text], places("ab"))
+
+
+def test_a_model_of_pairs_refuses_a_single_text(make):
+    with pytest.raises(UserError, match="text 1: found a single text; this model classifies pairs"):
+        Predictor(make(pairs=True)).predict(["good"], ["text 1"])
+
+
+def test_a_folder_without_model_or_tokenizer_is_told(make, tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: holds no model \(no config.json\); `dvc repro` makes"):
+        Predictor(tmp_path / "nowhere")
+    folder = make()
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink()
+    with pytest.raises(UserError, match="has no tokenizer"):
+        Predictor(folder)

@@ -1,0 +1,129 @@
+import pytest
+import torch
+from support.tiny_models import FAMILIES, tiny_config
+from transformers import AutoModelForSequenceClassification
+
+from stages.core.errors import UserError
+from stages.model.freezing import freeze
+from stages.model.partition import DTYPES, FrozenHalf, can_be_cut, check_finite, frozen_half, trained_half
+
+CUT = ["bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"]
+IDS = torch.randint(5, 100, (4, 9), generator=torch.Generator().manual_seed(0))
+PADDED = torch.tensor([[1] * 9, [1] * 5 + [0] * 4, [1] * 7 + [0] * 2, [1] + [0] * 8])
+
+
+def build(family):
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(tiny_config(family)).eval()
+    for parameter in model.parameters():  # biases start at zero, where a wrong one would not be seen
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def gradients(model):
+    """Names and gradients of all parameters that have one; the gradients are taken away."""
+    found = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+def test_the_families_that_are_cut_are_those_of_bert_and_its_kin():
+    assert [family for family in sorted(FAMILIES) if can_be_cut(build(family))] == CUT
+
+
+@pytest.mark.parametrize("mask", [None, PADDED], ids=["full", "padded"])
+@pytest.mark.parametrize("freeze_layers", [0, 1, 2, 3, "all"])
+@pytest.mark.parametrize("family", CUT)
+def test_two_halves_compute_logits_and_gradients_of_the_untouched_model(family, freeze_layers, mask):
+    model = build(family)
+    expected = model(IDS, mask).logits
+    expected.square().sum().backward()
+    wanted = gradients(model)
+    half, batch = trained_half(model, freeze_layers), {"input_ids": IDS}
+    if mask is not None:
+        batch["attention_mask"] = mask
+    if freeze_layers != 0:
+        batch = FrozenHalf(model, freeze_layers, torch.float32)(batch)
+        assert batch["inputs_embeds"].shape == (4, 1 if freeze_layers in (3, "all") else 9, 16)
+    logits = half(**batch).logits
+    assert torch.allclose(logits, expected, atol=1e-5)
+    logits.square().sum().backward()
+    found = gradients(half)
+    assert set(found) == set(dict(half.named_parameters())) <= set(wanted)
+    for name, value in found.items():
+        assert torch.allclose(value, wanted[name], rtol=1e-3, atol=1e-4 * wanted[name].abs().max().clamp(1)), name
+
+
+@pytest.mark.parametrize("family", CUT)
+def test_a_half_shares_its_parameters_with_the_model(family):
+    model = build(family)
+    freeze(model, 2)
+    half = trained_half(model, 2)
+    whole = dict(model.named_parameters())
+    assert all(value is whole[name] for name, value in half.named_parameters())
+    assert set(dict(half.named_parameters())) == {name for name, value in whole.items() if value.requires_grad}
+
+
+def test_dropout_acts_on_what_trains_and_on_nothing_else():
+    model = build("bert")
+    half, frozen = trained_half(model, 2).train(), FrozenHalf(model, 2, torch.float32)
+    one, two = frozen({"input_ids": IDS}), frozen({"input_ids": IDS})
+    assert torch.equal(one["inputs_embeds"], two["inputs_embeds"])
+    assert not torch.equal(half(**one).logits, half(**one).logits)
+    assert torch.equal(half.eval()(**one).logits, half(**one).logits)
+
+
+def test_dropout_of_attention_weighs_values_and_their_bias_alike():
+    model = build("bert")
+    layer = next(trained_half(model, 2).base_model.encoder.layer.children())
+    hidden = torch.randn(2, 5, 16)
+    layer.attention.self.dropout.p = 1.0
+    layer.train()
+    assert torch.equal(layer.attend(hidden, None), torch.zeros(2, 1, 16))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_a_frozen_half_is_cast_once_and_close_to_the_model(precision):
+    model = build("bert")
+    frozen = frozen_half(model, 2, precision)
+    hidden = frozen({"input_ids": IDS, "attention_mask": PADDED})["inputs_embeds"]
+    assert hidden.dtype == DTYPES[precision]
+    assert not hidden.requires_grad
+    expected = model.bert(IDS, PADDED, output_hidden_states=True).hidden_states[2]
+    read = PADDED.bool()
+    error = (hidden.float() - expected)[read].abs().max() / expected.abs().max()
+    assert error < (0.02 if precision == "bf16" else 1e-5)
+    assert model.dtype == torch.float32
+
+
+def test_the_key_changes_with_weights_layers_and_precision_but_not_with_the_head():
+    model = build("bert")
+    key = frozen_half(model, 1, "fp32").key
+    assert frozen_half(model, 2, "fp32").key != key
+    assert frozen_half(model, 1, "bf16").key != key
+    model.config.id2label, model.config.classifier_dropout = {0: "bad", 1: "good"}, 0.5
+    model.classifier.weight.data += 1
+    model.bert.encoder.layer[1].output.dense.weight.data += 1
+    assert frozen_half(model, 1, "fp32").key == key
+    model.bert.encoder.layer[0].output.dense.weight.data[0, 0] += 1e-3
+    assert frozen_half(model, 1, "fp32").key != key
+
+
+def test_the_key_changes_with_what_computes(monkeypatch):
+    model = build("bert")
+    key = frozen_half(model, 1, "fp32").key
+    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
+    assert frozen_half(model, 1, "fp32").key != key
+
+
+def test_nothing_is_cut_where_nothing_is_frozen_or_the_family_is_not_known():
+    assert frozen_half(build("bert"), 0, "fp32") is None
+    model = build("modernbert")
+    assert frozen_half(model, 2, "fp32") is None
+    assert trained_half(model, 2) is model
+
+
+def test_outputs_that_fp16_cannot_hold_are_told():
+    with pytest.raises(UserError, match=r"precision: .* beyond what fp16 can hold; use bf16 or fp32"):
+        check_finite(torch.tensor([1.0, 70000.0]).half())
+    check_finite(torch.tensor([1.0]).half())

@@ -1,0 +1,69 @@
+"""Training the tiny model on an easy task, in seconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from transformers import set_seed
+
+from stages.core.params import Cache, Params
+from stages.model.classifier import build_classifier
+from stages.model.freezing import freeze
+from stages.training.inputs import prepare_inputs
+from stages.training.trainer import ClassifierTrainer, make_trainer
+
+FEATURES = Features(input_ids=List(Value("int32")), length=Value("int32"), labels=ClassLabel(names=["no", "yes"]))
+DEFAULTS = {
+    "train.freeze_layers": 0,
+    "train.precision": "fp32",
+    "train.num_train_epochs": 1,
+    "train.per_device_train_batch_size": 16,
+    "train.learning_rate": 3e-3,
+    "train.early_stopping_patience": None,
+    "train.metric_for_best_model": "accuracy",
+}
+
+
+def rows(count, seed):
+    """Token rows of many lengths whose label is the token in second place."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, count).tolist()
+    ids = [[2, 10 + label, *rng.integers(20, 500, rng.integers(1, 30))] for label in labels]
+    columns = {"input_ids": ids, "length": [len(row) for row in ids], "labels": labels}
+    return Dataset.from_dict(columns, features=FEATURES)
+
+
+def windowed(split):
+    """The rows as windows, about two a document; its label is that of its first window, and others may tell another."""
+    _, first, documents = np.unique(
+        np.sort(np.random.default_rng(3).integers(0, len(split) // 2, len(split))),
+        return_index=True,
+        return_inverse=True,
+    )
+    labels = np.array(split["labels"])[first][documents]
+    columns = {"input_ids": split["input_ids"][:], "length": split["length"][:], "labels": labels}
+    features = Features(FEATURES | {"document": Value("int32")})
+    return Dataset.from_dict(columns | {"document": documents}, features=features)
+
+
+def train(
+    model: Path,
+    params: Callable[..., Params],
+    folder: Path,
+    changes: dict | None = None,
+    callbacks: tuple = (),
+    windows: bool = False,
+) -> tuple[ClassifierTrainer, DatasetDict]:
+    """Return the Trainer after training with checkpoints in `folder`, and its data."""
+    data = DatasetDict(train=rows(256, 0), validation=rows(64, 1), test=rows(64, 2))
+    data = DatasetDict({split: windowed(values) for split, values in data.items()}) if windows else data
+    set_seed(0)
+    model = build_classifier(model, ["no", "yes"], None)
+    section = params(DEFAULTS | (changes or {})).train
+    freeze(model, section.freeze_layers)
+    inputs = prepare_inputs(model, data, ("train", "validation", "test"), 0, "fp32", Cache(max_size_gb=1))
+    trainer = make_trainer(inputs, section, 0, folder, list(callbacks))
+    trainer.whole, trainer.inputs = model, inputs
+    trainer.fit()
+    return trainer, data

@@ -1,0 +1,72 @@
+import datasets
+import numpy as np
+import pytest
+
+from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, by_length, widths
+
+
+@pytest.fixture
+def split():
+    ids = [[1, 2], [3, 4, 5, 6], [7], [8, 9, 10]]
+    features = datasets.Features(
+        input_ids=datasets.List(datasets.Value("int32")), length=datasets.Value("int32"),
+        labels=datasets.ClassLabel(names=["a", "b"]),
+    )  # fmt: skip
+    return datasets.Dataset.from_dict(
+        {"input_ids": ids, "length": [len(row) for row in ids], "labels": [0, 1, 0, 1]}, features=features
+    )
+
+
+def test_a_batch_is_padded_to_a_multiple_of_eight_or_the_longest_row_of_all(split):
+    batch = TokenRows(split, pad_token_id=99).__getitems__([2, 0])
+    assert batch["input_ids"].tolist() == [[7, 99, 99, 99], [1, 2, 99, 99]]
+    assert batch["attention_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0]]
+    assert widths(np.array([1, 8, 9, 30])).tolist() == [8, 8, 16, 30]
+    assert batch["labels"].tolist() == [0, 0]
+    assert all(str(value.dtype) == "torch.int64" for value in batch.values())
+
+
+def test_a_batch_without_padding_has_no_mask(split):
+    batch = TokenRows(split, 0).__getitems__([1])
+    assert batch["input_ids"].tolist() == [[3, 4, 5, 6]]
+    assert set(batch) == {"input_ids", "labels"}
+
+
+def test_rows_survive_a_data_set_of_many_chunks(split):
+    chunked = datasets.concatenate_datasets([split, split])
+    assert TokenRows(chunked, 0).__getitems__([5])["input_ids"].tolist() == [[3, 4, 5, 6]]
+
+
+def test_pairs_keep_the_types_of_their_tokens(split):
+    types = [[0, 1], [0, 0, 1, 1], [0], [0, 1, 1]]
+    batch = TokenRows(split.add_column("token_type_ids", types), 99).__getitems__([3, 1])
+    assert batch["token_type_ids"].tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]]
+
+
+def test_budget_batches_hold_every_row_once_longest_first_within_the_budget():
+    lengths = np.random.default_rng(0).integers(5, 500, 1003)
+    batches = list(TokenBudgetBatches(lengths, 2000))
+    assert len(batches) == len(TokenBudgetBatches(lengths, 2000)) > 100
+    assert np.concatenate(batches).tolist() == by_length(lengths).tolist()
+    assert all(len(batch) * widths(lengths)[batch].max() <= 2000 for batch in batches)
+    assert lengths[np.concatenate(batches)].tolist() == sorted(lengths, reverse=True)
+    assert [len(batch) for batch in TokenBudgetBatches(lengths[:5], 1)] == [1] * 5  # one row at least
+
+
+def test_a_sampler_groups_like_lengths_and_shuffles_the_batches():
+    lengths = np.random.default_rng(0).integers(5, 500, 1003)
+    sampler = LengthGroupedSampler(lengths, 10, seed=0)
+    first = list(sampler)
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert sorted(first) == sorted(second) == list(range(1003)) != first != second
+    batches = lengths[np.array(first[:1000]).reshape(100, 10)]
+    means, spreads = batches.mean(1), np.ptp(batches, 1)
+    assert np.mean(spreads) < 60
+    assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.3  # a long batch says nothing about the next
+
+
+def test_seed_and_epoch_alone_decide_the_order():
+    lengths = np.random.default_rng(0).integers(5, 500, 100)
+    orders = [list(LengthGroupedSampler(lengths, 10, seed)) for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]

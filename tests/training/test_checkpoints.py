@@ -1,0 +1,137 @@
+import os
+import time
+
+import pytest
+
+from stages.core.files import cache_dir
+from stages.training.checkpoints import (
+    finish,
+    latest,
+    mark_finished,
+    open_checkpoints,
+    remove_finished,
+    training_inputs,
+    writing,
+)
+
+
+def write(folder, step):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir(exist_ok=True)
+    with writing(checkpoint):
+        (checkpoint / "model.safetensors").write_text(f"weights {step}")
+    return checkpoint
+
+
+def test_only_whole_checkpoints_count_and_the_rest_is_removed(tmp_path):
+    finish(write(tmp_path, 9), best=None)
+    write(tmp_path, 10)
+    write(tmp_path, 100)
+    assert latest(tmp_path).name == "checkpoint-9"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-9"]
+
+
+def test_a_checkpoint_that_is_written_again_is_not_whole_meanwhile(tmp_path):
+    finish(write(tmp_path, 1), best=None)
+    finish(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
+    write(tmp_path, 2)
+    assert latest(tmp_path).name == "checkpoint-1"
+
+
+def test_the_last_and_the_best_are_kept(tmp_path):
+    for step in (1, 2, 3):
+        finish(write(tmp_path, step), best=str(tmp_path / "checkpoint-1"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "checkpoint-3"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
+@pytest.mark.parametrize("content", ["wei", "weights 2", "{}"])
+def test_a_checkpoint_with_a_broken_file_does_not_count(tmp_path, name, content):
+    finish(write(tmp_path, 1), best=None)
+    (tmp_path / "checkpoint-1" / name).write_text(content)
+    assert latest(tmp_path) is None
+
+
+def test_a_checkpoint_counts_only_with_its_best_one(tmp_path):
+    finish(write(tmp_path, 1), best=None)
+    finish(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
+    (tmp_path / "checkpoint-1/model.safetensors").write_text("wei")
+    assert latest(tmp_path) is None
+
+
+def test_a_checkpoint_that_cannot_be_written_goes(tmp_path):
+    finish(write(tmp_path, 1), best=None)
+    with pytest.raises(OSError, match="full"), writing(write(tmp_path, 2)):
+        raise OSError("full")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+def test_other_inputs_have_other_checkpoints(workspace):
+    for inputs in ({"seed": 1}, {"seed": 2}):
+        with pytest.raises(RuntimeError, match="crash"), open_checkpoints(inputs) as folder:
+            assert latest(folder) is None
+            finish(write(folder, 1), best=None)
+            raise RuntimeError("crash")
+    with open_checkpoints({"seed": 1}) as folder:
+        assert latest(folder).name == "checkpoint-1"
+    assert len(list((cache_dir() / "checkpoints").glob("*/inputs.json"))) == 2
+
+
+def finished(seed):
+    """The folder of a training that has its results, with the seed as its run."""
+    with open_checkpoints({"seed": seed}) as folder:
+        finish(write(folder, 1), best=None)
+        mark_finished(folder, str(seed))
+    return folder
+
+
+def test_checkpoints_of_a_finished_run_go_when_that_is_recorded(workspace):
+    one, two = finished(1), finished(2)
+    remove_finished("1")
+    assert (one.exists(), two.exists()) == (False, True)
+    remove_finished("2")
+    assert not two.exists()
+
+
+def test_a_finished_training_can_be_gone_on_from_and_is_not_finished_meanwhile(workspace):
+    folder = finished(1)
+    with open_checkpoints({"seed": 1}):
+        assert latest(folder).name == "checkpoint-1"
+    remove_finished("1")
+    assert folder.exists()
+
+
+def test_checkpoints_that_a_process_uses_stay(workspace):
+    with open_checkpoints({"seed": 1}) as folder:
+        mark_finished(folder, "1")
+        remove_finished("1")
+        os.utime(folder, (0, 0))
+        with open_checkpoints({"seed": 2}):
+            assert folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("finished_json", "days", "goes"),
+    [(None, 29, False), (None, 31, True), ('{"run": "a"}', 0.9, False), ('{"run": "a"}', 1.1, True), ("", 31, True)],
+)
+def test_forgotten_checkpoints_go(workspace, finished_json, days, goes):
+    with open_checkpoints({"seed": 1}) as old:
+        if finished_json is not None:
+            (old / "finished.json").write_text(finished_json)
+    os.utime(old, (0, time.time() - days * 86400))
+    with open_checkpoints({"seed": 2}):
+        assert old.exists() != goes
+
+
+def test_params_files_and_threads_decide(tmp_path, monkeypatch):
+    file = tmp_path / "data/tokens.arrow"
+    file.parent.mkdir()
+    file.write_text("1 2 3")
+    first = training_inputs({"seed": 1}, [tmp_path / "data"])
+    assert training_inputs({"seed": 1}, [tmp_path / "data"]) == first
+    assert training_inputs({"seed": 2}, [tmp_path / "data"]) != first
+    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
+    assert training_inputs({"seed": 1}, [tmp_path / "data"]) != first
+    monkeypatch.undo()
+    file.write_text("1 2 4")
+    assert training_inputs({"seed": 1}, [tmp_path / "data"]) != first

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file
+from support.tiny_models import tiny_config
+from transformers import AutoModelForSequenceClassification
+
+from stages.core.cache import Cache
+from stages.model.partition import FrozenHalf
+from stages.text.batches import TokenRows
+from stages.training import feature_cache as frozen_outputs
+from stages.training.feature_cache import keep_outputs, output_bytes
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    ids = [rng.integers(5, 600, length).tolist() for length in rng.integers(1, 40, 50)]
+    return TokenRows(Dataset.from_dict({"input_ids": ids, "labels": rng.integers(0, 2, 50)}), 0)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return AutoModelForSequenceClassification.from_config(tiny_config("bert"))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return Cache(tmp_path, 10**9)
+
+
+@pytest.fixture(params=["one shard", "many shards"], autouse=True)
+def shard_bytes(request, monkeypatch):
+    monkeypatch.setattr(frozen_outputs, "SHARD_BYTES", 2**30 if request.param == "one shard" else 5000)
+
+
+def alone(frozen, rows, index):
+    """What the frozen half makes of one row."""
+    return frozen(rows.__getitems__([index]))["inputs_embeds"][0, : rows.lengths[index]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("freeze_layers", [1, "all"])
+def test_kept_outputs_are_those_of_each_row(rows, model, cache, freeze_layers, dtype):
+    frozen = FrozenHalf(model, freeze_layers, dtype)
+    kept, report = keep_outputs(frozen, rows, "train", cache)
+    assert (report["train_hit"], report["train_bytes"]) == (0, output_bytes(frozen, rows))
+    batch = kept.__getitems__([7, 3, 40])
+    assert batch["labels"].tolist() == rows.labels[[7, 3, 40]].tolist()
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    for index, hidden in zip([7, 3, 40], batch["inputs_embeds"], strict=True):
+        expected = alone(frozen, rows, index)
+        assert hidden.dtype == dtype
+        assert torch.allclose(hidden[: len(expected)].float(), expected.float(), atol=tolerance)
+    if freeze_layers == "all":
+        assert batch["inputs_embeds"].shape == (3, 1, 16)
+        assert "attention_mask" not in batch
+    else:
+        assert batch["attention_mask"].sum(-1).tolist() == rows.lengths[[7, 3, 40]].tolist()
+
+
+def test_they_are_found_the_next_time_and_are_the_same(rows, model, cache):
+    first, _ = keep_outputs(FrozenHalf(model, 1, torch.bfloat16), rows, "train", cache)
+    rows.labels = 1 - rows.labels  # labels do not matter
+    again, report = keep_outputs(FrozenHalf(model, 1, torch.bfloat16), rows, "train", cache)
+    assert report["train_hit"] == 1
+    one, two = (kept.__getitems__(range(50)) for kept in (first, again))
+    assert torch.equal(one["inputs_embeds"], two["inputs_embeds"])
+    assert torch.equal(one["labels"], 1 - two["labels"])
+    _, report = keep_outputs(FrozenHalf(model, 2, torch.bfloat16), rows, "train", cache)
+    assert report["train_hit"] == 0
+
+
+def test_shards_are_safetensors(rows, model, cache):
+    frozen = FrozenHalf(model, 1, torch.bfloat16)
+    keep_outputs(frozen, rows, "train", cache)
+    ((_, _, folder),) = cache.entries()
+    shards = [load_file(path)["hidden"] for path in sorted(folder.glob("*.safetensors"))]
+    assert len(shards) == (1 if frozen_outputs.SHARD_BYTES == 2**30 else 6)
+    assert torch.cat(shards).shape == (rows.lengths.sum(), 16)
+
+
+@pytest.mark.parametrize("where", ["device", "pinned"])
+def test_outputs_in_memory_are_those_on_disk(rows, model, cache, where):
+    kept, _ = keep_outputs(FrozenHalf(model, 1, torch.float32), rows, "train", cache)
+    ((_, _, folder),) = cache.entries()
+    expected = kept.__getitems__([7, 3, 40])
+    kept.memory = torch.cat([load_file(path)["hidden"] for path in sorted(folder.glob("*.safetensors"))])
+    read = kept.gathered if where == "device" else kept.copied
+    hidden = read(np.array([7, 3, 40]), expected["inputs_embeds"].shape[1])
+    mask = expected["attention_mask"].bool()
+    assert torch.equal(hidden[mask], expected["inputs_embeds"][mask])
+    assert hidden.isfinite().all()

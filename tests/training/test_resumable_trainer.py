@@ -1,0 +1,126 @@
+import signal
+
+import pytest
+import torch
+from support import easy_task
+from transformers import TrainerCallback
+
+from stages.core.errors import Terminated
+from stages.training import resumable_trainer as resumable
+from stages.training.checkpoints import latest, step_of
+
+
+class At(TrainerCallback):
+    """Do something at the end of a step, once its checkpoint was written."""
+
+    def __init__(self, step, act):
+        self.step, self.act = step, act
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            self.act()
+
+
+def crash():
+    raise RuntimeError("crash")
+
+
+@pytest.fixture
+def train(tiny_model, params, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(resumable, "CHECKPOINT_SECONDS", 0)  # after every step
+
+    def run(name, changes, *callbacks):
+        return easy_task.train(tiny_model, params, tmp_path / name, changes, callbacks)[0]
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C as in a terminal: a shell's background jobs begin with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def curves(trainer):
+    """The history without timings."""
+    return [
+        {key: value for key, value in row.items() if not key.endswith(("runtime", "per_second"))}
+        for row in trainer.state.log_history
+        if "train_runtime" not in row
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "changes"),
+    [
+        pytest.param(7, {}, id="in an epoch"),
+        pytest.param(16, {}, id="between epochs"),
+        pytest.param(21, {"train.freeze_layers": 1}, id="on kept outputs"),
+        pytest.param(11, {"train.freeze_layers": "all", "train.dataloader_num_workers": 2}, id="all frozen"),
+        pytest.param(11, {"train.dataloader_num_workers": 2}, id="with workers"),
+        pytest.param(5, {"train.gradient_accumulation_steps": 3}, id="accumulated"),
+        pytest.param(9, {"train.precision": "bf16", "train.class_weights": "balanced"}, id="bf16"),
+        pytest.param(18, {"train.early_stopping_patience": 3, "train.eval_steps": 5}, id="patience"),
+    ],
+)  # fmt: skip
+def test_a_training_that_goes_on_ends_with_the_same_bytes(train, tmp_path, step, changes):
+    changes = {"train.num_train_epochs": 2, "train.logging_steps": 4, "train.eval_steps": 6} | changes
+    whole = train("whole", changes)
+    with pytest.raises(RuntimeError, match="crash"):
+        train("parts", changes, At(step, crash))
+    assert step_of(latest(tmp_path / "parts")) == step
+    parts = train("parts", changes)
+    one, other = whole.model.state_dict(), parts.model.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert curves(whole) == curves(parts)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.num_train_epochs": 0.5},
+        {"train.num_train_epochs": 20, "train.eval_steps": 4, "train.early_stopping_patience": 2},
+    ],
+    ids=["last step", "stopped early"],
+)
+def test_a_training_that_had_ended_makes_no_further_step(train, changes):
+    whole, again = train("whole", changes), train("whole", changes, At(10**9, crash))
+    assert again.state.global_step == whole.state.global_step
+    one, other = whole.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert again.seconds >= whole.seconds > 0
+
+
+def test_a_training_that_had_ended_in_another_folder_gives_its_best_model(train, tmp_path):
+    changes = {"train.eval_steps": 5, "train.metric_for_best_model": "loss", "train.learning_rate": 2e-2}
+    whole = train("whole", changes)
+    assert whole.state.best_global_step < whole.state.global_step
+    (tmp_path / "whole").rename(tmp_path / "moved")
+    one, other = whole.model.state_dict(), train("moved", changes, At(10**9, crash)).model.state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_saves_and_leaves(train, tmp_path, monkeypatch, number, error):
+    monkeypatch.setattr(resumable, "CHECKPOINT_SECONDS", 1000)
+    handler = signal.getsignal(number)
+    with pytest.raises(error):
+        train("parts", {}, At(3, lambda: signal.raise_signal(number)))
+    assert step_of(latest(tmp_path / "parts")) == 4
+    assert signal.getsignal(number) == handler
+    assert train("parts", {}).state.global_step == 16
+
+
+def test_a_second_signal_leaves_at_once(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(resumable, "CHECKPOINT_SECONDS", 1000)
+
+    def press_twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train("parts", {}, At(3, press_twice))
+    assert latest(tmp_path / "parts") is None

@@ -1,0 +1,181 @@
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+from support import easy_task
+
+from stages.core.errors import UserError
+from stages.training import inputs
+from stages.training import trainer as training
+from stages.training.trainer import balanced_weights, best_validation, make_loss, predict_logits, speed
+
+
+@pytest.fixture
+def fit(tiny_model, params, tmp_path, monkeypatch):
+    """Train from the beginning; return the Trainer and its data."""
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+
+    def fit(changes=None, **options):
+        return easy_task.train(tiny_model, params, Path(tempfile.mkdtemp(dir=tmp_path)), changes, **options)
+
+    return fit
+
+
+def validations(trainer):
+    return [row for row in trainer.state.log_history if "eval_loss" in row]
+
+
+def one_by_one(model, split):
+    """Logits of the untouched model, row by row."""
+    model.eval()
+    with torch.inference_mode():
+        return np.concatenate([model(torch.tensor([ids])).logits.numpy() for ids in split["input_ids"]])
+
+
+def test_the_best_checkpoint_is_chosen_on_validation(fit):
+    trainer, _ = fit({"train.eval_steps": 5, "train.metric_for_best_model": "loss", "train.learning_rate": 2e-2})
+    losses = [row["eval_loss"] for row in validations(trainer)]
+    assert len(losses) == 4
+    assert best_validation(trainer)["loss"] == min(losses)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_a_loss_that_is_not_a_number_is_told_and_told_again(tiny_model, params, tmp_path, metric):
+    changes = {"train.learning_rate": 1e9, "train.metric_for_best_model": metric, "train.eval_steps": 8}
+    for _ in range(2):  # the second time from the last checkpoint
+        trainer, _ = easy_task.train(tiny_model, params, tmp_path, changes)
+        message = r"train.learning_rate: found 1e\+09; .* is not a number \(nan\). Use a smaller one"
+        with pytest.raises(UserError, match=message):
+            best_validation(trainer)
+
+
+def test_the_last_step_is_validated_when_it_is_no_multiple(fit):
+    trainer, _ = fit({"train.eval_steps": 7})
+    assert [row["step"] for row in validations(trainer)] == [7, 14, 16]
+
+
+def test_training_stops_early_without_a_better_validation(fit):
+    changes = {"train.num_train_epochs": 20, "train.eval_steps": 4, "train.early_stopping_patience": 2}
+    trainer, _ = fit(changes)
+    assert trainer.state.global_step < trainer.state.max_steps
+
+
+def test_two_runs_with_one_seed_are_equal(fit):
+    one, two = (fit()[0].model.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_batches_hold_rows_of_like_length(fit):
+    trainer, _ = fit()
+    spreads = [
+        int(lengths.max() - lengths.min())
+        for batch in trainer.get_train_dataloader()
+        if len(lengths := (batch["input_ids"] > 0).sum(-1)) == 16
+    ]
+    assert len(spreads) == 16
+    assert np.mean(spreads) < 10
+
+
+def test_predictions_come_in_the_order_of_the_rows(fit, params):
+    trainer, data = fit()
+    logits = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
+    assert logits == pytest.approx(one_by_one(trainer.whole, data["test"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("freeze_layers", [1, 2, "all"])
+def test_the_whole_model_has_learned_what_its_half_was_taught(fit, params, freeze_layers):
+    trainer, data = fit({"train.freeze_layers": freeze_layers})
+    halves = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
+    assert halves == pytest.approx(one_by_one(trainer.whole, data["test"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("freeze_layers", [1, "all"])
+def test_kept_outputs_teach_the_same_as_those_computed_in_every_step(fit, monkeypatch, freeze_layers):
+    kept, _ = fit({"train.freeze_layers": freeze_layers})
+    monkeypatch.setattr(inputs, "output_bytes", lambda *_: 10**12)
+    computed, _ = fit({"train.freeze_layers": freeze_layers})
+    assert kept.frozen is None
+    assert computed.frozen is not None
+    losses = [[row["loss"] for row in trainer.state.log_history if "loss" in row] for trainer in (kept, computed)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert computed.evaluate()["eval_loss"] == pytest.approx(kept.evaluate()["eval_loss"], abs=1e-4)
+
+
+def test_the_loss_of_a_validation_counts_every_row_the_same(fit):
+    trainer, data = fit()
+    labels = torch.tensor(data["validation"]["labels"])
+    logits = torch.from_numpy(one_by_one(trainer.whole, data["validation"]))
+    expected = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("freeze_layers", [0, 1])
+def test_a_document_is_judged_by_the_mean_of_its_windows(fit, params, freeze_layers):
+    changes = {"train.freeze_layers": freeze_layers, "train.learning_rate": 1e-2, "train.num_train_epochs": 4}
+    trainer, data = fit(changes, windows=True)
+    for split in ("validation", "test"):
+        windows = pd.DataFrame(softmax(one_by_one(trainer.whole, data[split]).astype(float), -1))
+        documents = windows.groupby(data[split]["document"][:])
+        labels = pd.Series(data[split]["labels"][:]).groupby(data[split]["document"][:]).first()
+        expected = documents.mean()
+        assert len(labels) < len(data[split]) == 64
+        assert (documents.max() - documents.min()).max().max() > 0.05  # windows of one document differ
+        if split == "test":
+            evaluate = params({"evaluate.precision": "fp32"}).evaluate
+            assert np.exp(predict_logits(trainer.inputs, split, evaluate)) == pytest.approx(expected, abs=1e-5)
+        else:
+            last = trainer.evaluate()
+            assert last["eval_accuracy"] == (expected.to_numpy().argmax(-1) == labels).mean()
+            assert last["eval_loss"] == pytest.approx(log_loss(labels, expected), abs=1e-5)
+
+
+def test_speed_counts_the_rows_that_were_trained(fit):
+    trainer, _ = fit()
+    values = speed(trainer, tokens=4096)
+    assert values["samples_per_second"] * values["loop_seconds"] == pytest.approx(256, rel=0.05)
+    assert values["tokens_per_second"] == pytest.approx(16 * values["samples_per_second"], rel=0.01)
+
+
+def test_balanced_weights_make_classes_count_the_same():
+    weights = balanced_weights(np.array([0] * 30 + [1] * 10), 2)
+    assert weights.tolist() == pytest.approx([40 / 60, 2.0])
+
+
+def test_the_loss_is_that_of_torch_over_all_rows_of_the_step():
+    logits, labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    loss = make_loss(weights, 0.1)
+    total = torch.nn.functional.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=0.1)
+    assert loss({"logits": logits}, labels, torch.tensor(12)) == pytest.approx(total / 12)
+    assert loss({"logits": logits}, labels) == pytest.approx(total / 6)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bf16", "wanted", "expected"),
+    [
+        (True, True, "auto", "bf16"),
+        (True, False, "auto", "fp16"),
+        (False, True, "auto", "bf16"),
+        (False, False, "auto", "fp32"),
+        (False, True, "fp32", "fp32"),
+        (True, True, "fp16", "fp16"),
+    ],
+)
+def test_auto_precision_takes_what_the_hardware_does(monkeypatch, gpu, bf16, wanted, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert training.resolve_precision("train.precision", wanted) == expected
+
+
+def test_fp16_without_a_gpu_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r"train.precision: found fp16; it needs a GPU"):
+        training.resolve_precision("train.precision", "fp16")
