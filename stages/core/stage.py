@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 import psutil
@@ -14,8 +13,9 @@ from safetensors import SafetensorError
 
 from stages.core.errors import Terminated, UserError, printable, refusal
 from stages.core.files import read_json, write_json
+from stages.core.paths import TIMINGS
 
-TIMINGS = Path("metrics/timings")
+STAGES = ("download", "base_model", "preprocess", "train", "evaluate")  # of dvc.yaml, in their order
 
 
 def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:

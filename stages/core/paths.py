@@ -1,0 +1,31 @@
+"""Where the stages read and write, relative to the folder of `dvc.yaml`, which declares the same paths.
+
+`stages.core.files` finds what lies outside of these: the main checkout and the cache folder.
+"""
+
+from pathlib import Path
+
+PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
+
+# download
+RAW = Path("data/raw")
+MANIFEST = RAW / "dataset.json"
+SOURCE_LINKS = Path("data/source")
+# base_model
+BASE = Path("models/base")
+# preprocess
+TOKENIZED = Path("data/tokenized")
+TOKENIZER = TOKENIZED / "tokenizer"
+STATISTICS = Path("data/statistics.json")
+# train
+CLASSIFIER = Path("models/classifier")
+RUN = Path("models/mlflow_run.json")  # the key of the MLflow run that `train` opened
+TRAIN_METRICS = Path("metrics/train.json")
+TRAINING_CURVE, VALIDATION_CURVE = Path("plots/training.csv"), Path("plots/validation.csv")
+# evaluate
+TEST_METRICS = Path("metrics/evaluate.json")
+REPORTS, PLOTS = Path("reports"), Path("plots")
+PREDICTIONS = REPORTS / "predictions.csv"
+# all of them
+TIMINGS = Path("metrics/timings")
+SECONDS = TIMINGS / "seconds.csv"
