@@ -11,7 +11,7 @@ from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.stage import read_timings, telling_faults
-from stages.evaluation.gate_rules import Answers, Verdict, as_table, judge_champion, judge_limits
+from stages.evaluation.gate_rules import RowResults, Verdict, format_table, judge_champion, judge_limits
 from stages.tracking.registry import CHALLENGER, CHAMPION, MEASURED, TEST_ROWS, Registry, find_measured, open_registry
 
 METRICS, PREDICTIONS = Path("metrics/evaluate.json"), Path("reports/predictions.csv")
@@ -21,13 +21,13 @@ RUN, STATISTICS = Path("models/mlflow_run.json"), Path("data/statistics.json")
 def main() -> None:
     params, metrics = Params.load(), read_json(METRICS)
     key, statistics = read_json(RUN, ["run"])["run"], read_json(STATISTICS, ["raw_sha256", "splits"])
-    answers = Answers.read(PREDICTIONS, statistics["splits"]["test"]["raw_sha256"])
+    answers = RowResults.read(PREDICTIONS, statistics["splits"]["test"]["raw_sha256"])
     with open_registry(params.gate.registered_model) as registry:
         found = registry.client, params.tracking.experiment, key, metrics, statistics["raw_sha256"]
         trained, measured = find_measured(*found)
         verdicts = judge_limits(params.gate, metrics | read_timings())
         verdicts.append(against_champion(registry, trained, answers, params))
-        table = as_table(verdicts)
+        table = format_table(verdicts)
         print(table)
         failed = [verdict for verdict in verdicts if verdict.verdict == "fail"]
         if failed:
@@ -39,7 +39,7 @@ def main() -> None:
     print(f"\npasses: version {version.version} of {version.name} is the {role}")
 
 
-def against_champion(registry: Registry, trained: Run, answers: Answers, params: Params) -> Verdict:
+def against_champion(registry: Registry, trained: Run, answers: RowResults, params: Params) -> Verdict:
     """Compare with the champion, unless there is none, or it is the same model."""
     confidence, champion = params.gate.champion_confidence, registry.aliased(CHAMPION)
     before, note = None, f"version {champion.version}" if champion else "no champion yet"

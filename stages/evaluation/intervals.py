@@ -1,7 +1,8 @@
-"""How sure measured numbers are: 95 % confidence intervals by the percentile bootstrap over rows.
+"""95 % confidence intervals of measured numbers, by the percentile bootstrap over rows.
 
-Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Rows drawn with replacement fill a confusion
-table by a multinomial distribution, so the table is drawn and not the rows: the same numbers, however many rows.
+Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The confusion table of rows that are drawn
+with replacement follows a multinomial distribution. So tables are drawn instead of rows, and the cost does not grow
+with the rows.
 """
 
 from collections.abc import Iterator
@@ -10,21 +11,21 @@ import numpy as np
 
 RESAMPLES = 2000
 QUANTILES = (0.025, 0.975)
-CELLS_AT_ONCE = 1 << 22
+CELLS_AT_ONCE = 1 << 22  # of tables that are in memory together: 32 MiB
 
 
-def metric_intervals(labels: np.ndarray, predicted: np.ndarray, classes: int, seed: int) -> dict[str, np.ndarray]:
-    """Low and high end, `(2,)`, of accuracy, precision_macro, ...; `(2, C)` of precision, recall and f1 by class.
+def bootstrap_metrics(confusion: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Low and high end of each metric of a confusion table `(C, C)`.
 
+    `(2,)` of accuracy, precision_macro, recall_macro and f1_macro; `(2, C)` of precision, recall and f1 of each class.
     NaN for a class that is neither among the labels nor predicted.
     """
-    table = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    parts = [table_metrics(tables) for tables in resampled_tables(table, np.random.default_rng(seed))]
-    return {name: ends(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+    parts = [compute_table_metrics(tables) for tables in resample_tables(confusion, np.random.default_rng(seed))]
+    return {name: find_ends(np.concatenate([part[name] for part in parts])) for name in parts[0]}
 
 
-def resampled_tables(table: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Confusion tables `(R, C, C)` of rows drawn with replacement, `RESAMPLES` of them in parts that fit in memory."""
+def resample_tables(table: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield `RESAMPLES` confusion tables of rows drawn with replacement, in parts `(R, C, C)` that fit in memory."""
     filled = np.flatnonzero(table)
     shares = table.ravel()[filled] / table.sum()
     at_once = max(1, CELLS_AT_ONCE // table.size)
@@ -34,41 +35,50 @@ def resampled_tables(table: np.ndarray, generator: np.random.Generator) -> Itera
         yield tables.reshape(-1, *table.shape)
 
 
-def table_metrics(tables: np.ndarray) -> dict[str, np.ndarray]:
-    """Metrics `(R,)` and metrics by class `(R, C)` of confusion tables `(R, actual, predicted)`, as scikit-learn's."""
-    right, actual, predicted = np.diagonal(tables, axis1=1, axis2=2), tables.sum(2), tables.sum(1)
+def compute_table_metrics(tables: np.ndarray) -> dict[str, np.ndarray]:
+    """Metrics `(R,)`, and metrics by class `(R, C)`, of confusion tables `(R, actual, predicted)`.
+
+    They equal scikit-learn's, which takes rows and one table at a time.
+    """
+    correct = np.diagonal(tables, axis1=1, axis2=2)
+    actual = tables.sum(axis=2)
+    predicted = tables.sum(axis=1)
     occurs = actual + predicted > 0
     by_class = {
-        "precision": share(right, predicted, occurs),
-        "recall": share(right, actual, occurs),
-        "f1": share(2 * right, actual + predicted, occurs),
+        "precision": divide(correct, predicted, occurs),
+        "recall": divide(correct, actual, occurs),
+        "f1": divide(2 * correct, actual + predicted, occurs),
     }
     macro = {f"{name}_macro": np.nanmean(values, axis=1) for name, values in by_class.items()}
-    return by_class | macro | {"accuracy": right.sum(1) / actual.sum(1)}
+    return by_class | macro | {"accuracy": correct.sum(axis=1) / actual.sum(axis=1)}
 
 
-def share(part: np.ndarray, whole: np.ndarray, occurs: np.ndarray) -> np.ndarray:
-    """Part of the whole, 0 where that is nothing, NaN where the class does not occur at all."""
-    return np.where(occurs, part / np.maximum(whole, 1), np.nan)
+def divide(part: np.ndarray, total: np.ndarray, occurs: np.ndarray) -> np.ndarray:
+    """`part / total`, 0 where `total` is 0, NaN where the class does not occur at all."""
+    return np.where(occurs, part / np.maximum(total, 1), np.nan)
 
 
-def share_intervals(right: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Low and high ends `(2, G)` of the shares of right rows in groups `(G,)`, each group drawn by itself."""
-    drawn = np.random.default_rng(seed).binomial(rows, right / rows, size=(RESAMPLES, len(rows)))
-    return ends(drawn / rows)
+def bootstrap_shares(correct: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Low and high ends `(2, G)` of the share of correct rows in each group; both counts are `(G,)`.
+
+    Each group is resampled by itself.
+    """
+    drawn = np.random.default_rng(seed).binomial(rows, correct / rows, size=(RESAMPLES, len(rows)))
+    return find_ends(drawn / rows)
 
 
-def mean_interval(values: np.ndarray, seed: int) -> np.ndarray:
-    """Low and high end `(2,)` of the mean of values `(N,)`."""
-    generator, count = np.random.default_rng(seed), len(values)
-    return ends(np.array([values[generator.integers(count, size=count)].mean() for _ in range(RESAMPLES)]))
+def bootstrap_mean(values: np.ndarray, seed: int) -> np.ndarray:
+    """Low and high end `(2,)` of the mean of values `(N,)`; it costs `RESAMPLES * N` draws."""
+    generator = np.random.default_rng(seed)
+    count = len(values)
+    return find_ends(np.array([values[generator.integers(count, size=count)].mean() for _ in range(RESAMPLES)]))
 
 
-def ends(drawn: np.ndarray) -> np.ndarray:
-    """The ends of the middle 95 % of what was drawn, along the first axis; NaN where nothing could be drawn."""
-    known = ~np.isnan(drawn).all(axis=0)
+def find_ends(drawn: np.ndarray) -> np.ndarray:
+    """The ends of the middle 95 % of resamples `(R, ...)`, `(2, ...)`; NaN where every resample is NaN."""
     if drawn.ndim == 1:
         return np.quantile(drawn, QUANTILES)
-    found = np.full((2, drawn.shape[1]), np.nan)
-    found[:, known] = np.nanquantile(drawn[:, known], QUANTILES, axis=0)
-    return found
+    ends = np.full((2, drawn.shape[1]), np.nan)
+    known = ~np.isnan(drawn).all(axis=0)
+    ends[:, known] = np.nanquantile(drawn[:, known], QUANTILES, axis=0)
+    return ends

@@ -1,19 +1,33 @@
-"""The metrics of the pipeline, as a module of the `evaluate` library that needs no hub."""
+"""The metrics of the pipeline: how they are computed, and what the reports call them."""
+
+from typing import NamedTuple
 
 import datasets
 import evaluate
 import numpy as np
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-CALIBRATION_BINS = 15
+from stages.evaluation.predictions import LabelledPredictions
+
+# What the reports show of `compute_test_metrics`, in this order. MLflow gets all of it, under the keys.
+METRIC_LABELS = {
+    "accuracy": "Accuracy",
+    "f1_macro": "F1, macro",
+    "precision_macro": "Precision, macro",
+    "recall_macro": "Recall, macro",
+    "recall_worst_class": "Lowest recall of a class",
+    "loss": "Loss (cross-entropy)",
+    "calibration_error": "Expected calibration error",
+}
+CALIBRATION_BINS = 15  # of equal width: Guo et al., On Calibration of Modern Neural Networks, ICML 2017
 CITATION = "Pedregosa et al., Scikit-learn: Machine Learning in Python, JMLR 12, pp. 2825-2830, 2011."
 
 
 class ClassificationMetrics(evaluate.Metric):
-    """Accuracy, and precision, recall and F1 averaged over classes with equal weight.
+    """Accuracy, and precision, recall and F1 averaged over classes with equal weight, as a metric of `evaluate`.
 
-    `evaluate.load("accuracy")` and its like fetch code from the hub; these are scikit-learn's, computed offline.
-    A class that is never predicted has precision 0.
+    `evaluate.load("accuracy")` downloads code from the hub. These metrics are scikit-learn's, computed offline. A class
+    that is never predicted has precision 0.
     """
 
     def _info(self) -> evaluate.MetricInfo:
@@ -32,48 +46,65 @@ class ClassificationMetrics(evaluate.Metric):
         }
 
 
-def compute_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """All metrics of logits `(N, C)` against label indices `(N,)`, the mean cross-entropy `loss` included."""
+class ClassMetrics(NamedTuple):
+    """Metrics of each class, all `(C,)`; `rows` is the number of rows whose actual class it is."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    rows: np.ndarray
+
+
+def compute_metrics(predictions: LabelledPredictions) -> dict[str, float]:
+    """The metrics that are computed at each validation: those of `ClassificationMetrics`, and the mean `loss`."""
     module = ClassificationMetrics(keep_in_memory=True)
-    values = module.compute(predictions=logits.argmax(-1), references=labels)
-    return values | {"loss": float(-log_softmax(logits)[np.arange(len(labels)), labels].mean())}
+    values = module.compute(predictions=predictions.predicted, references=predictions.labels)
+    return values | {"loss": float(predictions.losses.mean())}
 
 
-def compute_test_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Those of `compute_metrics`, the recall of the class that is found worst, the calibration error, and the rows."""
-    found = np.bincount(labels[logits.argmax(-1) == labels], minlength=logits.shape[1])
-    rows = np.bincount(labels, minlength=logits.shape[1])
-    return compute_metrics(logits, labels) | {
-        "recall_worst_class": float((found[rows > 0] / rows[rows > 0]).min()),
-        "calibration_error": calibration_error(logits, labels),
-        "rows": len(labels),
+def compute_test_metrics(predictions: LabelledPredictions) -> dict[str, float]:
+    """The content of `metrics/evaluate.json`: `compute_metrics` and what is computed on the test split only."""
+    return compute_metrics(predictions) | {
+        "recall_worst_class": compute_lowest_recall(predictions),
+        "calibration_error": compute_calibration_error(predictions),
+        "rows": len(predictions.labels),
     }
 
 
-def calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Expected calibration error: how far confidence is from accuracy, on average over rows, in bins of confidence.
+def compute_class_metrics(predictions: LabelledPredictions) -> ClassMetrics:
+    """Precision, recall and F1 of each class, 0 where they are not defined."""
+    classes = range(predictions.logits.shape[1])
+    return ClassMetrics(
+        *precision_recall_fscore_support(predictions.labels, predictions.predicted, labels=classes, zero_division=0)
+    )
 
-    Guo et al., On Calibration of Modern Neural Networks, ICML 2017, with their 15 bins of equal width.
+
+def compute_lowest_recall(predictions: LabelledPredictions) -> float:
+    """The lowest recall of a class that has rows."""
+    rows = predictions.confusion.sum(axis=1)
+    correct = np.diagonal(predictions.confusion)
+    return float((correct[rows > 0] / rows[rows > 0]).min())
+
+
+def compute_calibration_error(predictions: LabelledPredictions) -> float:
+    """Expected calibration error: how far confidence is from accuracy in bins of confidence, on average over rows.
+
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
     """
-    gaps = (abs(one["confidence"] - one["accuracy"]) * one["rows"] for one in calibration_bins(logits, labels))
-    return float(sum(gaps) / len(labels))
+    bins = bin_by_confidence(predictions)
+    gaps = (abs(one["confidence"] - one["accuracy"]) * one["rows"] for one in bins)
+    return float(sum(gaps) / len(predictions.labels))
 
 
-def calibration_bins(logits: np.ndarray, labels: np.ndarray) -> list[dict[str, float]]:
-    """Mean confidence, accuracy and number of the rows in each bin of confidence that has any, lowest first."""
-    confidence, right = np.exp(log_softmax(logits).max(-1)), logits.argmax(-1) == labels
+def bin_by_confidence(predictions: LabelledPredictions) -> list[dict[str, float]]:
+    """Mean confidence, accuracy and number of rows of each bin of confidence that has rows, lowest bin first."""
+    confidence = predictions.confidence
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     return [
         {
             "confidence": float(confidence[bins == number].mean()),
-            "accuracy": float(right[bins == number].mean()),
+            "accuracy": float(predictions.correct[bins == number].mean()),
             "rows": int((bins == number).sum()),
         }
         for number in np.unique(bins)
     ]
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Natural log of the class probabilities, `(N, C)`, in double precision."""
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

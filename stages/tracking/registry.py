@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
-from stages.evaluation.gate_rules import Answers
+from stages.evaluation.gate_rules import RowResults
 from stages.tracking.mlflow_sender import KEY, LOST, NotReachedError, connect, find_runs, ready_models, reason
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -90,7 +90,7 @@ class Registry:
         found = self.client.search_model_versions(f"name = '{self.name}'{filters}")
         return sorted(found, key=lambda version: -int(version.version))
 
-    def answers_of(self, version: ModelVersion) -> Answers:
+    def answers_of(self, version: ModelVersion) -> RowResults:
         """How the champion answered its test rows; UserError when MLflow no longer has that."""
         run, test_sha256 = version.tags.get(MEASURED, version.run_id), version.tags.get(TEST_ROWS, "")
         with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +101,7 @@ class Registry:
                     f"MLflow has no reports/predictions.csv of version {version.version} of {self.name}, the champion "
                     f"(run {run}: {reason(error)}); without it (gate.champion_confidence: null) nothing is compared."
                 ) from None
-            return Answers.read(Path(path), test_sha256)
+            return RowResults.read(Path(path), test_sha256)
 
     def make_challenger(self, trained: Run, tags: dict[str, str], table: str) -> ModelVersion:
         """Register the model of a run, once, with the gate's table as description, and let the alias point to it.

@@ -17,7 +17,8 @@ from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.core.params import Evaluate, Train
 from stages.evaluation.metrics import compute_metrics
-from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, as_it_is, by_length
+from stages.evaluation.predictions import LabelledPredictions
+from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, pass_batch_through, sort_by_length
 from stages.text.windows import first_windows, pool
 from stages.tracking.journal import Journal
 from stages.training.inputs import Inputs
@@ -87,7 +88,7 @@ class ClassifierTrainer(ResumableTrainer):
 
     def __init__(self, inputs: Inputs, arguments: TrainingArguments, **kwargs: Any):
         self.frozen = inputs.frozen
-        super().__init__(inputs.model, arguments, data_collator=as_it_is, **kwargs)
+        super().__init__(inputs.model, arguments, data_collator=pass_batch_through, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -97,7 +98,7 @@ class ClassifierTrainer(ResumableTrainer):
         """Batches of as many tokens as `per_device_eval_batch_size` of the longest rows have, padding included."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         batches = TokenBudgetBatches(rows.lengths, self.args.eval_batch_size * int(rows.lengths.max()))
-        loader = DataLoader(rows, batch_sampler=batches, collate_fn=as_it_is, pin_memory=pinnable(rows))
+        loader = DataLoader(rows, batch_sampler=batches, collate_fn=pass_batch_through, pin_memory=pinnable(rows))
         return self.accelerator.prepare(loader)
 
     get_test_dataloader = get_eval_dataloader
@@ -114,11 +115,11 @@ class ClassifierTrainer(ResumableTrainer):
         output = super().evaluation_loop(dataloader, *args, **kwargs | {"prediction_loss_only": False})
         rows = dataloader.dataset
         logits = np.empty_like(output.predictions, dtype=np.float32)
-        logits[by_length(rows.lengths)] = output.predictions
+        logits[sort_by_length(rows.lengths)] = output.predictions
         logits, labels = pool(logits, rows.documents), rows.labels[first_windows(rows.documents)]
         if self.compute_loss_func is not None:
             loss = self.compute_loss_func({"logits": torch.from_numpy(logits)}, torch.from_numpy(labels))
-            metrics = compute_metrics(logits, labels) | {"loss": loss.item()}
+            metrics = compute_metrics(LabelledPredictions(logits, labels)) | {"loss": loss.item()}
             prefix = kwargs["metric_key_prefix"]
             output.metrics.update({f"{prefix}_{name}": value for name, value in metrics.items()})
         return output._replace(predictions=logits, label_ids=labels)
