@@ -45,6 +45,7 @@ test: setup lint
 lint: setup
 	ruff check .
 	ruff format --check .
+	mypy
 
 ui: setup
 	mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1

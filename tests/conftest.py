@@ -15,7 +15,7 @@ from stages.data.demo_corpus import make_reviews
 from stages.text.tokenizer import train_tokenizer
 
 # Files of tests that take minutes begin first, so that none is left alone at the end.
-LONG = ("outages", "pipeline", "gate_command", "interruptions", "sync", "parallel", "s3", "verify", "hub", "preview")
+LONG = ("outages", "pipeline", "workflows", "gate", "interruptions", "sync", "parallel", "s3", "verify", "bad_input", "preview")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
