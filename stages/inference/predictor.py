@@ -15,7 +15,7 @@ from stages.core.hardware import resolve_precision
 from stages.model.classifier import load_classifier
 from stages.model.folder import has_token_types, longest_input
 from stages.model.partition import DTYPES, frozen_half, trained_half
-from stages.text.batches import TokenBudgetBatches, mask_of, widths
+from stages.text.batches import TokenBudgetBatches, pad_batch, round_up_widths
 from stages.text.cleaning import clean
 from stages.text.tokenizer import enable_truncation, has_windows, load_tokenizer
 from stages.text.windows import pool, split_windows
@@ -66,7 +66,7 @@ class Predictor:
         lengths = np.array([len(part.ids) for part in parts])
         logits = np.empty((len(parts), len(self.names)), dtype=np.float32)
         for rows in TokenBudgetBatches(lengths, self.budget) if parts else ():
-            logits[rows] = self.compute([parts[row] for row in rows], widths(lengths)[rows])
+            logits[rows] = self.compute([parts[row] for row in rows], round_up_widths(lengths)[rows].max())
         scores = torch.from_numpy(pool(logits, np.array(documents, dtype=int)))
         probabilities, labels = (values.tolist() for values in scores.softmax(-1).max(-1))
         cut = [not self.windows and bool(encoding.overflowing) for encoding in encodings]
@@ -87,17 +87,12 @@ class Predictor:
         cleaned = tuple(clean(part, self.strip_html) for part in parts)
         return cleaned if len(parts) > 1 else cleaned[0]
 
-    def compute(self, encodings: list[Encoding], wide: np.ndarray) -> np.ndarray:
-        """Logits `(B, C)` of one batch, in float32; `wide` `(B,)` says how far to pad."""
-        mask = mask_of(np.array([len(encoding.ids) for encoding in encodings]), wide)
-        columns = {"input_ids": (self.tokenizer.pad_token_id, [encoding.ids for encoding in encodings])}
+    def compute(self, encodings: list[Encoding], width: int) -> np.ndarray:
+        """Logits `(B, C)` of one batch, padded to `width` tokens, in float32."""
+        columns = {"input_ids": [encoding.ids for encoding in encodings]}
         if self.types and any(encoding.type_ids[-1] for encoding in encodings):
-            columns["token_type_ids"] = (0, [encoding.type_ids for encoding in encodings])
-        batch = {} if mask.all() else {"attention_mask": torch.from_numpy(mask.astype(np.int64))}
-        for name, (fill, values) in columns.items():
-            padded = np.full(mask.shape, fill, dtype=np.int64)
-            padded[mask] = np.concatenate(values)
-            batch[name] = torch.from_numpy(padded)
+            columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+        batch = pad_batch(columns, self.tokenizer.pad_token_id, width)
         batch = {name: values.to(self.device) for name, values in batch.items()}
         low = self.precision != "fp32"
         with torch.inference_mode(), torch.autocast(self.device.type, DTYPES[self.precision], enabled=low):

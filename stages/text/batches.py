@@ -1,6 +1,6 @@
 """Rows of tokens, and the batches made of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -33,44 +33,59 @@ class TokenRows(Dataset):
         self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
         self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])
         self.lengths = np.diff(self.starts)
-        self.widths = widths(self.lengths)
-        self.labels, self.documents = split.data.column("labels").to_numpy(), documents_of(split)
-        self.fill = {"input_ids": pad_token_id, "token_type_ids": 0}
+        self.widths = round_up_widths(self.lengths)
+        self.labels = split.data.column("labels").to_numpy().astype(np.int64, copy=False)
+        self.documents = documents_of(split)
+        self.pad_token_id = pad_token_id
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        """What a DataLoader asks for: all rows of a batch at once."""
+        """All rows of a batch at once: the method that a DataLoader prefers to one call a row."""
         rows = np.asarray(indices)
-        mask = mask_of(self.lengths[rows], self.widths[rows])
-        batch = {}
-        for name, values in self.tokens.items():
-            batch[name] = np.full(mask.shape, self.fill[name], dtype=np.int64)
-            batch[name][mask] = np.concatenate([values[self.starts[row] : self.starts[row + 1]] for row in rows])
-        return {name: torch.from_numpy(values) for name, values in batch.items()} | mask_and_labels(
-            mask, self.labels[rows]
-        )
+        columns = {
+            name: [values[self.starts[row] : self.starts[row + 1]] for row in rows]
+            for name, values in self.tokens.items()
+        }
+        batch = pad_batch(columns, self.pad_token_id, self.widths[rows].max())
+        return batch | {"labels": torch.from_numpy(self.labels[rows])}
 
 
-def widths(lengths: np.ndarray) -> np.ndarray:
-    """How wide a batch is whose longest row has that length: the next multiple of eight, or the longest row of all."""
+def round_up_widths(lengths: np.ndarray) -> np.ndarray:
+    """The width of a batch whose longest row has that length: the next multiple of eight, at most the longest row."""
     return np.minimum(-(-lengths // MULTIPLE) * MULTIPLE, lengths.max())
 
 
-def mask_of(lengths: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Which positions of a batch are no padding, `(B, T)`, by its rows' lengths and widths, `(B,)`."""
-    return np.arange(widths.max()) < lengths[:, None]
+def pad_batch(columns: Mapping[str, Sequence], pad_token_id: int, width: int) -> dict[str, torch.Tensor]:
+    """Pad rows of tokens on the right to one int64 tensor `(B, width)` for each column, and add `attention_mask`.
+
+    `columns` maps `input_ids` and, for pairs, `token_type_ids` to the lists or arrays of B rows.
+    """
+    mask = make_mask(np.array([len(row) for row in columns["input_ids"]]), width)
+    batch = {}
+    for name, rows in columns.items():
+        padded = np.full(mask.shape, pad_token_id if name == "input_ids" else 0, dtype=np.int64)
+        padded[mask] = np.concatenate(rows)
+        batch[name] = torch.from_numpy(padded)
+    return add_attention_mask(batch, mask)
 
 
-def mask_and_labels(mask: np.ndarray, labels: np.ndarray) -> dict[str, torch.Tensor]:
-    """The part of a batch that does not depend on what its rows are made of."""
-    padded = {} if mask.all() else {"attention_mask": torch.from_numpy(mask.astype(np.int64))}
-    return padded | {"labels": torch.from_numpy(labels.astype(np.int64))}
+def make_mask(lengths: np.ndarray, width: int) -> np.ndarray:
+    """Where a batch with rows of these lengths, `(B,)`, holds tokens and not padding: bool, `(B, width)`."""
+    return np.arange(width) < lengths[:, None]
 
 
-def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The `collate_fn` of data sets that give whole batches."""
+def add_attention_mask(batch: dict[str, torch.Tensor], mask: np.ndarray) -> dict[str, torch.Tensor]:
+    """The batch with `attention_mask`, int64 `(B, T)`.
+
+    It is left out when nothing is padded: without a mask attention skips a step, with the same result.
+    """
+    return batch if mask.all() else batch | {"attention_mask": torch.from_numpy(mask.astype(np.int64))}
+
+
+def pass_batch_through(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The `collate_fn` of data sets that return complete batches."""
     return batch
 
 
@@ -111,10 +126,10 @@ class TokenBudgetBatches(Sampler[list[int]]):
     """
 
     def __init__(self, lengths: np.ndarray, budget: int):
-        self.order, self.ends, start = by_length(lengths), [], 0
-        wide = widths(lengths)
+        self.order, self.ends, start = sort_by_length(lengths), [], 0
+        widths = round_up_widths(lengths)
         while start < len(self.order):
-            start += max(budget // int(wide[self.order[start]]), 1)
+            start += max(budget // int(widths[self.order[start]]), 1)
             self.ends.append(min(start, len(self.order)))
 
     def __len__(self) -> int:
@@ -125,6 +140,6 @@ class TokenBudgetBatches(Sampler[list[int]]):
             yield self.order[start:end].tolist()
 
 
-def by_length(lengths: np.ndarray) -> np.ndarray:
+def sort_by_length(lengths: np.ndarray) -> np.ndarray:
     """Row numbers, longest first."""
     return np.argsort(-lengths, kind="stable")

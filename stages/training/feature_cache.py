@@ -16,7 +16,14 @@ from tqdm import tqdm
 
 from stages.core.cache import Cache
 from stages.model.partition import FrozenHalf
-from stages.text.batches import TokenBudgetBatches, TokenRows, by_length, mask_and_labels, mask_of, widths
+from stages.text.batches import (
+    TokenBudgetBatches,
+    TokenRows,
+    add_attention_mask,
+    make_mask,
+    round_up_widths,
+    sort_by_length,
+)
 
 # Tokens that the frozen half runs on at once. On a CPU, activations of more leave the cache.
 BUDGET = {"cpu": 2048, "cuda": 65536}
@@ -34,7 +41,7 @@ class KeptRows(Dataset):
     def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenHalf):
         self.lengths, self.positions = rows.lengths, kept_lengths(frozen, rows)
         self.labels, self.documents = rows.labels, rows.documents
-        self.widths = widths(self.positions)
+        self.widths = round_up_widths(self.positions)
         self.dtype, self.device, self.width = frozen.dtype, frozen.device, frozen.width
         self.row_bytes = self.width * self.dtype.itemsize
         self.starts, shards = layout(frozen, rows)
@@ -52,14 +59,15 @@ class KeptRows(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """What a DataLoader asks for: all rows of a batch at once."""
         rows = np.asarray(indices)
-        mask = mask_of(self.positions[rows], self.widths[rows])
+        mask = make_mask(self.positions[rows], self.widths[rows].max())
         if self.memory is None:
             hidden = self.from_disk(rows, mask.shape[1])
         elif self.memory.device.type == self.device.type:
             hidden = self.gathered(rows, mask.shape[1])
         else:
             hidden = self.copied(rows, mask.shape[1])
-        return {"inputs_embeds": hidden} | mask_and_labels(mask, self.labels[rows])
+        batch = {"inputs_embeds": hidden, "labels": torch.from_numpy(self.labels[rows])}
+        return add_attention_mask(batch, mask)
 
     def from_disk(self, rows: np.ndarray, longest: int) -> torch.Tensor:
         hidden = torch.zeros(len(rows), longest, self.width, dtype=self.dtype)
@@ -139,7 +147,7 @@ def write_outputs(frozen: FrozenHalf, rows: TokenRows, split: str, folder: Path)
 
 def layout(frozen: FrozenHalf, rows: TokenRows) -> tuple[np.ndarray, np.ndarray]:
     """First position and shard of each row: rows with the most tokens come first, and a shard is full at 1 GiB."""
-    order, lengths = by_length(rows.lengths), kept_lengths(frozen, rows)
+    order, lengths = sort_by_length(rows.lengths), kept_lengths(frozen, rows)
     starts = np.empty(len(rows), dtype=np.int64)
     starts[order] = np.cumsum(lengths[order]) - lengths[order]
     return starts, starts * frozen.width * frozen.dtype.itemsize // SHARD_BYTES

@@ -2,7 +2,7 @@ import datasets
 import numpy as np
 import pytest
 
-from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, by_length, widths
+from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, round_up_widths, sort_by_length
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_a_batch_is_padded_to_a_multiple_of_eight_or_the_longest_row_of_all(spli
     batch = TokenRows(split, pad_token_id=99).__getitems__([2, 0])
     assert batch["input_ids"].tolist() == [[7, 99, 99, 99], [1, 2, 99, 99]]
     assert batch["attention_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0]]
-    assert widths(np.array([1, 8, 9, 30])).tolist() == [8, 8, 16, 30]
+    assert round_up_widths(np.array([1, 8, 9, 30])).tolist() == [8, 8, 16, 30]
     assert batch["labels"].tolist() == [0, 0]
     assert all(str(value.dtype) == "torch.int64" for value in batch.values())
 
@@ -47,8 +47,8 @@ def test_budget_batches_hold_every_row_once_longest_first_within_the_budget():
     lengths = np.random.default_rng(0).integers(5, 500, 1003)
     batches = list(TokenBudgetBatches(lengths, 2000))
     assert len(batches) == len(TokenBudgetBatches(lengths, 2000)) > 100
-    assert np.concatenate(batches).tolist() == by_length(lengths).tolist()
-    assert all(len(batch) * widths(lengths)[batch].max() <= 2000 for batch in batches)
+    assert np.concatenate(batches).tolist() == sort_by_length(lengths).tolist()
+    assert all(len(batch) * round_up_widths(lengths)[batch].max() <= 2000 for batch in batches)
     assert lengths[np.concatenate(batches)].tolist() == sorted(lengths, reverse=True)
     assert [len(batch) for batch in TokenBudgetBatches(lengths[:5], 1)] == [1] * 5  # one row at least
 
