@@ -11,9 +11,10 @@ from statistics import median
 
 import pyarrow.parquet as pq
 
+from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.files import read_json
 from stages.core.params import Params
-from stages.text.encoding import ROWS_AT_ONCE, encode_split, read_texts
+from stages.text.encoding import encode_split, read_texts
 from stages.text.tokenizer import configure, enable_truncation, load_tokenizer
 
 RAW, BASE = Path("data/raw/train.parquet"), Path("models/base")

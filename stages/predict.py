@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError
 from stages.core.stage import telling_faults
-from stages.inference.csv_file import ROWS_AT_ONCE, Layout, check_names, open_table, write_answered
+from stages.inference.csv_file import Layout, check_names, open_table, write_answered
 
 if TYPE_CHECKING:
     from stages.inference.predictor import Predictor

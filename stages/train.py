@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
 from stages.core.cpu_slots import own_cores
-from stages.core.csv_tables import read_rows
+from stages.core.csv_tables import read_numbers
 from stages.core.files import naming, new_folder, read_json, write_json
 from stages.core.hardware import resolve_precision
 from stages.core.params import Params
@@ -101,7 +101,7 @@ def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 def save_curves(trainer: ResumableTrainer, run: Journal) -> None:
     write_history(trainer.state.log_history, TRAINING, VALIDATION)
     draw_curves(TRAINING, VALIDATION, CURVES)
-    tell_history(run, read_rows(TRAINING), read_rows(VALIDATION))  # of a training that began in another run, too
+    tell_history(run, read_numbers(TRAINING), read_numbers(VALIDATION))  # of a training that began in another run, too
 
 
 if __name__ == "__main__":

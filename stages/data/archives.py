@@ -36,7 +36,7 @@ def read_files(path: Path, max_bytes: float) -> Iterator[tuple[PurePosixPath, by
     elif path.name.lower().endswith(SUFFIXES):
         read, seen = read_zip if path.suffix.lower() == ".zip" else read_tar, set()
         try:
-            for name, content in read(path, Allowance(path, max_bytes)):
+            for name, content in read(path, SizeLimit(path, max_bytes)):
                 if name in seen:
                     raise UserError(f"{path}: holds '{name}' twice; which one is meant, nobody knows. Pack it anew.")
                 seen.add(name)
@@ -65,13 +65,13 @@ def read_folder(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
                 refuse(error)
 
 
-class Allowance:
+class SizeLimit:
     """Counts what is in a packed file; UserError beyond what is allowed."""
 
     def __init__(self, path: Path, max_bytes: float):
         self.path, self.allowed, self.left = path, max_bytes, max_bytes
 
-    def take(self, size: int) -> None:
+    def count(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
             raise UserError(
@@ -107,13 +107,13 @@ class Header(tarfile.TarInfo):
             raise tarfile.ReadError(f"{error}, so it was cut off or changed" if buf else "its end is missing") from None
 
 
-def read_tar(path: Path, allowance: Allowance) -> Iterator[tuple[PurePosixPath, bytes]]:
+def read_tar(path: Path, limit: SizeLimit) -> Iterator[tuple[PurePosixPath, bytes]]:
     with open_tar(path) as file:
         metered = Metered(file)
         with tarfile.open(fileobj=metered, mode="r|", tarinfo=Header) as archive:  # a stream, read in one pass
             while (member := archive.next()) is not None:
                 archive.members.clear()  # nothing is kept of what was read
-                allowance.take(max(member.size, BLOCK))
+                limit.count(max(member.size, BLOCK))
                 metered.left = LONGEST_HEADER + (0 if member.isdir() else member.size)
                 if member.isdir():
                     continue
@@ -122,7 +122,7 @@ def read_tar(path: Path, allowance: Allowance) -> Iterator[tuple[PurePosixPath, 
                     raise UserError(f"{path}: '{member.name}' {NO_FILE}")
                 yield name, archive.extractfile(member).read()
         while piece := file.read(1 << 20):  # at its end gzip compares the checksum
-            allowance.take(len(piece))
+            limit.count(len(piece))
 
 
 def open_tar(path: Path) -> BinaryIO:
@@ -131,10 +131,10 @@ def open_tar(path: Path) -> BinaryIO:
     return gzip.open(path) if packed else path.open("rb")
 
 
-def read_zip(path: Path, allowance: Allowance) -> Iterator[tuple[PurePosixPath, bytes]]:
+def read_zip(path: Path, limit: SizeLimit) -> Iterator[tuple[PurePosixPath, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            allowance.take(max(member.file_size, BLOCK))
+            limit.count(max(member.file_size, BLOCK))
         for member in archive.infolist():
             if member.is_dir():
                 continue

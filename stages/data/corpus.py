@@ -62,11 +62,11 @@ class Corpus:
             label = self.renamed.get(label) if self.renamed else label
             fault = fault_of(row, label, self.data)
             if fault is None:
-                yield row.text, row.text_pair, label, row.where
+                yield row.text, row.text_pair, label, row.location
             elif self.data.on_bad_rows == "drop":
                 self.dropped[split][fault] += 1
             else:
-                self.faults.add(fault, row.where)
+                self.faults.add(fault, row.location)
 
     def check(self) -> None:
         """Refuse or drop the rows whose label train lacks, then raise UserError when any was refused."""

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError, one_line
 from stages.core.params import Data
-from stages.data.row_files import ROWS_AT_ONCE, columns_of
+from stages.data.row_files import list_columns
 from stages.data.rows import Row
 
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -66,13 +67,13 @@ def read_rows(rows: "Dataset", data: Data, split: str) -> Iterator[Row]:
     """Yield the rows; a class becomes its name unless data.label_names renames its number, and -1 means no label."""
     names = label_names(rows, data)
     number = 0
-    for key, column in columns_of(data):
+    for key, column in list_columns(data):
         if column is not None and column not in rows.column_names:
             raise UserError(
                 f"{key}: {data.path} has no column {column!r}; it has {one_line(', '.join(rows.column_names))}."
             )
     for batch in rows.with_format("arrow").iter(ROWS_AT_ONCE):
-        columns = [batch.column(name).to_pylist() for _, name in columns_of(data) if name is not None]
+        columns = [batch.column(name).to_pylist() for _, name in list_columns(data) if name is not None]
         for text, label, *pair in zip(*columns, strict=True):
             number += 1
             yield Row(f"{split} row {number}", text, class_name(label, names, data), *pair)

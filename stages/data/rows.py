@@ -15,11 +15,11 @@ EXAMPLES = 3  # rows that an error message names for each reason
 class Row(NamedTuple):
     """What a source found: values as they were, or why they could not be read."""
 
-    where: str
+    location: str
     text: Any = None
     label: Any = None
     text_pair: Any = None
-    fault: str | None = None
+    error: str | None = None
 
 
 def label_text(label: Any) -> str | None:
@@ -33,8 +33,8 @@ def label_text(label: Any) -> str | None:
 
 def fault_of(row: Row, label: str | None, data: Data) -> str | None:
     """Why the row cannot be used, given its label as text or name; None when it can."""
-    if row.fault:
-        return row.fault
+    if row.error:
+        return row.error
     texts = [row.text] if data.text_pair_column is None else [row.text, row.text_pair]
     if any(text is None for text in texts):
         return "missing text"

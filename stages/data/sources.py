@@ -14,7 +14,7 @@ from stages.core.params import Data
 from stages.data import archives, demo_corpus, hub
 from stages.data.corpus import SPLITS, WHOLE, Corpus
 from stages.data.downloads import fetch, is_url
-from stages.data.row_files import PART, SUFFIXES, read_table, stem_of
+from stages.data.row_files import PART_NUMBER, SUFFIXES, parse_file_name, read_table
 from stages.data.rows import Row
 
 # What sources call the splits, where data.splits does not say it.
@@ -80,7 +80,7 @@ def read_files(data: Data, seed: int, corpus: Corpus) -> None:
         return
     names, found = split_names(data), {}
     for file in sorted(path.iterdir()):
-        stem = stem_of(file.name, data.source)
+        stem = parse_file_name(file.name, data.source)
         split = names.get(file.name) or names.get(stem)
         if split and file.is_file():
             found.setdefault(split, []).append(file)
@@ -99,11 +99,11 @@ def read_files(data: Data, seed: int, corpus: Corpus) -> None:
 
 def is_one(files: list[Path]) -> bool:
     """Whether sorted files are a single one, or all parts of one, `-00000-of-00002` and `-00001-of-00002`."""
-    parts = [PART.search(file.name) for file in files]
+    parts = [PART_NUMBER.search(file.name) for file in files]
     if len(files) == 1 and parts == [None]:
         return True
     numbers = [(int(part[1]), int(part[2])) for part in parts if part]
-    whole = {PART.sub("", file.name) for file in files}
+    whole = {PART_NUMBER.sub("", file.name) for file in files}
     return len(whole) == 1 and numbers == [(number, len(files)) for number in range(len(files))]
 
 

@@ -4,17 +4,16 @@ import csv
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from io import BufferedReader, TextIOWrapper
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from tqdm import tqdm
 
-from stages.core.errors import UserError, one_line
+from stages.core.csv_tables import ROWS_AT_ONCE, CsvFormat, CsvRow, decode, find_column, read_csv_rows, read_lines
+from stages.core.errors import UserError
 from stages.core.files import new_file
-
-ROWS_AT_ONCE = 1000
-LONGEST_CELL = 1 << 28  # characters; beyond that a quote was not closed
 
 
 class Layout(NamedTuple):
@@ -28,9 +27,8 @@ class Layout(NamedTuple):
     quotechar: str | None = '"'
 
     @property
-    def format(self) -> dict[str, Any]:
-        quoting = csv.QUOTE_MINIMAL if self.quotechar else csv.QUOTE_NONE
-        return {"delimiter": self.delimiter, "quotechar": self.quotechar, "quoting": quoting}
+    def csv_format(self) -> CsvFormat:
+        return CsvFormat(self.encoding, self.header, self.delimiter, self.quotechar)
 
 
 Chunk = tuple[list[list[str]], list[Any], list[str]]
@@ -40,69 +38,58 @@ Answered = Callable[[list[Any], list[str]], list[tuple[str, str]]]
 class Table:
     """An open CSV file: its header, if it has one, and its rows with their texts."""
 
-    def __init__(self, path: Path, file: Any, layout: Layout):
+    def __init__(self, path: Path, file: BufferedReader, layout: Layout):
         self.path, self.file, self.layout = path, file, layout
-        csv.field_size_limit(LONGEST_CELL)
-        self.reader = csv.reader(file, strict=True, **layout.format)
-        self.number, first = 0, self.next_row()
+        lines = read_lines(path, decode(file, layout.encoding))
+        rows = read_csv_rows(lines, layout.csv_format)
+        first = next(rows, None)
         if first is None:
             raise UserError(f"{path}: is empty.")
-        self.header, self.width = (first if layout.header else None), len(first)
-        self.first = None if layout.header else first
-        self.columns = [self.find(layout.text_column, first)]
+        self.check_quotes(first)
+        self.header = first.cells if layout.header else None
+        self.width = len(first.cells)
+        self.rows = rows if layout.header else chain([first], rows)
+        self.columns = [self.find_column("text_column", first.cells)]
         if layout.text_pair_column is not None:
-            self.columns.append(self.find(layout.text_pair_column, first))
+            self.columns.append(self.find_column("text_pair_column", first.cells))
 
-    def next_row(self) -> list[str] | None:
-        """The next row that is no empty line; None at the end."""
-        try:
-            while True:
-                self.line = self.reader.line_num + 1
-                if (cells := next(self.reader, None)) != []:
-                    return cells
-        except (csv.Error, UnicodeError) as error:
-            raise UserError(f"{self.where()}: cannot be read as csv ({error}).") from None
+    def find_column(self, field: str, first: list[str]) -> int:
+        """The position of a column that the layout names; a number may come as text from the command line."""
+        column = getattr(self.layout, field)
+        if not self.layout.header and isinstance(column, str) and column.isdecimal():
+            column = int(column)
+        key = f"--{field.replace('_', '-')} (default: data.{field})"
+        return find_column(self.path, key, column, first, self.layout.csv_format)
 
-    def where(self) -> str:
-        return f"{self.path} row {self.number} (line {self.line})" if self.number else f"{self.path} line {self.line}"
+    def locate(self, row: CsvRow) -> str:
+        """Where the row is, for messages."""
+        return f"{self.path} row {row.number} (line {row.line})" if row.number else f"{self.path} line {row.line}"
 
-    def find(self, column: str | int, first: list[str]) -> int:
-        """The position of a column, given by name or number; UserError when there is none."""
-        if isinstance(column, int) and column < len(first):
-            return column
-        known = first if self.header else [str(number) for number in range(len(first))]
-        if known.count(str(column)) != 1:
-            count = "several columns" if str(column) in known else "no column"
-            raise UserError(
-                f"{self.path}: has {count} {str(column)!r}; it has {one_line(', '.join(known))}. "
-                "--text-column and --text-pair-column name the one to read."
-            )
-        return known.index(str(column))
+    def check_quotes(self, row: CsvRow) -> None:
+        if row.error:
+            raise UserError(f"{self.locate(row)}: cannot be read as csv ({row.error}).")
 
-    def rows(self) -> Iterator[tuple[list[str], Any, str]]:
-        """Yield cells, text (or pair of texts) and where the row is; UserError for one with too many or few cells."""
-        while True:
-            self.number += 1
-            cells, self.first = (self.first or self.next_row()), None
-            if cells is None:
-                return
-            if len(cells) != self.width:
-                raise UserError(f"{self.where()}: has {len(cells)} columns, expected {self.width}.")
-            texts = tuple(cells[column] for column in self.columns)
-            yield cells, texts if len(texts) > 1 else texts[0], self.where()
+    def read_rows(self) -> Iterator[tuple[list[str], Any, str]]:
+        """Yield cells, text (or pair of texts) and location of each row; UserError at the first that is broken."""
+        for row in self.rows:
+            self.check_quotes(row)
+            if len(row.cells) != self.width:
+                raise UserError(f"{self.locate(row)}: has {len(row.cells)} columns, expected {self.width}.")
+            texts = tuple(row.cells[column] for column in self.columns)
+            yield row.cells, texts if len(texts) > 1 else texts[0], self.locate(row)
 
-    def chunks(self) -> Iterator[Chunk]:
-        rows = self.rows()
+    def read_chunks(self) -> Iterator[Chunk]:
+        rows = self.read_rows()
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
-            yield tuple(map(list, zip(*chunk, strict=True)))
+            cells, texts, locations = zip(*chunk, strict=True)
+            yield list(cells), list(texts), list(locations)
 
 
 @contextmanager
 def open_table(path: Path, layout: Layout) -> Iterator[Table]:
-    """Open a file to be read; bytes that cannot be decoded become lone surrogates, by which their row is found."""
-    encoding = "utf-8-sig" if layout.encoding.lower().replace("_", "-") in ("utf-8", "utf8") else layout.encoding
+    """Open a file to be read; bytes that cannot be decoded stay in the text as lone surrogates."""
     try:
-        file = path.open(encoding=encoding, errors="surrogateescape", newline="")
+        file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     with file:
@@ -124,26 +111,23 @@ def write_answered(table: Table, answer: Answered, added: tuple[str, ...], out: 
 
     `out` appears whole or not at all; None is stdout, where rows appear a thousand at a time.
     """
+    encoding, errors = table.layout.encoding, "surrogateescape"  # bytes that cannot be decoded are written as they were
     if out is None:
-        sys.stdout.reconfigure(**written_as(table))
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding=encoding, errors=errors)
         write_rows(table, answer, added, sys.stdout)
         return
-    with new_file(out) as part, part.open("w", newline="", **written_as(table)) as file:
+    with new_file(out) as part, part.open("w", newline="", encoding=encoding, errors=errors) as file:
         write_rows(table, answer, added, file)
 
 
-def written_as(table: Table) -> dict[str, str]:
-    """As it was read: bytes in other columns that cannot be decoded stay what they were."""
-    return {"encoding": table.layout.encoding, "errors": "surrogateescape"}
-
-
 def write_rows(table: Table, answer: Answered, added: tuple[str, ...], file: TextIO) -> None:
-    writer = csv.writer(file, lineterminator="\n", **table.layout.format)
+    writer = csv.writer(file, lineterminator="\n", **table.layout.csv_format.dialect)
     if table.header:
         writer.writerow([*table.header, *added])
     size = table.path.stat().st_size or None  # a pipe has none
     with tqdm(total=size, unit="B", unit_scale=True, desc=table.path.name, delay=1, disable=file.isatty()) as bar:
-        for rows, texts, where in table.chunks():
+        for rows, texts, where in table.read_chunks():
             answers = answer(texts, where)
             writer.writerows([*cells, *more] for cells, more in zip(rows, answers, strict=True))
-            bar.update(table.file.buffer.tell() - bar.n if size else 0)
+            bar.update(table.file.tell() - bar.n if size else 0)

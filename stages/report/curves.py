@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from stages.core.csv_tables import read_rows, write_csv
+from stages.core.csv_tables import read_numbers, write_csv
 from stages.core.files import new_file
 
 matplotlib.use("Agg")  # draws without a screen
@@ -23,7 +23,7 @@ def draw_curves(training: Path, validation: Path, picture: Path) -> None:
     """Draw loss and validation accuracy by step."""
     from matplotlib.figure import Figure
 
-    train, valid = read_rows(training), read_rows(validation)
+    train, valid = read_numbers(training), read_numbers(validation)
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     loss.plot(*points(train, "loss"), label="training", color="tab:blue")

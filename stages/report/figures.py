@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.core.csv_tables import read_rows
+from stages.core.csv_tables import read_numbers
 from stages.report.curves import points
 
 INK = "#010203"  # what the page replaces by its own colour of text
@@ -34,14 +34,14 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 def draw_loss(training: Path, validation: Path) -> str:
     """Curves of the loss by step; empty without points."""
-    train, valid = read_rows(training), read_rows(validation)
+    train, valid = read_numbers(training), read_numbers(validation)
     curves = [("training", points(train, "loss"), BLUE, "-"), ("validation", points(valid, "loss"), ORANGE, "o-")]
     return draw_lines("loss", curves)
 
 
 def draw_validation(validation: Path) -> str:
     """Curves of accuracy and F1 on validation by step; empty without points."""
-    valid = read_rows(validation)
+    valid = read_numbers(validation)
     curves = [
         ("accuracy", points(valid, "accuracy"), BLUE, "o-"),
         ("F1, macro", points(valid, "f1_macro"), GREEN, "x--"),

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from tqdm import tqdm
 
+from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256, write_json
 from stages.core.params import Preprocess
@@ -24,7 +25,6 @@ from stages.text.windows import document_lengths, split_windows
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ROWS_AT_ONCE = 1000  # read, encoded and written together: neither memory nor bytes depend on how many there are
 ROWS_READ_BACK = 50  # of a split: decoded, to see that the tokens say what the text says
 
 

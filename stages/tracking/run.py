@@ -1,7 +1,7 @@
-"""What the stages tell MLflow: one run for each run of the pipeline, begun by `train` and completed by `evaluate`.
+"""The MLflow run of a pipeline run: opened by `train`, completed by `evaluate`.
 
-Stages write to the run's journal, and a process beside them (`stages.sync`) sends it. So MLflow can neither slow down
-nor break a run, and a run whose process was killed does not stay RUNNING.
+Stages write to the run's journal, and a separate process (`stages.sync`) sends it to MLflow. So MLflow can neither
+slow down nor break a stage, and a run whose process was killed does not stay RUNNING.
 """
 
 import os
@@ -16,25 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.cache import name_of
-from stages.core.csv_tables import read_rows
+from stages.core.csv_tables import read_numbers
 from stages.core.files import main_checkout, sha256
 from stages.core.params import Tracking
-from stages.tracking.journal import Journal, find, open_journal
-from stages.tracking.provenance import run_name
+from stages.tracking.journal import Journal, find_unfinished, open_journal
+from stages.tracking.mlflow_tags import TRAIN_RUN_TAG
+from stages.tracking.provenance import make_run_name
 
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
-SENDER_LOG_BYTES = 10**6  # of mlruns/sender.log, before it begins anew
+MAX_SENDER_LOG = 10**6  # bytes of mlruns/sender.log, before it is replaced
+NO_CURVE = {"step", "best"}  # columns of plots/*.csv that are not metrics
 
 
 @contextmanager
 def open_run(
     tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any]
 ) -> Iterator[Journal]:
-    """The run with these params and inputs: that of an earlier attempt which was interrupted, or a new one.
+    """Open the run with these params and inputs: that of an earlier attempt which was interrupted, or a new one.
 
-    When the block ends well the run waits, as SCHEDULED in MLflow, for `evaluate` to complete it.
+    When the block ends without an error the run waits, as SCHEDULED in MLflow, for `evaluate` to complete it.
     """
-    with telling(begin(tracking, params, tags, inputs), tracking, "PAUSED") as run:
+    with record_stage(find_or_create_run(tracking, params, tags, inputs), tracking, "PAUSED") as run:
         yield run
 
 
@@ -42,132 +44,149 @@ def open_run(
 def resume_run(
     tracking: Tracking, key: str, params: dict[str, Any], tags: dict[str, str], history: tuple[Path, Path]
 ) -> Iterator[Journal]:
-    """Continue the run that `train` began; when the block ends well it is FINISHED.
+    """Resume the run that `train` opened; when the block ends without an error it is FINISHED.
 
-    A run of its own is begun, with a tag that leads to the other and the curves of its `history`, when that one is
-    finished already (this pipeline run did not train, only evaluates anew), has other params, or was begun elsewhere.
+    Another run is created, with a tag that leads to the first and the curves in `history`, when the first is finished
+    already (this pipeline run did not train, it only evaluates again), has other params, or was created on another
+    machine.
     """
     run = open_journal(key)
-    same = run is not None and [event["params"] for event in run.of_kind("params")] == [texts(params)]
-    if not same or run.status == "FINISHED":
-        curves = [read_rows(path) for path in history]
-        run = begin(tracking, params, tags | {"train.run": key}, {"train.run": key})
-        tell_history(run, *curves)
-    elif run.name != run_name(params):  # an experiment that ended before this one took its place
-        run.tell("name", name=run_name(params), tags=tags)
-    with telling(run, tracking, "FINISHED"):
+    if run is None or run.status == "FINISHED" or not has_params(run, params):
+        curves = [read_numbers(path) for path in history]
+        run = find_or_create_run(tracking, params, tags | {TRAIN_RUN_TAG: key}, {TRAIN_RUN_TAG: key})
+        log_history(run, *curves)
+    elif run.name != make_run_name(params):  # DVC restored the training, and another experiment evaluates it
+        run.log_event("name", name=make_run_name(params), tags=tags)
+    with record_stage(run, tracking, "FINISHED"):
         yield run
 
 
-def begin(tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any]) -> Journal:
-    """The journal of an unfinished run that was begun with the same, else a new one."""
-    name, same = run_name(params), name_of({"all_params": texts(params), "inputs": inputs})
-    run = find(same)
+def has_params(run: Journal, params: dict[str, Any]) -> bool:
+    return [event["params"] for event in run.find_events("params")] == [stringify(params)]
+
+
+def find_or_create_run(
+    tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any]
+) -> Journal:
+    """The journal of an unfinished run that was created with the same params and inputs, else a new one."""
+    name = make_run_name(params)
+    inputs_hash = name_of({"all_params": stringify(params), "inputs": inputs})
+    run = find_unfinished(inputs_hash)
     if run is None:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        run = Journal.create(inputs=same, uri=uri, experiment=tracking.experiment, name=name, tags=tags)
-        run.tell("params", params=texts(params))
+        run = Journal.create(inputs=inputs_hash, uri=uri, experiment=tracking.experiment, name=name, tags=tags)
+        run.log_event("params", params=stringify(params))
     else:
-        run.tell("name", name=name, tags=tags)
+        run.log_event("name", name=name, tags=tags)
     return run
 
 
-def texts(params: dict[str, Any]) -> dict[str, str]:
-    """Params as MLflow keeps them."""
+def stringify(params: dict[str, Any]) -> dict[str, str]:
+    """Params as MLflow stores them."""
     return {key: str(value) for key, value in params.items()}
 
 
 @contextmanager
-def telling(run: Journal, tracking: Tracking, status: str) -> Iterator[Journal]:
-    """Let what a stage tells be sent; then end the run with `status`, or KILLED on Ctrl-C, FAILED on another error."""
-    with run.writing():
-        run.tell("status", status="RUNNING")
+def record_stage(run: Journal, tracking: Tracking, status: str) -> Iterator[Journal]:
+    """Send what a stage logs in the block, then log `status`; on Ctrl-C KILLED, on another error FAILED."""
+    with run.lock_for_writing():
+        run.log_event("status", status="RUNNING")
         sender = start_sender(run, tracking.system_metrics)
         try:
             yield run
         except BaseException as error:
-            run.tell("status", status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            run.log_event("status", status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        run.tell("status", status=status)
+        run.log_event("status", status=status)
     if sender is None:
         return
-    sender.stdin.close()
+    if sender.stdin:
+        sender.stdin.close()
     if status == "FINISHED":
         with suppress(KeyboardInterrupt):
-            wait_for(sender, run)
-    waiting, error = run.waiting(), run.state["error"]
-    if error or (waiting and status == "FINISHED"):
+            wait_for_sender(sender, run)
+    warn_if_unsent(run, status)
+
+
+def warn_if_unsent(run: Journal, status: str) -> None:
+    """Warn when MLflow refuses events or, for a finished run, has not received all of them yet."""
+    problem = run.state["error"]
+    if problem or (run.count_unsent() and status == "FINISHED"):
         print(
-            f"warning: MLflow at {run.head.get('uri') or 'mlruns'} does not take what this run tells "
-            f"({error or 'it takes long'}). It waits in {run.folder.relative_to(main_checkout())}, "
-            "and is sent with the next run or by python -m stages.sync",
+            f"warning: MLflow at {run.start_event.get('uri') or 'mlruns'} did not accept all events of this run "
+            f"({problem or 'it is too slow'}). They wait in {run.folder.relative_to(main_checkout())} and are sent "
+            "with the next run, or by python -m stages.sync",
             file=sys.stderr,
         )
 
 
 def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen | None:
-    """Start the process that sends the journal while this one writes; it sees by its closed stdin when this one ends.
+    """Start the process that sends the journal while this one writes; it notices by its closed stdin when this ends.
 
-    It has a session of its own, so that neither Ctrl-C nor the end of a terminal stops it. None where there is no
-    journal to send.
+    It has a session of its own, so that neither Ctrl-C nor the end of a terminal stops it. None when mlruns/ cannot be
+    written: then there is no journal to send.
     """
     command = [sys.executable, "-m", "stages.sync", "--follow", run.key, *["--system-metrics"] * system_metrics]
-    with run.losing_what_cannot_be_written():
+    with run.warn_if_unwritable():
         log = main_checkout() / "mlruns" / "sender.log"
-        new = log.exists() and log.stat().st_size > SENDER_LOG_BYTES
-        with log.open("wb" if new else "ab") as output:
+        is_full = log.exists() and log.stat().st_size > MAX_SENDER_LOG
+        with log.open("wb" if is_full else "ab") as output:
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True,
                 env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             )  # fmt: skip
+    return None
 
 
-def wait_for(sender: subprocess.Popen, run: Journal) -> None:
-    """Wait until all is sent, or nothing gets through, or the user does not want to wait."""
-    sent, since = None, time.monotonic()
-    while sender.poll() is None and run.events.exists() and time.monotonic() - since < SECONDS_WITHOUT_PROGRESS:
+def wait_for_sender(sender: subprocess.Popen, run: Journal) -> None:
+    """Wait until all is sent, or until nothing was sent for SECONDS_WITHOUT_PROGRESS."""
+    sent, last_progress = None, time.monotonic()
+    while sender.poll() is None and run.events.exists():
         if sent != (sent := run.state["sent"]):
-            since = time.monotonic()
+            last_progress = time.monotonic()
+        if time.monotonic() - last_progress > SECONDS_WITHOUT_PROGRESS:
+            return
         time.sleep(0.1)
 
 
-def tell_history(run: Journal, training: Iterable[dict[str, Any]], validation: Iterable[dict[str, Any]]) -> None:
-    """Tell the curves of a training from the tables that it wrote."""
+def log_history(run: Journal, training: Iterable[dict[str, Any]], validation: Iterable[dict[str, Any]]) -> None:
+    """Log the curves of a training from the tables that it wrote, as `train/...` and `validation/...`."""
     for group, rows in (("train", training), ("validation", validation)):
         for row in rows:
-            values = {name: float(value) for name, value in row.items() if name != "step"}
-            run.tell_metrics({f"{group}/{name}": value for name, value in values.items()}, int(row["step"]))
+            values = {f"{group}/{name}": float(value) for name, value in row.items() if name not in NO_CURVE}
+            run.log_metrics(values, int(row["step"]))
 
 
 def log_results(run: Journal, metrics: dict[str, float], timings: dict[str, float], artifacts: list[Path]) -> None:
-    """Tell test metrics as `test/...`, timings such as `train_seconds` as `time/...`, and files and folders."""
-    run.tell_metrics({f"test/{name}": value for name, value in metrics.items()})
-    run.tell_metrics({f"time/{name}": value for name, value in timings.items()})
+    """Log test metrics as `test/...`, timings such as `train_seconds` as `time/...`, and files and folders."""
+    run.log_metrics({f"test/{name}": value for name, value in metrics.items()})
+    run.log_metrics({f"time/{name}": value for name, value in timings.items()})
     for path in artifacts:
         if path.exists():  # there is no dvc.lock when a stage is run by hand
-            run.tell_file("artifact", path)
+            run.log_file("artifact", path)
 
 
-def log_model(run: Journal, weights: Path, metrics: dict[str, float]) -> None:
-    """Tell the SHA-256 of the model's weights as a tag, and from `train`'s metrics its numbers of parameters."""
-    if weights.exists():  # in DVC's cache, of a run that is restored
-        run.tell("tags", tags={"model.sha256": sha256(weights)})
-    run.tell_metrics({f"train/{name}": value for name, value in metrics.items() if name.endswith("_parameters")})
+def log_weights(run: Journal, weights: Path, metrics: dict[str, float]) -> None:
+    """Log the SHA-256 of the model's weights as a tag, and from `train`'s metrics its numbers of parameters."""
+    if weights.exists():  # those of a restored run may be missing in DVC's cache
+        run.log_event("tags", tags={"model.sha256": sha256(weights)})
+    run.log_metrics({f"train/{name}": value for name, value in metrics.items() if name.endswith("_parameters")})
 
 
-def log_frozen(run: Journal, report: dict[str, float]) -> None:
-    """Tell as `frozen/...` whether outputs of the frozen layers were found (1) or computed (0), seconds and bytes."""
-    run.tell_metrics({f"frozen/{name}": value for name, value in report.items()})
+def log_feature_cache(run: Journal, report: dict[str, float]) -> None:
+    """Log as `frozen/...` whether the frozen layers' features were cached (1) or computed (0), seconds and bytes."""
+    run.log_metrics({f"frozen/{name}": value for name, value in report.items()})
 
 
 def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:
-    """Tell each split of `data/raw` as an input of the run, and as metrics how many rows were dropped or leak."""
+    """Log each split of `data/raw` as an input of the run, and as metrics how many rows were dropped or leak."""
     digests = {split: values["raw_sha256"] for split, values in statistics["splits"].items()}
     rows = {split: values["rows"] for split, values in statistics["splits"].items()}
-    run.tell("datasets", digests=digests, rows=rows, columns=statistics["columns"])
+    run.log_event("datasets", digests=digests, rows=rows, columns=statistics["columns"])
     dropped: Counter[str] = Counter()
     for reasons in statistics["dropped"].values():
         dropped.update(reasons)
+    # MLflow allows letters, digits, spaces and _ . - in names of metrics, and 250 characters.
     counts = {"data/dropped/" + re.sub(r"[^\w .-]", "", reason)[:200]: count for reason, count in dropped.items()}
     leaks = {f"data/leaks/{key}": count for key, count in statistics["leaks"].items()}
-    run.tell_metrics({"data/dropped_rows": dropped.total()} | counts | leaks)
+    run.log_metrics({"data/dropped_rows": dropped.total()} | counts | leaks)
