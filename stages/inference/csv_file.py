@@ -40,8 +40,8 @@ class Table:
 
     def __init__(self, path: Path, file: BufferedReader, layout: Layout):
         self.path, self.file, self.layout = path, file, layout
-        lines = read_lines(path, decode(file, layout.encoding))
-        rows = read_csv_rows(lines, layout.csv_format)
+        self.text = decode(file, layout.encoding)  # kept, since it closes the file when it is deleted
+        rows = read_csv_rows(read_lines(path, self.text), layout.csv_format)
         first = next(rows, None)
         if first is None:
             raise UserError(f"{path}: is empty.")
