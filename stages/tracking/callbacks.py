@@ -1,6 +1,7 @@
-"""The curves of a training for TensorBoard, where that is wanted."""
+"""Callbacks of Trainer that log a training's curves while it runs: to the run, and to TensorBoard where wanted."""
 
 import re
+from typing import Any
 
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback
@@ -8,6 +9,26 @@ from transformers.integrations import TensorBoardCallback
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
 from stages.tracking.journal import Journal
+
+
+class RunLogger(TrainerCallback):
+    """Logs to the run what Trainer logs, as `train/...` and `validation/...` by step."""
+
+    def __init__(self, run: Journal):
+        self.run = run
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        metrics = {name: value for key, value in (logs or {}).items() if (name := find_metric_name(key))}
+        self.run.log_metrics(metrics, state.global_step)
+
+
+def find_metric_name(key: str) -> str | None:
+    """The MLflow name of one of Trainer's logged keys; None for keys that are not shown as a curve."""
+    if key in ("loss", "learning_rate", "grad_norm", "epoch"):
+        return f"train/{key}"
+    if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_time")):
+        return f"validation/{key.removeprefix('eval_')}"
+    return None
 
 
 def tensorboard_callbacks(wanted: bool, run: Journal) -> list[TrainerCallback]:

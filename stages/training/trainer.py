@@ -20,7 +20,6 @@ from stages.evaluation.metrics import compute_metrics
 from stages.evaluation.predictions import LabelledPredictions
 from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, pass_batch_through, sort_by_length
 from stages.text.windows import first_windows, pool
-from stages.tracking.journal import Journal
 from stages.training.inputs import Inputs
 from stages.training.resumable_trainer import ResumableTrainer
 
@@ -125,25 +124,6 @@ class ClassifierTrainer(ResumableTrainer):
         return output._replace(predictions=logits, label_ids=labels)
 
 
-class RunLogger(TrainerCallback):
-    """Tells what Trainer logs, grouped as `train/...` and `validation/...` by step."""
-
-    def __init__(self, run: Journal):
-        self.run = run
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        self.run.tell_metrics({name: logs[key] for key in logs if (name := grouped(key))}, state.global_step)
-
-
-def grouped(key: str) -> str | None:
-    """The MLflow name of one of Trainer's logged keys; None for those that are no curve."""
-    if key in ("loss", "learning_rate", "grad_norm", "epoch"):
-        return f"train/{key}"
-    if key.startswith("eval_") and not key.endswith(("_runtime", "_per_second", "_time")):
-        return f"validation/{key.removeprefix('eval_')}"
-    return None
-
-
 class ValidateLastStep(TrainerCallback):
     """Lets the last model take part in the choice, also when the steps are no multiple of `eval_steps`."""
 
@@ -188,19 +168,22 @@ def make_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[
     return loss
 
 
-def best_validation(trainer: Trainer) -> dict[str, float]:
-    """Loss and metrics on validation of the checkpoint that Trainer chose; UserError when its loss is no number."""
+def find_best_validation(trainer: Trainer) -> dict[str, float]:
+    """The validation of the checkpoint that Trainer chose: `step`, `epoch`, `loss` and all metrics.
+
+    UserError when its loss is not a number.
+    """
     validations = [row for row in trainer.state.log_history if "eval_loss" in row]
     best = next((row for row in validations if row["step"] == trainer.state.best_global_step), validations[-1])
-    if not math.isfinite(best["eval_loss"]):  # Trainer chooses none by a loss that is NaN
+    if not math.isfinite(best["eval_loss"]):  # Trainer chooses no checkpoint when the loss is NaN
         raise UserError(
             f"train.learning_rate: found {trainer.args.learning_rate:g}; with it the validation loss is not a number "
             f"({best['eval_loss']}). Use a smaller one, or another train.precision."
         )
-    return {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")}
+    return {key.removeprefix("eval_"): value for key, value in best.items()}
 
 
-def speed(trainer: ResumableTrainer, tokens: int) -> dict[str, float]:
+def measure_speed(trainer: ResumableTrainer, tokens: int) -> dict[str, float]:
     """Seconds in the training loop, validation included, and its training samples and tokens (no padding) a second.
 
     `tokens` are those of an epoch; samples are rows of the training split, or their windows.

@@ -12,7 +12,7 @@ from support import easy_task
 from stages.core.errors import UserError
 from stages.training import inputs
 from stages.training import trainer as training
-from stages.training.trainer import balanced_weights, best_validation, make_loss, predict_logits, speed
+from stages.training.trainer import balanced_weights, find_best_validation, make_loss, measure_speed, predict_logits
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_the_best_checkpoint_is_chosen_on_validation(fit):
     trainer, _ = fit({"train.eval_steps": 5, "train.metric_for_best_model": "loss", "train.learning_rate": 2e-2})
     losses = [row["eval_loss"] for row in validations(trainer)]
     assert len(losses) == 4
-    assert best_validation(trainer)["loss"] == min(losses)
+    assert find_best_validation(trainer)["loss"] == min(losses)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)
 
 
@@ -52,7 +52,7 @@ def test_a_loss_that_is_not_a_number_is_told_and_told_again(tiny_model, params, 
         trainer, _ = easy_task.train(tiny_model, params, tmp_path, changes)
         message = r"train.learning_rate: found 1e\+09; .* is not a number \(nan\). Use a smaller one"
         with pytest.raises(UserError, match=message):
-            best_validation(trainer)
+            find_best_validation(trainer)
 
 
 def test_the_last_step_is_validated_when_it_is_no_multiple(fit):
@@ -137,7 +137,7 @@ def test_a_document_is_judged_by_the_mean_of_its_windows(fit, params, freeze_lay
 
 def test_speed_counts_the_rows_that_were_trained(fit):
     trainer, _ = fit()
-    values = speed(trainer, tokens=4096)
+    values = measure_speed(trainer, tokens=4096)
     assert values["samples_per_second"] * values["loop_seconds"] == pytest.approx(256, rel=0.05)
     assert values["tokens_per_second"] == pytest.approx(16 * values["samples_per_second"], rel=0.01)
 
