@@ -11,10 +11,11 @@ from transformers import PreTrainedTokenizerBase
 
 from stages.core.errors import UserError
 from stages.core.files import check_sha256, new_folder, read_json, sha256, write_json
-from stages.core.params import Params, Preprocess
+from stages.core.param_sections import Preprocess
+from stages.core.params import Params
 from stages.core.stage import run_stage
 from stages.model.folder import has_token_types, has_tokenizer, read_config
-from stages.text.encoding import encode_split, index_splits, read_split
+from stages.text.encoding import encode_split, index_splits, read_cleaned_texts
 from stages.text.tokenizer import configure, load_tokenizer, train_tokenizer
 
 RAW, BASE = Path("data/raw"), Path("models/base")
@@ -66,7 +67,7 @@ def prepare_tokenizer(preprocess: Preprocess, pairs: bool) -> PreTrainedTokenize
         tokenizer = load_tokenizer(BASE)
     else:
         print("training a WordPiece tokenizer on the training split")
-        texts = partial(read_split, RAW / "train.parquet", preprocess)
+        texts = partial(read_cleaned_texts, RAW / "train.parquet", preprocess)
         tokenizer = train_tokenizer(texts, read_config(BASE)["vocab_size"])
     configure(tokenizer, BASE, preprocess, pairs)
     return tokenizer

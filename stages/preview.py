@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from stages.core.errors import escape
 from stages.core.files import read_json
-from stages.core.stage import telling_faults
+from stages.core.stage import report_errors
 from stages.text.encoding import load_splits
 
 TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")
@@ -57,5 +57,5 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with telling_faults("preview"):
+    with report_errors("preview"):
         main()

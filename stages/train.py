@@ -7,9 +7,9 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
-from stages.core.cpu_slots import own_cores
+from stages.core.cpu_slots import reserve_cores
 from stages.core.csv_tables import read_numbers
-from stages.core.files import naming, new_folder, read_json, write_json
+from stages.core.files import new_folder, note_path, read_json, write_json
 from stages.core.hardware import resolve_precision
 from stages.core.params import Params
 from stages.core.paths import (
@@ -32,7 +32,7 @@ from stages.tracking.callbacks import RunLogger, tensorboard_callbacks
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import log_datasets, log_feature_cache, log_history, open_run
-from stages.training.checkpoints import mark_finished, open_checkpoints, training_inputs
+from stages.training.checkpoints import mark_finished, open_checkpoints, make_training_key
 from stages.training.history import write_history
 from stages.training.inputs import Inputs, prepare_inputs
 from stages.training.resumable_trainer import ResumableTrainer
@@ -50,14 +50,14 @@ def main() -> dict[str, float]:
     model = make_model(data["train"].features["labels"].names, tokenizer, params)
     precision = resolve_precision("train.precision", params.train.precision)
     sections = params.model_dump(include={"seed", "train", "cache"})
-    decisive = training_inputs(sections | {"precision": precision}, [TOKENIZED, BASE])
+    decisive = make_training_key(sections | {"precision": precision}, [TOKENIZED, BASE])
     tags = make_run_tags(statistics, params.flat())
     with (
         open_checkpoints(decisive) as checkpoints,
         open_run(params.tracking, params.flat(), tags, decisive) as run,
     ):
         log_datasets(run, statistics)
-        with own_cores():
+        with reserve_cores():
             inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
             log_feature_cache(run, inputs.report)
             trainer = fit(inputs, params, checkpoints, run)
@@ -96,7 +96,7 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> Resu
     # computes them in every step does not resume from a checkpoint of one that reads the cache.
     folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
     trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
-    with naming(checkpoints):
+    with note_path(checkpoints):
         trainer.fit()
     return trainer
 

@@ -16,7 +16,7 @@ from stages import train
 from stages.core.cache import MANIFEST
 from stages.tracking.journal import journals
 from stages.training import inputs
-from stages.training.checkpoints import step_of
+from stages.training.checkpoints import get_step
 from stages.training.trainer import ClassifierTrainer
 
 OUTPUTS = (
@@ -90,7 +90,7 @@ def is_whole(checkpoint):
 
 
 def last_whole(checkout):
-    return max((step_of(path) for path in checkpoints(checkout) if is_whole(path)), default=0)
+    return max((get_step(path) for path in checkpoints(checkout) if is_whole(path)), default=0)
 
 
 def some_whole(checkout, last):
@@ -98,7 +98,7 @@ def some_whole(checkout, last):
 
 
 def one_half_written(checkout, last):
-    return [path for path in checkpoints(checkout) if not is_whole(path) and step_of(path) > last + 1]
+    return [path for path in checkpoints(checkout) if not is_whole(path) and get_step(path) > last + 1]
 
 
 def test_after_each_interruption_repro_goes_on_and_it_ends_with_the_same_bytes(checkout):
@@ -155,7 +155,7 @@ def test_a_training_on_kept_outputs_does_not_go_on_with_others(tokenized, write_
     train.main()
     train.main()
     assert "goes on after step" in capsys.readouterr().out
-    monkeypatch.setattr(inputs, "output_bytes", lambda *_: 10**12)
+    monkeypatch.setattr(inputs, "count_feature_bytes", lambda *_: 10**12)
     train.main()
     assert "goes on after step" not in capsys.readouterr().out
 

@@ -13,12 +13,12 @@ from tokenizers import Encoding
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.model.classifier import load_classifier
-from stages.model.folder import has_token_types, longest_input
-from stages.model.partition import DTYPES, frozen_half, trained_half
+from stages.model.folder import has_token_types, read_max_length
+from stages.model.partition import DTYPES, build_frozen_encoder, build_trainable_classifier
 from stages.text.batches import TokenBudgetBatches, pad_batch, round_up_widths
 from stages.text.cleaning import clean
 from stages.text.tokenizer import enable_truncation, has_windows, load_tokenizer
-from stages.text.windows import pool, split_windows
+from stages.text.windows import flatten_windows, pool_windows
 
 Text = str | tuple[str, str]
 SURROGATE = re.compile("[\ud800-\udfff]")  # how undecodable bytes are read (PEP 383)
@@ -45,14 +45,14 @@ class Predictor:
         self.strip_html = self.tokenizer.init_kwargs.get("strip_html", False)
         self.pairs = self.tokenizer.init_kwargs.get("text_pairs")
         self.windows = has_windows(self.tokenizer)
-        self.tokenizer.model_max_length = min(self.tokenizer.model_max_length, longest_input(folder) or math.inf)
+        self.tokenizer.model_max_length = min(self.tokenizer.model_max_length, read_max_length(folder) or math.inf)
         self.max_length = self.tokenizer.model_max_length
         self.types, self.budget = has_token_types(folder), batch_size * self.max_length
         self.precision = resolve_precision("precision", precision)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         freeze_layers = getattr(model.config, "frozen_layers", 0)
-        self.frozen = frozen_half(model, freeze_layers, self.precision)
-        self.half = trained_half(model, freeze_layers).to(self.device)
+        self.frozen = build_frozen_encoder(model, freeze_layers, self.precision)
+        self.half = build_trainable_classifier(model, freeze_layers).to(self.device)
         enable_truncation(self.tokenizer)
 
     def predict(self, texts: Sequence[Text], where: Sequence[str]) -> list[Answer]:
@@ -62,12 +62,12 @@ class Predictor:
         """
         prepared = [self.prepare(text, place) for text, place in zip(texts, where, strict=True)]
         encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(prepared)
-        parts, documents = split_windows(encodings) if self.windows else (encodings, range(len(encodings)))
+        parts, documents = flatten_windows(encodings) if self.windows else (encodings, range(len(encodings)))
         lengths = np.array([len(part.ids) for part in parts])
         logits = np.empty((len(parts), len(self.names)), dtype=np.float32)
         for rows in TokenBudgetBatches(lengths, self.budget) if parts else ():
             logits[rows] = self.compute([parts[row] for row in rows], round_up_widths(lengths)[rows].max())
-        scores = torch.from_numpy(pool(logits, np.array(documents, dtype=int)))
+        scores = torch.from_numpy(pool_windows(logits, np.array(documents, dtype=int)))
         probabilities, labels = (values.tolist() for values in scores.softmax(-1).max(-1))
         cut = [not self.windows and bool(encoding.overflowing) for encoding in encodings]
         return [Answer(self.names[label], *rest) for label, *rest in zip(labels, probabilities, cut, strict=True)]

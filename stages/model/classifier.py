@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from stages.core.errors import UserError
-from stages.model.families import family_of
+from stages.model.families import find_family
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -70,7 +70,7 @@ def check_weights(folder: Path, model: "PreTrainedModel", report: dict[str, Any]
     faults |= {name: f"{list(found)}, not {list(expected)}" for name, found, expected in report["mismatched_keys"]}
     if new_head:
         prefix = f"{model.base_model_prefix}."
-        head = tuple(f"{prefix}{part}." for part in family_of(model.config.model_type).head)
+        head = tuple(f"{prefix}{part}." for part in find_family(model.config.model_type).head)
         faults = {
             name: fault for name, fault in faults.items() if name.startswith(prefix) and not name.startswith(head)
         }

@@ -41,7 +41,7 @@ FAMILIES = {
 }
 
 
-def family_of(model_type: str) -> Family:
+def find_family(model_type: str) -> Family:
     """The family's row; for one that is not in the table, a row that refuses freezing."""
     unknown = f"where a model of type '{model_type}' keeps its layers is not known (known: {', '.join(FAMILIES)})"
     return FAMILIES.get(model_type) or Family(layers=None, no_freezing=unknown, layer_kind=None)

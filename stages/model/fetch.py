@@ -9,9 +9,9 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from stages.core.errors import UserError
-from stages.core.files import check_sha256, from_checkout, main_checkout, write_json
-from stages.core.params import Model, Scratch
-from stages.model.families import FAMILIES, family_of
+from stages.core.files import check_sha256, main_checkout, resolve_path, write_json
+from stages.core.param_sections import Model, Scratch
+from stages.model.families import FAMILIES, find_family
 from stages.model.folder import TOKENIZER_FILES, has_tokenizer, read_config
 
 # What a classifier needs; pickled weights, other frameworks' weights and code stay where they are.
@@ -70,7 +70,7 @@ def copy_files(model: Model, patterns: list[str], folder: Path) -> tuple[str, di
 
     Returns in words where they came from, and a record: `folder`, or `hub` and `revision`, and the `license`.
     """
-    local = from_checkout(model.name)
+    local = resolve_path(model.name)
     packaged = find_packaged(model)
     if local.is_dir():
         source, origin, record = local, f"the folder {local}", {"folder": model.name}
@@ -118,7 +118,7 @@ def write_config(model: Model, path: Path) -> None:
                 f"model.dropout: found {model.dropout}; what a model of type '{config.get('model_type')}' calls it is "
                 f"not known (known: {', '.join(FAMILIES)}), so only null is allowed."
             )
-        config[family_of(config["model_type"]).head_dropout] = model.dropout
+        config[find_family(config["model_type"]).head_dropout] = model.dropout
     elif model.pretrained:
         return  # the bytes stay those of the hub
     write_json(path, config)

@@ -43,8 +43,8 @@ class FirstTokenLayer(nn.Module):
         """What the first position's attention reads from all positions, `(B, 1, D)`."""
         query, key, value, attention_dropout = (self.get_submodule(path) for path in PROJECTIONS[self.kind])
         q = query(hidden[:, 0]).unflatten(-1, (self.num_heads, -1))  # (B, H, D / H)
-        k_weight, k_bias = per_head(key, self.num_heads)
-        v_weight, v_bias = per_head(value, self.num_heads)
+        k_weight, k_bias = split_heads(key, self.num_heads)
+        v_weight, v_bias = split_heads(value, self.num_heads)
         absorbed = torch.einsum("bhi,hid->bhd", q, k_weight)
         scores = absorbed @ hidden.mT.to(absorbed.dtype) + (q * k_bias).sum(-1, keepdim=True)  # (B, H, T)
         scores = scores.float() * q.shape[-1] ** -0.5
@@ -57,6 +57,6 @@ class FirstTokenLayer(nn.Module):
         return context.flatten(1).unsqueeze(1).to(absorbed.dtype)
 
 
-def per_head(projection: nn.Linear, num_heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+def split_heads(projection: nn.Linear, num_heads: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight `(H, D / H, D)` and bias `(H, D / H)` of a projection."""
     return projection.weight.unflatten(0, (num_heads, -1)), projection.bias.unflatten(0, (num_heads, -1))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stages.core.files import read_json
-from stages.model.families import family_of
+from stages.model.families import find_family
 
 TOKENIZER_FILES = [
     "tokenizer*.json",
@@ -22,11 +22,11 @@ def read_config(base: Path) -> dict:
     return read_json(base / "config.json", ["model_type"])
 
 
-def longest_input(base: Path) -> int | None:
+def read_max_length(base: Path) -> int | None:
     """Tokens that the model's position embeddings reach; None where it has no such limit."""
     config = read_config(base)
     positions = config.get("max_position_embeddings")
-    if positions is not None and family_of(config.get("model_type")).positions_after_padding:
+    if positions is not None and find_family(config.get("model_type")).positions_after_padding:
         positions -= config.get("pad_token_id", 1) + 1
     return positions
 

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from stages.core.errors import UserError
-from stages.model.families import family_of
+from stages.model.families import find_family
 
 
 def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
@@ -21,7 +21,7 @@ def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
     model.config.frozen_layers = freeze_layers
     if freeze_layers == 0:
         return
-    encoder, family = model.base_model, family_of(model.config.model_type)
+    encoder, family = model.base_model, find_family(model.config.model_type)
     if freeze_layers == "all":
         frozen = [module for name, module in encoder.named_children() if name not in family.head]
     else:
@@ -35,7 +35,7 @@ def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
 
 def find_layers(model: PreTrainedModel, freeze_layers: int) -> nn.ModuleList:
     """The encoder's list of layers, first to last; UserError when the first `freeze_layers` cannot be frozen."""
-    key, family = f"train.freeze_layers: found {freeze_layers}", family_of(model.config.model_type)
+    key, family = f"train.freeze_layers: found {freeze_layers}", find_family(model.config.model_type)
     if family.layers is None:
         raise UserError(f"{key}; {family.no_freezing}, so only 0 and all are allowed.")
     layers = model.base_model.get_submodule(family.layers)

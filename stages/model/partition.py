@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 import stages.model.attention  # noqa: F401 - registers in_chunks
 from stages.core.errors import UserError
 from stages.core.files import sha256
-from stages.core.hardware import what_computes
-from stages.model.families import family_of
+from stages.core.hardware import describe_processor
+from stages.model.families import find_family
 from stages.model.first_token import FirstTokenLayer
 from stages.model.freezing import before, find_layers
 
@@ -29,21 +29,21 @@ CODE = (
 STAGES = Path(__file__).parent.parent
 
 
-class GivenInputs(nn.Module):
+class PrecomputedInputs(nn.Module):
     """Stands in for the embeddings of a model that is given the outputs of its frozen half as `inputs_embeds`."""
 
     def forward(self, input_ids: Any = None, inputs_embeds: torch.Tensor | None = None, *_: Any, **__: Any) -> Any:
         return inputs_embeds
 
 
-class FrozenHalf:
+class FrozenEncoder:
     """A model's embeddings and first layers, the layers cast once to `dtype`, that compute what the other half reads.
 
     `key` says all that its outputs depend on but the tokens.
     """
 
     def __init__(self, model: PreTrainedModel, freeze_layers: int | Literal["all"], dtype: torch.dtype):
-        family, layers = family_of(model.config.model_type), frozen_layers(model, freeze_layers)
+        family, layers = find_family(model.config.model_type), frozen_layers(model, freeze_layers)
         half = replaced(model.base_model, family.layers, between(model, 0, layers))
         for name in family.head:
             if hasattr(half, name):
@@ -56,7 +56,7 @@ class FrozenHalf:
             "config": {key: value for key, value in model.config.to_dict().items() if matters(key)},
             "layers": layers,
             "dtype": str(dtype),
-            "device": what_computes(),
+            "device": describe_processor(),
             "code": [sha256(STAGES / path) for path in CODE],
             "versions": [torch.__version__, transformers.__version__],
         }
@@ -93,27 +93,29 @@ class FrozenHalf:
         return {"inputs_embeds": hidden} | {name: value for name, value in batch.items() if name in kept}
 
 
-def frozen_half(model: PreTrainedModel, freeze_layers: int | Literal["all"], precision: str) -> FrozenHalf | None:
+def build_frozen_encoder(
+    model: PreTrainedModel, freeze_layers: int | Literal["all"], precision: str
+) -> FrozenEncoder | None:
     """What is frozen, in `fp32`, `bf16` or `fp16`; None when that is nothing, or where it ends is not known."""
-    if freeze_layers == 0 or not can_be_cut(model):
+    if freeze_layers == 0 or not is_partitionable(model):
         return None
-    return FrozenHalf(model, freeze_layers, DTYPES[precision])
+    return FrozenEncoder(model, freeze_layers, DTYPES[precision])
 
 
-def trained_half(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> PreTrainedModel:
+def build_trainable_classifier(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> PreTrainedModel:
     """A view of the model, with the same parameters under their own names, that runs only what comes after the freeze.
 
     It takes the outputs of the frozen half as `inputs_embeds` or, where nothing is frozen, tokens like the model.
     Its last layer computes only the first token. The model itself, when the family's halves are not known.
     """
-    if not can_be_cut(model):
+    if not is_partitionable(model):
         return model
-    encoder, family = model.base_model, family_of(model.config.model_type)
+    encoder, family = model.base_model, find_family(model.config.model_type)
     half = replaced(encoder, family.layers, between(model, frozen_layers(model, freeze_layers), None))
     if freeze_layers != 0:
         below = before(encoder, find_layers(model, 0))
         names = [name for name, module in encoder.named_children() if module in below]
-        for name, stand_in in zip(names, (GivenInputs(), nn.Identity()), strict=False):
+        for name, stand_in in zip(names, (PrecomputedInputs(), nn.Identity()), strict=False):
             half = replaced(half, name, stand_in)
     return replaced(model, model.base_model_prefix, half)
 
@@ -125,16 +127,18 @@ def frozen_layers(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -
 
 def between(model: PreTrainedModel, start: int, stop: int | None) -> nn.ModuleList:
     """A part of the model's layers, which keep their names; the model's last computes only the first token."""
-    layers, kind = find_layers(model, 0), family_of(model.config.model_type).layer_kind
+    layers, kind = find_layers(model, 0), find_family(model.config.model_type).layer_kind
     last = FirstTokenLayer(layers[-1], kind, model.config.num_attention_heads)
     view = copy.copy(layers)
     view._modules = dict(list(zip(layers._modules, [*layers[:-1], last], strict=True))[start:stop])
     return view
 
 
-def can_be_cut(model: PreTrainedModel) -> bool:
+def is_partitionable(model: PreTrainedModel) -> bool:
     """Whether where the layers are and what the head reads is known."""
-    return family_of(model.config.model_type).layer_kind is not None and not getattr(model.config, "is_decoder", False)
+    return find_family(model.config.model_type).layer_kind is not None and not getattr(
+        model.config, "is_decoder", False
+    )
 
 
 def replaced(module: nn.Module, path: str, part: nn.Module | None) -> nn.Module:

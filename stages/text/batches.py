@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from stages.text.windows import documents_of
+from stages.text.windows import get_documents
 
 if TYPE_CHECKING:
     import datasets
@@ -35,7 +35,7 @@ class TokenRows(Dataset):
         self.lengths = np.diff(self.starts)
         self.widths = round_up_widths(self.lengths)
         self.labels = split.data.column("labels").to_numpy().astype(np.int64, copy=False)
-        self.documents = documents_of(split)
+        self.documents = get_documents(split)
         self.pad_token_id = pad_token_id
 
     def __len__(self) -> int:

@@ -16,11 +16,11 @@ from tqdm import tqdm
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256, write_json
-from stages.core.params import Preprocess
+from stages.core.param_sections import Preprocess
 from stages.text.cleaning import clean
-from stages.text.statistics import Tally
-from stages.text.tokenizer import enable_truncation, has_windows, reads_back
-from stages.text.windows import document_lengths, split_windows
+from stages.text.statistics import SplitStatistics
+from stages.text.tokenizer import decodes_to_text, enable_truncation, has_windows
+from stages.text.windows import count_document_tokens, flatten_windows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,7 +35,7 @@ def encode_split(
     tokenizer: "PreTrainedTokenizerBase",
     preprocess: Preprocess,
     types: bool,
-) -> Tally:
+) -> SplitStatistics:
     """Clean and tokenize one Parquet file of `data/raw` into a `datasets` folder; return what was counted.
 
     Columns: `input_ids` (special tokens included, at most `max_length`, no padding), `length` (of `input_ids`),
@@ -48,7 +48,7 @@ def encode_split(
     columns |= {"token_type_ids": List(Value("int8"))} if types else {}
     columns |= {"document": Value("int32")} if windows else {}
     features = Features(columns)
-    backend, schema, tally = tokenizer.backend_tokenizer, features.arrow_schema, Tally()
+    backend, schema, tally = tokenizer.backend_tokenizer, features.arrow_schema, SplitStatistics()
     number = {label: index for index, label in enumerate(labels)}
     arrow = start_split(folder, features)
     with pq.ParquetFile(raw) as file, pa.ipc.new_stream(arrow, schema) as writer:
@@ -56,7 +56,7 @@ def encode_split(
         enable_truncation(tokenizer)
         with tqdm(total=file.metadata.num_rows, desc=f"tokenizing {raw.stem}", unit=" rows") as bar:
             for names, texts, encodings in encode_ahead(file, preprocess, backend.encode_batch_fast):
-                parts, origins = split_windows(encodings) if windows else (encodings, range(len(encodings)))
+                parts, origins = flatten_windows(encodings) if windows else (encodings, range(len(encodings)))
                 ids = [part.ids for part in parts]
                 lengths = np.array([len(row) for row in ids], dtype=np.int32)
                 values: dict[str, Any] = {
@@ -70,15 +70,15 @@ def encode_split(
                     values["document"] = [tally.rows + i for i in origins]
                 writer.write_batch(pa.RecordBatch.from_pydict(values, schema))
                 for i in sorted(read_back & set(range(tally.rows, tally.rows + len(texts)))):
-                    tally.read_back.append(reads_back(tokenizer, encodings[i - tally.rows], texts[i - tally.rows]))
+                    tally.read_back.append(decodes_to_text(tokenizer, encodings[i - tally.rows], texts[i - tally.rows]))
                 if windows:
                     tally.windows = (tally.windows or 0) + len(parts)
-                    lengths = document_lengths(lengths, np.array(origins), tokenizer)
+                    lengths = count_document_tokens(lengths, np.array(origins), tokenizer)
                 tally.add(texts, names, encodings, ids, lengths, tokenizer.unk_token_id)
                 bar.update(len(texts))
     backend.no_truncation()
     tally.sha256 = finish_split(folder, arrow)
-    tally.check_read_back(raw.stem)
+    tally.check_decoding(raw.stem)
     return tally
 
 
@@ -105,7 +105,7 @@ def read_texts(batch: pa.RecordBatch, preprocess: Preprocess) -> list[str] | lis
     return cleaned[0] if len(cleaned) == 1 else list(zip(*cleaned, strict=True))
 
 
-def read_split(raw: Path, preprocess: Preprocess) -> Iterator[str]:
+def read_cleaned_texts(raw: Path, preprocess: Preprocess) -> Iterator[str]:
     """Yield all cleaned texts of a Parquet file of `data/raw`, for a tokenizer to learn from."""
     with pq.ParquetFile(raw) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE):
@@ -113,7 +113,7 @@ def read_split(raw: Path, preprocess: Preprocess) -> Iterator[str]:
                 yield from (text,) if isinstance(text, str) else text
 
 
-def read_whole(raw: Path) -> list[str]:
+def read_raw_texts(raw: Path) -> list[str]:
     """The texts of a Parquet file of `data/raw` as they are, those of a pair as one; UserError when it is broken."""
     try:
         columns = pq.read_table(raw).drop_columns("label").to_pydict().values()
@@ -140,7 +140,7 @@ def finish_split(folder: Path, arrow: Path) -> str:
     return checksum
 
 
-def index_splits(folder: Path, tallies: dict[str, Tally]) -> str:
+def index_splits(folder: Path, tallies: dict[str, SplitStatistics]) -> str:
     """Make the folders of the splits one `DatasetDict`; return the SHA-256 of its content."""
     write_json(folder / "dataset_dict.json", {"splits": list(tallies)})
     return hashlib.sha256("".join(tally.sha256 for tally in tallies.values()).encode()).hexdigest()

@@ -14,7 +14,7 @@ MIN_SHARE_READ_BACK = 0.9
 
 
 @dataclass
-class Tally:
+class SplitStatistics:
     """Counts of one split, fed batch by batch; keeps twelve bytes a row."""
 
     rows: int = 0
@@ -69,7 +69,7 @@ class Tally:
             "share_classes": {label: round(count / self.rows, 4) for label, count in sorted(self.classes.items())},
         }
 
-    def check_read_back(self, split: str) -> None:
+    def check_decoding(self, split: str) -> None:
         """UserError when the sampled tokens, decoded, do not say what their texts say: the tokenizer loses text."""
         good = sum(self.read_back)
         if self.read_back and good < MIN_SHARE_READ_BACK * len(self.read_back):

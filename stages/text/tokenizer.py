@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.core.errors import UserError
-from stages.core.params import Preprocess
-from stages.model.folder import has_tokenizer, longest_input
+from stages.core.param_sections import Preprocess
+from stages.model.folder import has_tokenizer, read_max_length
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -77,7 +77,7 @@ def configure(tokenizer: "PreTrainedTokenizerBase", base: Path, preprocess: Prep
 
     UserError when the model reads fewer tokens than params say, or data or lengths leave no room for windows.
     """
-    limit, wanted, stride = longest_input(base), preprocess.max_length, preprocess.stride
+    limit, wanted, stride = read_max_length(base), preprocess.max_length, preprocess.stride
     if limit is not None and wanted > limit:
         raise UserError(f"preprocess.max_length: found {wanted}; this model reads at most {limit} tokens.")
     if stride is not None and pairs:
@@ -107,7 +107,7 @@ def enable_truncation(tokenizer: "PreTrainedTokenizerBase") -> None:
     tokenizer.backend_tokenizer.enable_truncation(tokenizer.model_max_length, stride=stride, direction=side)
 
 
-def reads_back(tokenizer: "PreTrainedTokenizerBase", encoding: "Encoding", text: str | tuple[str, str]) -> bool:
+def decodes_to_text(tokenizer: "PreTrainedTokenizerBase", encoding: "Encoding", text: str | tuple[str, str]) -> bool:
     """Whether the tokens decode to the text, or to its beginning (or end) where it was truncated.
 
     Compared as the tokenizer sees the text (lower case, say) and without white space, which decoders place anew.

@@ -15,10 +15,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from stages.core.cache import MANIFEST, name_of, waiting_for
+from stages.core.cache import MANIFEST, hash_key, hold_lock
 from stages.core.errors import UserError
 from stages.core.files import cache_dir, read_json, sha256_of_all, write_json
-from stages.core.hardware import what_computes
+from stages.core.hardware import describe_processor
 
 KEPT_DAYS = 30  # since the last use, of trainings that were never finished
 FINISHED = "finished.json"
@@ -31,9 +31,9 @@ def open_checkpoints(inputs: dict[str, Any]) -> Iterator[Path]:
     Those of trainings that were finished or forgotten go.
     """
     root = cache_dir() / "checkpoints"
-    folder = root / name_of(inputs)
+    folder = root / hash_key(inputs)
     folder.mkdir(parents=True, exist_ok=True)
-    with waiting_for(FileLock(f"{folder}.lock")):
+    with hold_lock(FileLock(f"{folder}.lock")):
         (folder / FINISHED).unlink(missing_ok=True)
         write_json(folder / "inputs.json", inputs)
         remove_unused(lambda other: days_since_use(other) > (1 if finished_run(other) else KEPT_DAYS))
@@ -69,7 +69,7 @@ def days_since_use(folder: Path) -> float:
     return (time.time() - folder.stat().st_mtime) / 86400
 
 
-def training_inputs(params: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+def make_training_key(params: dict[str, Any], files: list[Path]) -> dict[str, Any]:
     """All that decides the bytes of a training's result: params, files, code, versions and hardware."""
     folder = Path(__file__).parent.parent
     loaded = {Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)}
@@ -78,21 +78,21 @@ def training_inputs(params: dict[str, Any], files: list[Path]) -> dict[str, Any]
         "files": sha256_of_all(files),
         "code": sha256_of_all(sorted(file for file in loaded if folder in file.parents)),
         "versions": {name: version(name) for name in ("accelerate", "numpy", "torch", "transformers")},
-        "device": what_computes(),
+        "device": describe_processor(),
     }
 
 
 def latest(folder: Path) -> Path | None:
     """The last whole checkpoint whose best one is whole too; what is left of others is removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True)
-    whole = {checkpoint.name: best for checkpoint in found if (best := best_of(checkpoint))}
+    found = sorted(folder.glob("checkpoint-*"), key=get_step, reverse=True)
+    whole = {checkpoint.name: best for checkpoint in found if (best := read_best(checkpoint))}
     for checkpoint in found:
         if checkpoint.name not in whole:
             shutil.rmtree(checkpoint)
     return next((folder / name for name, best in whole.items() if best in whole), None)
 
 
-def best_of(checkpoint: Path) -> str | None:
+def read_best(checkpoint: Path) -> str | None:
     """The best checkpoint when this one was written; None when this one is not as it was then."""
     try:
         manifest = read_json(checkpoint / MANIFEST, ["best", "sha256"])
@@ -105,7 +105,7 @@ def checksum(checkpoint: Path) -> str:
     return sha256_of_all(sorted(file for file in checkpoint.iterdir() if file.name != MANIFEST))
 
 
-def step_of(checkpoint: Path) -> int:
+def get_step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from stages.core.cache import Cache
-from stages.model.partition import FrozenHalf
+from stages.core.cache import FolderCache
+from stages.model.partition import FrozenEncoder
 from stages.text.batches import (
     TokenBudgetBatches,
     TokenRows,
@@ -30,7 +30,7 @@ BUDGET = {"cpu": 2048, "cuda": 65536}
 SHARD_BYTES = 2**30
 
 
-class KeptRows(Dataset):
+class CachedFeatures(Dataset):
     """A split as the outputs of the frozen half, which gives whole batches.
 
     A batch has `inputs_embeds`, `(B, T, D)`, `attention_mask`, `(B, T)`, where something is padded, and `labels`,
@@ -38,8 +38,8 @@ class KeptRows(Dataset):
     the system keeps what it has memory for. With a GPU they lie in its memory, or else in pinned memory, when they fit.
     """
 
-    def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenHalf):
-        self.lengths, self.positions = rows.lengths, kept_lengths(frozen, rows)
+    def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenEncoder):
+        self.lengths, self.positions = rows.lengths, count_positions(frozen, rows)
         self.labels, self.documents = rows.labels, rows.documents
         self.widths = round_up_widths(self.positions)
         self.dtype, self.device, self.width = frozen.dtype, frozen.device, frozen.width
@@ -104,30 +104,32 @@ def in_memory(paths: list[Path], size: int) -> torch.Tensor | None:
     return None
 
 
-def keep_outputs(frozen: FrozenHalf, rows: TokenRows, split: str, cache: Cache) -> tuple[KeptRows, dict[str, float]]:
+def cache_features(
+    frozen: FrozenEncoder, rows: TokenRows, split: str, cache: FolderCache
+) -> tuple[CachedFeatures, dict[str, float]]:
     """Run the frozen half on a split, unless that was done before; return its rows and what it took."""
-    started, size = time.perf_counter(), output_bytes(frozen, rows)
+    started, size = time.perf_counter(), count_feature_bytes(frozen, rows)
     key = frozen.key | {"tokens": hash_tokens(rows)}
-    folder, found = cache.fetch(key, size, lambda folder: write_outputs(frozen, rows, split, folder))
-    kept = KeptRows(folder, rows, frozen)
+    folder, found = cache.fetch(key, size, lambda folder: write_features(frozen, rows, split, folder))
+    kept = CachedFeatures(folder, rows, frozen)
     seconds, did = time.perf_counter() - started, "found" if found else "computed and kept"
     print(f"outputs of the frozen layers for {split}: {did} in {folder} ({size / 2**20:,.1f} MiB, {seconds:.1f} s)")
     return kept, {f"{split}_hit": float(found), f"{split}_seconds": round(seconds, 2), f"{split}_bytes": float(size)}
 
 
-def kept_lengths(frozen: FrozenHalf, rows: TokenRows) -> np.ndarray:
+def count_positions(frozen: FrozenEncoder, rows: TokenRows) -> np.ndarray:
     """Positions that are kept of each row."""
     return np.ones_like(rows.lengths) if frozen.first_token else rows.lengths
 
 
-def output_bytes(frozen: FrozenHalf, rows: TokenRows) -> int:
+def count_feature_bytes(frozen: FrozenEncoder, rows: TokenRows) -> int:
     """What the outputs for a split take."""
-    return int(kept_lengths(frozen, rows).sum()) * frozen.width * frozen.dtype.itemsize
+    return int(count_positions(frozen, rows).sum()) * frozen.width * frozen.dtype.itemsize
 
 
-def write_outputs(frozen: FrozenHalf, rows: TokenRows, split: str, folder: Path) -> None:
+def write_features(frozen: FrozenEncoder, rows: TokenRows, split: str, folder: Path) -> None:
     """Write safetensors shards with one tensor, `hidden`, `(positions, D)`, rows longest first and without padding."""
-    lengths, (_, shards) = kept_lengths(frozen, rows), layout(frozen, rows)
+    lengths, (_, shards) = count_positions(frozen, rows), layout(frozen, rows)
     positions = np.bincount(shards, lengths)
     files = [(folder / shard_name(number)).open("wb") for number in range(len(positions))]
     try:
@@ -145,9 +147,9 @@ def write_outputs(frozen: FrozenHalf, rows: TokenRows, split: str, folder: Path)
             file.close()
 
 
-def layout(frozen: FrozenHalf, rows: TokenRows) -> tuple[np.ndarray, np.ndarray]:
+def layout(frozen: FrozenEncoder, rows: TokenRows) -> tuple[np.ndarray, np.ndarray]:
     """First position and shard of each row: rows with the most tokens come first, and a shard is full at 1 GiB."""
-    order, lengths = sort_by_length(rows.lengths), kept_lengths(frozen, rows)
+    order, lengths = sort_by_length(rows.lengths), count_positions(frozen, rows)
     starts = np.empty(len(rows), dtype=np.int64)
     starts[order] = np.cumsum(lengths[order]) - lengths[order]
     return starts, starts * frozen.width * frozen.dtype.itemsize // SHARD_BYTES

@@ -6,13 +6,13 @@ import datasets
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
-from stages.core import params
-from stages.core.cache import Cache
+from stages.core.cache import FolderCache
 from stages.core.files import cache_dir
 from stages.core.memory import keep_freed_memory, release_freed_memory
-from stages.model.partition import FrozenHalf, frozen_half, trained_half
+from stages.core.param_sections import Cache
+from stages.model.partition import FrozenEncoder, build_frozen_encoder, build_trainable_classifier
 from stages.text.batches import TokenRows
-from stages.training.feature_cache import keep_outputs, output_bytes
+from stages.training.feature_cache import cache_features, count_feature_bytes
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Inputs:
 
     model: PreTrainedModel
     rows: dict[str, Dataset]
-    frozen: FrozenHalf | None = None  # to be run on every batch first
+    frozen: FrozenEncoder | None = None  # to be run on every batch first
     report: dict[str, float] = field(default_factory=dict)  # hits, seconds and bytes of kept outputs
 
     @property
@@ -36,7 +36,7 @@ def prepare_inputs(
     splits: tuple[str, ...],
     pad_token_id: int,
     precision: str,
-    cache: params.Cache | None,
+    cache: Cache | None,
 ) -> Inputs:
     """Cut the model where its `config.frozen_layers` end, and compute or find what the frozen half makes of the splits.
 
@@ -48,21 +48,24 @@ def prepare_inputs(
     if cache is None:
         return Inputs(model, {split: rows[split] for split in splits})
     freeze_layers = getattr(model.config, "frozen_layers", 0)
-    frozen, half = frozen_half(model, freeze_layers, precision), trained_half(model, freeze_layers)
+    frozen, half = (
+        build_frozen_encoder(model, freeze_layers, precision),
+        build_trainable_classifier(model, freeze_layers),
+    )
     inputs = Inputs(half, {split: rows[split] for split in splits}, frozen)
     if frozen is None:
         return inputs
-    store = Cache(cache_dir() / "frozen", int(cache.max_size_gb * 1e9))
-    size = sum(output_bytes(frozen, split) for split in rows.values())
+    store = FolderCache(cache_dir() / "frozen", int(cache.max_size_gb * 1e9))
+    size = sum(count_feature_bytes(frozen, split) for split in rows.values())
     try:
-        room = store.room()
+        room = store.available_bytes()
         if size > room:
             print(
                 f"the frozen layers run in every step: their outputs would take {size / 1e9:.3g} GB, and there is room "
                 f"for {room / 1e9:.3g} (cache.max_size_gb: {cache.max_size_gb:g})"
             )
             return inputs
-        kept = {split: keep_outputs(frozen, rows[split], split, store) for split in splits}
+        kept = {split: cache_features(frozen, rows[split], split, store) for split in splits}
     except OSError as error:
         print(f"the frozen layers run in every step: {store.folder} cannot keep their outputs: {error}")
         return inputs

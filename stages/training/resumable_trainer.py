@@ -30,7 +30,7 @@ class ResumableTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.add_callback(KeepProgress(self))
+        self.add_callback(ProgressCallback(self))
         self.seconds, self.started, self.signal = 0.0, time.monotonic(), 0
 
     def fit(self) -> None:
@@ -40,14 +40,14 @@ class ResumableTrainer(Trainer):
         """
         last = checkpoints.latest(Path(self.args.output_dir))
         if last:
-            print(f"goes on after step {checkpoints.step_of(last)} of an earlier run")
+            print(f"goes on after step {checkpoints.get_step(last)} of an earlier run")
         self.started = time.monotonic()
-        with self.leaving_when_told():
+        with self.stop_on_signal():
             self.train(resume_from_checkpoint=str(last) if last else None)
         self.seconds += time.monotonic() - self.started
 
     @contextmanager
-    def leaving_when_told(self) -> Iterator[None]:
+    def stop_on_signal(self) -> Iterator[None]:
         """On a first signal, wait for the end of the step; on a second one, leave at once."""
         process, before = os.getpid(), {}
 
@@ -96,7 +96,7 @@ class ResumableTrainer(Trainer):
         return (sys.maxsize if over else epoch), batches
 
 
-class KeepProgress(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """Restores what `ResumableTrainer` adds to a checkpoint, saves in time, and stops when a signal has come."""
 
     def __init__(self, trainer: ResumableTrainer):

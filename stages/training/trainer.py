@@ -15,11 +15,11 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
-from stages.core.params import Evaluate, Train
+from stages.core.param_sections import Evaluate, Train
 from stages.evaluation.metrics import compute_metrics
 from stages.evaluation.predictions import LabelledPredictions
 from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, pass_batch_through, sort_by_length
-from stages.text.windows import first_windows, pool
+from stages.text.windows import find_first_windows, pool_windows
 from stages.training.inputs import Inputs
 from stages.training.resumable_trainer import ResumableTrainer
 
@@ -115,7 +115,7 @@ class ClassifierTrainer(ResumableTrainer):
         rows = dataloader.dataset
         logits = np.empty_like(output.predictions, dtype=np.float32)
         logits[sort_by_length(rows.lengths)] = output.predictions
-        logits, labels = pool(logits, rows.documents), rows.labels[first_windows(rows.documents)]
+        logits, labels = pool_windows(logits, rows.documents), rows.labels[find_first_windows(rows.documents)]
         if self.compute_loss_func is not None:
             loss = self.compute_loss_func({"logits": torch.from_numpy(logits)}, torch.from_numpy(labels))
             metrics = compute_metrics(LabelledPredictions(logits, labels)) | {"loss": loss.item()}

@@ -5,7 +5,14 @@ from transformers import AutoModelForSequenceClassification
 
 from stages.core.errors import UserError
 from stages.model.freezing import freeze
-from stages.model.partition import DTYPES, FrozenHalf, can_be_cut, check_finite, frozen_half, trained_half
+from stages.model.partition import (
+    DTYPES,
+    FrozenEncoder,
+    build_frozen_encoder,
+    build_trainable_classifier,
+    check_finite,
+    is_partitionable,
+)
 
 CUT = ["bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"]
 IDS = torch.randint(5, 100, (4, 9), generator=torch.Generator().manual_seed(0))
@@ -28,7 +35,7 @@ def gradients(model):
 
 
 def test_the_families_that_are_cut_are_those_of_bert_and_its_kin():
-    assert [family for family in sorted(FAMILIES) if can_be_cut(build(family))] == CUT
+    assert [family for family in sorted(FAMILIES) if is_partitionable(build(family))] == CUT
 
 
 @pytest.mark.parametrize("mask", [None, PADDED], ids=["full", "padded"])
@@ -39,11 +46,11 @@ def test_two_halves_compute_logits_and_gradients_of_the_untouched_model(family, 
     expected = model(IDS, mask).logits
     expected.square().sum().backward()
     wanted = gradients(model)
-    half, batch = trained_half(model, freeze_layers), {"input_ids": IDS}
+    half, batch = build_trainable_classifier(model, freeze_layers), {"input_ids": IDS}
     if mask is not None:
         batch["attention_mask"] = mask
     if freeze_layers != 0:
-        batch = FrozenHalf(model, freeze_layers, torch.float32)(batch)
+        batch = FrozenEncoder(model, freeze_layers, torch.float32)(batch)
         assert batch["inputs_embeds"].shape == (4, 1 if freeze_layers in (3, "all") else 9, 16)
     logits = half(**batch).logits
     assert torch.allclose(logits, expected, atol=1e-5)
@@ -58,7 +65,7 @@ def test_two_halves_compute_logits_and_gradients_of_the_untouched_model(family, 
 def test_a_half_shares_its_parameters_with_the_model(family):
     model = build(family)
     freeze(model, 2)
-    half = trained_half(model, 2)
+    half = build_trainable_classifier(model, 2)
     whole = dict(model.named_parameters())
     assert all(value is whole[name] for name, value in half.named_parameters())
     assert set(dict(half.named_parameters())) == {name for name, value in whole.items() if value.requires_grad}
@@ -66,7 +73,7 @@ def test_a_half_shares_its_parameters_with_the_model(family):
 
 def test_dropout_acts_on_what_trains_and_on_nothing_else():
     model = build("bert")
-    half, frozen = trained_half(model, 2).train(), FrozenHalf(model, 2, torch.float32)
+    half, frozen = build_trainable_classifier(model, 2).train(), FrozenEncoder(model, 2, torch.float32)
     one, two = frozen({"input_ids": IDS}), frozen({"input_ids": IDS})
     assert torch.equal(one["inputs_embeds"], two["inputs_embeds"])
     assert not torch.equal(half(**one).logits, half(**one).logits)
@@ -75,7 +82,7 @@ def test_dropout_acts_on_what_trains_and_on_nothing_else():
 
 def test_dropout_of_attention_weighs_values_and_their_bias_alike():
     model = build("bert")
-    layer = next(trained_half(model, 2).base_model.encoder.layer.children())
+    layer = next(build_trainable_classifier(model, 2).base_model.encoder.layer.children())
     hidden = torch.randn(2, 5, 16)
     layer.attention.self.dropout.p = 1.0
     layer.train()
@@ -85,7 +92,7 @@ def test_dropout_of_attention_weighs_values_and_their_bias_alike():
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_a_frozen_half_is_cast_once_and_close_to_the_model(precision):
     model = build("bert")
-    frozen = frozen_half(model, 2, precision)
+    frozen = build_frozen_encoder(model, 2, precision)
     hidden = frozen({"input_ids": IDS, "attention_mask": PADDED})["inputs_embeds"]
     assert hidden.dtype == DTYPES[precision]
     assert not hidden.requires_grad
@@ -98,29 +105,29 @@ def test_a_frozen_half_is_cast_once_and_close_to_the_model(precision):
 
 def test_the_key_changes_with_weights_layers_and_precision_but_not_with_the_head():
     model = build("bert")
-    key = frozen_half(model, 1, "fp32").key
-    assert frozen_half(model, 2, "fp32").key != key
-    assert frozen_half(model, 1, "bf16").key != key
+    key = build_frozen_encoder(model, 1, "fp32").key
+    assert build_frozen_encoder(model, 2, "fp32").key != key
+    assert build_frozen_encoder(model, 1, "bf16").key != key
     model.config.id2label, model.config.classifier_dropout = {0: "bad", 1: "good"}, 0.5
     model.classifier.weight.data += 1
     model.bert.encoder.layer[1].output.dense.weight.data += 1
-    assert frozen_half(model, 1, "fp32").key == key
+    assert build_frozen_encoder(model, 1, "fp32").key == key
     model.bert.encoder.layer[0].output.dense.weight.data[0, 0] += 1e-3
-    assert frozen_half(model, 1, "fp32").key != key
+    assert build_frozen_encoder(model, 1, "fp32").key != key
 
 
 def test_the_key_changes_with_what_computes(monkeypatch):
     model = build("bert")
-    key = frozen_half(model, 1, "fp32").key
+    key = build_frozen_encoder(model, 1, "fp32").key
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
-    assert frozen_half(model, 1, "fp32").key != key
+    assert build_frozen_encoder(model, 1, "fp32").key != key
 
 
 def test_nothing_is_cut_where_nothing_is_frozen_or_the_family_is_not_known():
-    assert frozen_half(build("bert"), 0, "fp32") is None
+    assert build_frozen_encoder(build("bert"), 0, "fp32") is None
     model = build("modernbert")
-    assert frozen_half(model, 2, "fp32") is None
-    assert trained_half(model, 2) is model
+    assert build_frozen_encoder(model, 2, "fp32") is None
+    assert build_trainable_classifier(model, 2) is model
 
 
 def test_outputs_that_fp16_cannot_hold_are_told():

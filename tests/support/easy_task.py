@@ -7,7 +7,8 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from transformers import set_seed
 
-from stages.core.params import Cache, Params
+from stages.core.param_sections import Cache
+from stages.core.params import Params
 from stages.model.classifier import build_classifier
 from stages.model.freezing import freeze
 from stages.training.inputs import prepare_inputs

@@ -4,12 +4,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.core.errors import UserError
-from stages.core.params import Preprocess
+from stages.core.param_sections import Preprocess
 from stages.data.demo_corpus import LABELS, make_reviews
 from stages.text.encoding import encode_split, index_splits, load_splits
-from stages.text.statistics import Tally
+from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import configure, load_tokenizer
-from stages.text.windows import document_lengths
+from stages.text.windows import count_document_tokens
 
 PREPROCESS = Preprocess(strip_html=True, max_length=24, truncation_side="right", stride=None)
 TEXTS = [f"{text}<br />" for text, _ in make_reviews("train", 0)[:1500]]
@@ -97,7 +97,7 @@ def test_a_long_text_is_all_read_in_windows_that_overlap(tmp_path, tiny_model, s
             first = first + part[5:]
         assert first == tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
     lengths = [len(tokenizer(text, truncation=False)["input_ids"]) for text in texts]
-    assert document_lengths(np.array(data["length"]), np.array(data["document"]), tokenizer).tolist() == lengths
+    assert count_document_tokens(np.array(data["length"]), np.array(data["document"]), tokenizer).tolist() == lengths
     summary = tally.summary()
     assert (summary["rows"], summary["windows"], summary["share_truncated"]) == (4, len(data), 0)
     assert summary["tokens"] == sum(data["length"])
@@ -116,7 +116,7 @@ def test_pairs_have_two_texts_in_a_row_and_types_that_tell_them_apart(tmp_path, 
 
 def test_tokens_that_say_something_else_are_noticed():
     with pytest.raises(UserError, match=r"loses text: 8 of 10 sampled rows of train"):
-        Tally(read_back=[True] * 8 + [False] * 2).check_read_back("train")
+        SplitStatistics(read_back=[True] * 8 + [False] * 2).check_decoding("train")
 
 
 def test_a_broken_data_set_is_told(tmp_path, tiny_model):

@@ -8,10 +8,10 @@ import pytest
 from support.project import ROOT
 
 from stages.core.errors import UserError
-from stages.core.params import Preprocess
+from stages.core.param_sections import Preprocess
 from stages.data.demo_corpus import make_reviews
-from stages.model.folder import has_token_types, has_tokenizer, longest_input
-from stages.text.tokenizer import configure, load_tokenizer, reads_back, train_tokenizer
+from stages.model.folder import has_token_types, has_tokenizer, read_max_length
+from stages.text.tokenizer import configure, decodes_to_text, load_tokenizer, train_tokenizer
 
 PREPROCESS = Preprocess(strip_html=True, max_length=128, truncation_side="left", stride=None)
 TEXTS = [text for text, _ in make_reviews("train", 0)[:500]]
@@ -37,25 +37,25 @@ def test_windows_that_cannot_be_made_are_refused(tiny_model):
 def test_positions_of_the_roberta_family_start_behind_the_padding(tmp_path):
     config = {"model_type": "roberta", "pad_token_id": 1, "max_position_embeddings": 514}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert longest_input(tmp_path) == 512
+    assert read_max_length(tmp_path) == 512
     assert not has_token_types(tmp_path)
 
 
 def test_tokens_that_say_something_else_are_noticed(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     encoding = tokenizer("the plot is dull").encodings[0]
-    assert reads_back(tokenizer, encoding, "The plot is dull, and more was cut")
-    assert not reads_back(tokenizer, encoding, "the plot was dull")
+    assert decodes_to_text(tokenizer, encoding, "The plot is dull, and more was cut")
+    assert not decodes_to_text(tokenizer, encoding, "the plot was dull")
     tokenizer.truncation_side = "left"
-    assert reads_back(tokenizer, encoding, "Much was cut, then: the plot is dull")
-    assert not reads_back(tokenizer, encoding, "The plot is dull, and more was cut")
+    assert decodes_to_text(tokenizer, encoding, "Much was cut, then: the plot is dull")
+    assert not decodes_to_text(tokenizer, encoding, "The plot is dull, and more was cut")
     cut = SimpleNamespace(
         unk_token_id=0,
         truncation_side="right",
         backend_tokenizer=SimpleNamespace(normalizer=None),
         decode=lambda *a, **k: "好\ufffd",
     )  # fmt: skip
-    assert reads_back(cut, SimpleNamespace(ids=[5]), "好吃")
+    assert decodes_to_text(cut, SimpleNamespace(ids=[5]), "好吃")
 
 
 def test_a_trained_tokenizer_is_the_same_in_each_process(tmp_path):

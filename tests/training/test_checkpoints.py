@@ -7,10 +7,10 @@ from stages.core.files import cache_dir
 from stages.training.checkpoints import (
     finish,
     latest,
+    make_training_key,
     mark_finished,
     open_checkpoints,
     remove_finished,
-    training_inputs,
     writing,
 )
 
@@ -127,11 +127,11 @@ def test_params_files_and_threads_decide(tmp_path, monkeypatch):
     file = tmp_path / "data/tokens.arrow"
     file.parent.mkdir()
     file.write_text("1 2 3")
-    first = training_inputs({"seed": 1}, [tmp_path / "data"])
-    assert training_inputs({"seed": 1}, [tmp_path / "data"]) == first
-    assert training_inputs({"seed": 2}, [tmp_path / "data"]) != first
+    first = make_training_key({"seed": 1}, [tmp_path / "data"])
+    assert make_training_key({"seed": 1}, [tmp_path / "data"]) == first
+    assert make_training_key({"seed": 2}, [tmp_path / "data"]) != first
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
-    assert training_inputs({"seed": 1}, [tmp_path / "data"]) != first
+    assert make_training_key({"seed": 1}, [tmp_path / "data"]) != first
     monkeypatch.undo()
     file.write_text("1 2 4")
-    assert training_inputs({"seed": 1}, [tmp_path / "data"]) != first
+    assert make_training_key({"seed": 1}, [tmp_path / "data"]) != first

@@ -6,11 +6,11 @@ from safetensors.torch import load_file
 from support.tiny_models import tiny_config
 from transformers import AutoModelForSequenceClassification
 
-from stages.core.cache import Cache
-from stages.model.partition import FrozenHalf
+from stages.core.cache import FolderCache
+from stages.model.partition import FrozenEncoder
 from stages.text.batches import TokenRows
 from stages.training import feature_cache as frozen_outputs
-from stages.training.feature_cache import keep_outputs, output_bytes
+from stages.training.feature_cache import cache_features, count_feature_bytes
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def model():
 
 @pytest.fixture
 def cache(tmp_path):
-    return Cache(tmp_path, 10**9)
+    return FolderCache(tmp_path, 10**9)
 
 
 @pytest.fixture(params=["one shard", "many shards"], autouse=True)
@@ -44,9 +44,9 @@ def alone(frozen, rows, index):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("freeze_layers", [1, "all"])
 def test_kept_outputs_are_those_of_each_row(rows, model, cache, freeze_layers, dtype):
-    frozen = FrozenHalf(model, freeze_layers, dtype)
-    kept, report = keep_outputs(frozen, rows, "train", cache)
-    assert (report["train_hit"], report["train_bytes"]) == (0, output_bytes(frozen, rows))
+    frozen = FrozenEncoder(model, freeze_layers, dtype)
+    kept, report = cache_features(frozen, rows, "train", cache)
+    assert (report["train_hit"], report["train_bytes"]) == (0, count_feature_bytes(frozen, rows))
     batch = kept.__getitems__([7, 3, 40])
     assert batch["labels"].tolist() == rows.labels[[7, 3, 40]].tolist()
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
@@ -62,21 +62,21 @@ def test_kept_outputs_are_those_of_each_row(rows, model, cache, freeze_layers, d
 
 
 def test_they_are_found_the_next_time_and_are_the_same(rows, model, cache):
-    first, _ = keep_outputs(FrozenHalf(model, 1, torch.bfloat16), rows, "train", cache)
+    first, _ = cache_features(FrozenEncoder(model, 1, torch.bfloat16), rows, "train", cache)
     rows.labels = 1 - rows.labels  # labels do not matter
-    again, report = keep_outputs(FrozenHalf(model, 1, torch.bfloat16), rows, "train", cache)
+    again, report = cache_features(FrozenEncoder(model, 1, torch.bfloat16), rows, "train", cache)
     assert report["train_hit"] == 1
     one, two = (kept.__getitems__(range(50)) for kept in (first, again))
     assert torch.equal(one["inputs_embeds"], two["inputs_embeds"])
     assert torch.equal(one["labels"], 1 - two["labels"])
-    _, report = keep_outputs(FrozenHalf(model, 2, torch.bfloat16), rows, "train", cache)
+    _, report = cache_features(FrozenEncoder(model, 2, torch.bfloat16), rows, "train", cache)
     assert report["train_hit"] == 0
 
 
 def test_shards_are_safetensors(rows, model, cache):
-    frozen = FrozenHalf(model, 1, torch.bfloat16)
-    keep_outputs(frozen, rows, "train", cache)
-    ((_, _, folder),) = cache.entries()
+    frozen = FrozenEncoder(model, 1, torch.bfloat16)
+    cache_features(frozen, rows, "train", cache)
+    ((_, _, folder),) = cache.list_entries()
     shards = [load_file(path)["hidden"] for path in sorted(folder.glob("*.safetensors"))]
     assert len(shards) == (1 if frozen_outputs.SHARD_BYTES == 2**30 else 6)
     assert torch.cat(shards).shape == (rows.lengths.sum(), 16)
@@ -84,8 +84,8 @@ def test_shards_are_safetensors(rows, model, cache):
 
 @pytest.mark.parametrize("where", ["device", "pinned"])
 def test_outputs_in_memory_are_those_on_disk(rows, model, cache, where):
-    kept, _ = keep_outputs(FrozenHalf(model, 1, torch.float32), rows, "train", cache)
-    ((_, _, folder),) = cache.entries()
+    kept, _ = cache_features(FrozenEncoder(model, 1, torch.float32), rows, "train", cache)
+    ((_, _, folder),) = cache.list_entries()
     expected = kept.__getitems__([7, 3, 40])
     kept.memory = torch.cat([load_file(path)["hidden"] for path in sorted(folder.glob("*.safetensors"))])
     read = kept.gathered if where == "device" else kept.copied

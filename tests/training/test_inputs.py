@@ -1,11 +1,11 @@
 import pytest
 from datasets import Dataset, DatasetDict
 
-from stages.core.params import Cache
+from stages.core.param_sections import Cache
 from stages.model.classifier import build_classifier
 from stages.model.freezing import freeze
 from stages.text.batches import TokenRows
-from stages.training.feature_cache import KeptRows
+from stages.training.feature_cache import CachedFeatures
 from stages.training.inputs import prepare_inputs
 
 SPLITS = ("train", "validation")
@@ -28,7 +28,7 @@ def prepare(tiny_model, workspace, monkeypatch):
 def test_outputs_are_kept_in_the_cache_of_the_checkout(prepare, workspace, capsys):
     inputs = prepare(1)
     assert inputs.frozen is None
-    assert all(isinstance(rows, KeptRows) for rows in inputs.rows.values())
+    assert all(isinstance(rows, CachedFeatures) for rows in inputs.rows.values())
     assert inputs.report["train_hit"] == 0
     assert inputs.report["validation_hit"] == 1  # its tokens are the same here
     assert inputs.report["train_bytes"] == 50 * 32 * 4
@@ -62,7 +62,7 @@ def test_a_disk_that_fails_costs_no_run(prepare, monkeypatch, capsys):
     def fill(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stages.training.feature_cache.write_outputs", fill)
+    monkeypatch.setattr("stages.training.feature_cache.write_features", fill)
     inputs = prepare(1)
     assert inputs.frozen is not None
     assert "the frozen layers run in every step: " in (printed := capsys.readouterr().out)

@@ -98,7 +98,7 @@ def test_the_whole_model_has_learned_what_its_half_was_taught(fit, params, freez
 @pytest.mark.parametrize("freeze_layers", [1, "all"])
 def test_kept_outputs_teach_the_same_as_those_computed_in_every_step(fit, monkeypatch, freeze_layers):
     kept, _ = fit({"train.freeze_layers": freeze_layers})
-    monkeypatch.setattr(inputs, "output_bytes", lambda *_: 10**12)
+    monkeypatch.setattr(inputs, "count_feature_bytes", lambda *_: 10**12)
     computed, _ = fit({"train.freeze_layers": freeze_layers})
     assert kept.frozen is None
     assert computed.frozen is not None
