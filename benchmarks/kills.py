@@ -22,7 +22,7 @@ import yaml
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.yaml_files import read_yaml
-from stages.training.checkpoints import best_of, step_of
+from stages.training.checkpoints import read_best, get_step
 from stages.verification.clone import clean_environment, make_clone, temporary_folder
 from stages.verify import local_paths, read_outputs
 
@@ -94,8 +94,8 @@ class Pipeline:
             train.send_signal(number)
         if dvc.wait() == 0:
             return None
-        found = sorted((self.folder / ".cache/checkpoints").glob("*/checkpoint-*"), key=step_of)
-        names = [f"{step_of(path)}{' cut off' * (best_of(path) is None)}" for path in found]
+        found = sorted((self.folder / ".cache/checkpoints").glob("*/checkpoint-*"), key=get_step)
+        names = [f"{get_step(path)}{' cut off' * (read_best(path) is None)}" for path in found]
         return f"checkpoints {', '.join(names) or 'none'}"
 
     def forget(self) -> None:
