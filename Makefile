@@ -12,13 +12,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# RECIPE=imdb-quick makes recipes/imdb-quick.yaml the params first.
+# RECIPE=imdb-quick first sets params.yaml to recipes/imdb-quick.yaml.
 repro: setup
 ifdef RECIPE
-	@test -f recipes/$(RECIPE).yaml || \
-		{ echo "RECIPE: found $(RECIPE); allowed: $(basename $(notdir $(wildcard recipes/*.yaml)))"; exit 1; }
-	@cmp -s recipes/$(RECIPE).yaml params.yaml || { cp params.yaml params.yaml.bak && \
-		cp recipes/$(RECIPE).yaml params.yaml && echo "params.yaml is recipes/$(RECIPE).yaml now; before: params.yaml.bak"; }
+	@python -m stages.recipe '$(RECIPE)'
 endif
 	dvc repro
 	@echo
