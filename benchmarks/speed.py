@@ -29,7 +29,7 @@ from benchmarks.speed_tables import write_tables
 from stages.core.files import read_json, write_json
 from stages.core.hardware import cpu_name, gpu_names
 from stages.core.yaml_files import read_yaml
-from stages.tracking.mlflow_sender import connect, find_experiment
+from stages.tracking.mlflow_store import connect, find_experiment
 
 RESULTS, EXPERIMENT = Path("benchmarks/results"), "speed benchmark"
 TEST_ROWS = {"ablation": 1000, "long": 200}  # at most, where training is what is compared

@@ -1,7 +1,7 @@
-"""Send to MLflow what could not be sent, and the runs that it lacks of experiments that DVC has.
+"""Send to MLflow what was not sent yet, and restore in MLflow the runs of DVC's experiments that it lacks.
 
-python -m stages.sync            # send
-python -m stages.sync --check    # only compare: does each DVC experiment have its run, and do both say the same?
+python -m stages.sync            # send and restore
+python -m stages.sync --check    # only compare: does each DVC experiment have a run, with the same values?
 """
 
 import argparse
@@ -14,7 +14,7 @@ from contextlib import suppress
 from dvc.exceptions import DvcException
 from filelock import FileLock, Timeout
 
-# Before MLflow is imported: a server that never answers must not hold up what waits behind it.
+# Set before MLflow is imported, which reads them then: a server that never answers must not hold up other runs.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
@@ -22,14 +22,15 @@ from mlflow.exceptions import MlflowException
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
-from stages.core.stage import telling_faults
-from stages.tracking.dvc_experiments import Experiment, all_experiments
-from stages.tracking.journal import Journal, journals, open_journal, remove_gone
-from stages.tracking.mlflow_sender import NotReachedError, NotSentError, connect, reason, send
-from stages.tracking.reconcile import differences, restore, run_of
-from stages.tracking.system_metrics import sampled
+from stages.core.stage import report_errors
+from stages.tracking.dvc_experiments import Experiment, list_experiments
+from stages.tracking.journal import Journal, list_journals, open_journal, remove_partly_deleted
+from stages.tracking.mlflow_sender import send
+from stages.tracking.mlflow_store import NotReachedError, NotSentError, connect, describe_error
+from stages.tracking.reconcile import find_differences, find_run, restore_run
+from stages.tracking.system_metrics import sample_system_metrics
 
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_POLLS = 0.5
 SECONDS_AFTER_FAILURE = 30
 
 
@@ -38,52 +39,72 @@ def main() -> None:
     if arguments.follow:
         follow(arguments.follow, arguments.system_metrics)
         return
-    uri = os.environ.get("MLFLOW_TRACKING_URI")  # now, since MLflow sets it to whatever it sends to
-    if not arguments.check and (failed := send_waiting()):
-        raise UserError(f"{failed} runs could not be sent; they stay in mlruns/journal")
+    uri = os.environ.get("MLFLOW_TRACKING_URI")  # read first, because MLflow sets it to the store that it sends to
+    if not arguments.check:
+        failed = send_waiting()
+        if failed:
+            raise UserError(f"{failed} runs could not be sent; they stay in mlruns/journal")
+    reconcile(uri, arguments.check)
+
+
+def reconcile(uri: str | None, check: bool) -> None:
+    """Compare each experiment with its run; UserError when some disagree."""
     try:
-        experiments = all_experiments()
+        experiments = list_experiments()
     except DvcException as error:
         raise UserError(f"DVC: {error}") from error
-    with FileLock(main_checkout() / "mlruns" / "sync.lock"):  # or two would restore the same run
-        fits = [fitting(experiment, uri, arguments.check) for experiment in experiments]
-    if not all(fits):
-        raise UserError(f"of {len(fits)} experiments of DVC, {fits.count(False)} not as MLflow shows them")
+    with FileLock(main_checkout() / "mlruns" / "sync.lock"):  # otherwise two processes would restore the same run
+        agreements = [try_to_reconcile(experiment, uri, check) for experiment in experiments]
+    if not all(agreements):
+        raise UserError(f"{agreements.count(False)} of {len(agreements)} DVC experiments do not agree with MLflow")
 
 
-def fitting(experiment: Experiment, uri: str | None, check: bool) -> bool:
-    """Whether an experiment and its run fit; an old one that cannot be read holds up no other."""
+def try_to_reconcile(experiment: Experiment, uri: str | None, check: bool) -> bool:
+    """Return whether an experiment agrees with its run; one that cannot be read does not stop the others."""
     try:
-        return compare(experiment, uri, check)
+        return reconcile_experiment(experiment, uri, check)
     except NotReachedError as error:
         raise UserError(f"MLflow at {uri or 'mlruns'}: {error}") from error
     except (UserError, NotSentError, MlflowException, DvcException, LookupError, ValueError, OSError) as error:
-        print(f"{experiment}: cannot be compared: {reason(error)}")
+        print(f"{experiment}: cannot be compared: {describe_error(error)}")
         return False
 
 
-def compare(experiment: Experiment, uri: str | None, check: bool) -> bool:
-    """Print how a DVC experiment and its run fit, and whether they do; without `check` make a run that is missing."""
-    if not experiment.finished:
-        print(f"{experiment}: not finished, or not in DVC's cache (dvc pull fetches it)")
+def reconcile_experiment(experiment: Experiment, uri: str | None, check: bool) -> bool:
+    """Print how a DVC experiment and its run differ, and return whether they agree; restore a run that is missing.
+
+    With `check` nothing is restored.
+    """
+    if not experiment.is_finished:
+        print(f"{experiment}: not finished, or not in DVC's cache (dvc pull downloads it)")
         return True
-    client, said = connect(uri), "as in run"
-    if run_of(experiment, client) is None and not check:
-        journal, said = restore(experiment, uri), "restored from DVC as run"
-        with suppress(FileNotFoundError), journal.sending():  # another process may send it all first
+    client = connect(uri)
+    run = find_run(experiment, client)
+    action = "agrees with run"
+    if run is None and not check:
+        journal = restore_run(experiment, uri)
+        with suppress(FileNotFoundError), journal.lock_for_sending():  # another process may have sent all of it
             send(journal)
-    run = run_of(experiment, client)
-    faults = differences(experiment, run) if run else ["MLflow has no run of it; python -m stages.sync makes one"]
-    print("\n  ".join([f"{experiment}: differs", *faults]) if faults else f"{experiment}: {said} {run.info.run_id}")
-    return not faults
+        run = find_run(experiment, client)
+        action = "restored from DVC as run"
+    if run is None:
+        print(f"{experiment}: differs\n  MLflow has no run of it; python -m stages.sync restores it")
+        return False
+    differences = find_differences(experiment, run)
+    if differences:
+        print("\n  ".join([f"{experiment}: differs", *differences]))
+    else:
+        print(f"{experiment}: {action} {run.info.run_id}")
+    return not differences
 
 
 def follow(key: str, system_metrics: bool) -> None:
-    """Send a journal while a stage writes it, which closes this process's stdin when it ends, in whatever way."""
+    """Send a journal while a stage writes it; the stage's end, in whatever way, closes the stdin of this process."""
     journal = open_journal(key)
     if journal is not None:
-        with suppress(FileNotFoundError), journal.sending():  # when the stage before has sent what it told
-            with sampled(journal, system_metrics):
+        # This waits until the sender of the stage before has finished; it may delete the journal.
+        with suppress(FileNotFoundError), journal.lock_for_sending():
+            with sample_system_metrics(journal, system_metrics):
                 send_while_written(journal)
             journal.close_if_killed()
             try:
@@ -95,7 +116,7 @@ def follow(key: str, system_metrics: bool) -> None:
 
 def send_while_written(journal: Journal) -> None:
     next_try = time.monotonic()
-    while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_LOOKS)[0]:
+    while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_POLLS)[0]:
         if time.monotonic() < next_try:
             continue
         try:
@@ -105,22 +126,23 @@ def send_while_written(journal: Journal) -> None:
 
 
 def send_waiting() -> int:
-    """Send all journals that nobody sends, and return how many could not be; a store that is down is tried once."""
+    """Send all journals that no other process sends; return how many failed. A store that is down is tried once."""
     failed, down = 0, set()
-    remove_gone()
-    for journal in journals():
-        name, uri = f"{journal.head.get('name')} ({journal.key})", journal.head.get("uri")
+    remove_partly_deleted()
+    for journal in list_journals():
+        name = f"{journal.start_event.get('name')} ({journal.key})"
+        uri = journal.start_event.get("uri")
         if uri in down:
             failed += 1
             continue
         try:
-            with suppress(Timeout, FileNotFoundError), journal.sending(timeout=0):
+            with suppress(Timeout, FileNotFoundError), journal.lock_for_sending(timeout=0):
                 journal.close_if_killed()
-                if journal.waiting():
+                if journal.count_unsent():
                     print(f"{name}: {send(journal)} events sent to MLflow")
         except (NotSentError, OSError) as error:
             failed += 1
-            print(f"{name}: {journal.waiting()} events not sent: {reason(error)}")
+            print(f"{name}: {journal.count_unsent()} events not sent: {describe_error(error)}")
             if isinstance(error, NotReachedError):
                 down.add(uri)
     return failed
@@ -129,11 +151,11 @@ def send_waiting() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.sync", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only compare DVC's experiments with MLflow's runs")
-    parser.add_argument("--follow", metavar="KEY", help="send one run while a stage writes it (what stages start)")
+    parser.add_argument("--follow", metavar="KEY", help="send one run while a stage writes it (stages start this)")
     parser.add_argument("--system-metrics", action="store_true", help="with --follow: sample CPU, memory, disk, GPU")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    with telling_faults("sync"):
+    with report_errors("sync"):
         main()

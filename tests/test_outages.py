@@ -9,7 +9,7 @@ import pytest
 from support.mlflow_server import Server
 from support.project import ROOT
 
-from stages.core.params import Tracking
+from stages.core.param_sections import Tracking
 from stages.tracking import run as tracking
 from stages.tracking.journal import journals
 from stages.tracking.run import log_datasets, log_results, open_run, resume_run
@@ -60,7 +60,7 @@ def run_pipeline(workspace, moment, outage):
     with open_run(TRACKING, {"seed": 1}, {"git.commit": "abc"}, {"moment": moment, "outage": str(outage)}) as run:
         log_datasets(run, statistics)
         for step in STEPS:
-            run.tell_metrics({"train/loss": 1 / step, "train/epoch": step / 200}, step)
+            run.log_metrics({"train/loss": 1 / step, "train/epoch": step / 200}, step)
             if step == 100 and moment == "during":
                 wait_until_sent(run)
                 outage()

@@ -77,7 +77,7 @@ def test_stages_leave_nothing_in_the_checkout_that_git_does_not_ignore(checkout)
 
 def test_a_store_that_lacks_them_gets_all_runs_while_what_waits_for_another_is_sent_there(checkout, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(checkout.folder))
-    Journal.create(uri=None, experiment="text-classifier", name="waited", tags={}).tell("status", status="KILLED")
+    Journal.create(uri=None, experiment="text-classifier", name="waited", tags={}).log_event("status", status="KILLED")
     count, store = len(checkout.runs()), {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout.folder}/other.db"}
     assert sync(checkout, "--check", fails=True, **store).count("MLflow has no run of it") == 4
     assert sync(checkout, **store).count("restored from DVC as run") == 4

@@ -1,4 +1,4 @@
-"""What DVC knows of each experiment: its params, metrics and curves, wherever its outputs come from."""
+"""DVC's experiments: the params, metrics and curves of each, wherever DVC has stored its outputs."""
 
 import csv
 import io
@@ -17,11 +17,11 @@ ARTIFACTS = ("params.yaml", "plots", "reports")
 
 @dataclass
 class Experiment:
-    """A DVC experiment or, without a name, the commit that is checked out, with what a finished pipeline left."""
+    """A DVC experiment or, without a name, the commit that is checked out, with the outputs of its pipeline run."""
 
     name: str
     rev: str
-    baseline: str
+    baseline: str  # the commit that the experiment started from
 
     def __post_init__(self) -> None:
         self.files = DVCFileSystem(rev=self.rev)
@@ -30,8 +30,8 @@ class Experiment:
         return self.name or f"repro-{self.rev[:7]}"
 
     @property
-    def finished(self) -> bool:
-        """Whether the pipeline ran to its end, and its outputs are in the cache."""
+    def is_finished(self) -> bool:
+        """Whether the pipeline ran to its end, and its outputs are in DVC's cache."""
         try:
             return bool(self.metrics and self.key)
         except OSError:
@@ -39,47 +39,45 @@ class Experiment:
 
     @property
     def key(self) -> str:
-        """That of the MLflow run which trained the model."""
-        return self.json("models/mlflow_run.json")["run"]
+        """The key of the MLflow run that trained the model."""
+        return self.read_json("models/mlflow_run.json")["run"]
 
     @property
     def params(self) -> Params:
-        """UserError when this version of the pipeline does not know the params of that one."""
+        """Its params; UserError when they are those of another version of the pipeline."""
         return Params.parse(self.files.read_text("params.yaml"), f"params.yaml of {self}")
 
     @property
     def metrics(self) -> dict[str, float]:
-        """By the names that MLflow has for them."""
-        test, train = self.json("metrics/evaluate.json"), self.json("metrics/train.json")
+        """Its metrics, by their names in MLflow."""
+        test = self.read_json("metrics/evaluate.json")
+        train = self.read_json("metrics/train.json")
         counts = {f"train/{name}": value for name, value in train.items() if name.endswith("_parameters")}
         return {f"test/{name}": value for name, value in test.items()} | counts
 
     @property
     def timings(self) -> dict[str, float]:
-        return {
-            key: value for path in self.files.glob("metrics/timings/*.json") for key, value in self.json(path).items()
-        }
-
-    @property
-    def history(self) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-        """Rows of the curves of training and validation."""
-        texts = [self.files.read_text(f"plots/{name}.csv") for name in ("training", "validation")]
-        return tuple(list(csv.DictReader(io.StringIO(text))) for text in texts)
+        paths = self.files.glob("metrics/timings/*.json")
+        return {key: value for path in paths for key, value in self.read_json(path).items()}
 
     @property
     def statistics(self) -> dict[str, Any]:
-        return self.json("data/statistics.json")
+        return self.read_json("data/statistics.json")
 
-    def json(self, path: str) -> Any:
+    def read_json(self, path: str) -> Any:
         return json.loads(self.files.read_text(path))
 
-    def fetch(self, path: str, folder: Path) -> Path:
-        """Copy a file or folder of that time."""
+    def read_curve(self, split: str) -> list[dict[str, str]]:
+        """The rows of the curve of `training` or `validation`."""
+        return list(csv.DictReader(io.StringIO(self.files.read_text(f"plots/{split}.csv"))))
+
+    def download(self, path: str, folder: Path) -> Path:
+        """Copy a file or folder of the experiment into `folder`."""
         self.files.get(path, str(folder / path), recursive=True)
         return folder / path
 
 
-def all_experiments() -> list[Experiment]:
+def list_experiments() -> list[Experiment]:
     """The commit that is checked out, then the DVC experiments of all commits."""
     repo = Repo()
     head = repo.scm.get_rev()

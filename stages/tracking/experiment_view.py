@@ -1,11 +1,11 @@
-"""What MLflow's page of the experiment shows: a description, and a view with the columns and charts that matter."""
+"""The experiment's page in MLflow: its description, and a view with the important columns and charts."""
 
 import json
 
-from stages.core.git import web_address
+from stages.core.git import find_web_address
 
 VIEW = "overview"
-# Without the parameter MLflow's pages are those for GenAI, whatever the experiment's tags say.
+# Without workflowType MLflow opens its pages for GenAI, whatever the experiment's tags say.
 ADDRESS = "#/experiments/{}/runs?workflowType=machine_learning&viewStateShareKey=" + VIEW
 COLUMNS = (
     "attributes.`Description`",
@@ -16,18 +16,18 @@ COLUMNS = (
 SECTIONS = ("train", "validation", "test", "time", "frozen", "data", "data/leaks", "data/dropped", "System metrics")
 
 
-def page_tags(experiment_id: str) -> dict[str, str]:
-    """The experiment's tags that MLflow's page reads; the view is kept as its own button `Share` keeps one."""
+def make_view_tags(experiment_id: str) -> dict[str, str]:
+    """Make the experiment's tags that MLflow's page reads; the view has the format of MLflow's button `Share`."""
     shown = {"display": True, "isReordered": True, "deleted": False, "isGenerated": True}
     view = {
         "selectedColumns": COLUMNS,
-        "compareRunCharts": [],  # none of one's own: one for each metric
+        "compareRunCharts": [],  # empty: MLflow makes one chart for each metric
         "compareRunSections": [{"uuid": name, "name": name} | shown for name in SECTIONS],
-        "isAccordionReordered": True,  # else they are sorted by name
+        "isAccordionReordered": True,  # otherwise MLflow sorts the sections by name
     }
-    readme = web_address("README.md")
+    readme = find_web_address("README.md")
     return {
-        "mlflow.note.content": f"[Table and charts of the runs]({ADDRESS.format(experiment_id)}). How they are made: "
-        + (f"[README.md]({readme})" if readme else "README.md"),
+        "mlflow.note.content": f"[Table and charts of the runs]({ADDRESS.format(experiment_id)}). "
+        f"How the runs are made: {f'[README.md]({readme})' if readme else 'README.md'}",
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
     }

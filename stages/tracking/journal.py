@@ -1,8 +1,8 @@
-"""What pipeline runs have to tell MLflow: written to disk first, in order, and sent from there.
+"""The journal of a run: all that it logs, written to disk first, in order, and sent to MLflow from there.
 
-`mlruns/journal/<key>/` holds a run's events (`events.jsonl`), copies of the files that it logs, and how far it was sent
-(`state.json`). It goes when all is sent and the run is finished, or nothing was told for a month. Nothing here knows
-MLflow.
+`mlruns/journal/<key>/` contains a run's events (`events.jsonl`), copies of the files that it logs, and how much was
+sent (`state.json`). The folder is deleted when all is sent and the run is finished, or a month after its last event.
+Nothing here imports MLflow.
 """
 
 import errno
@@ -23,67 +23,74 @@ from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json, write_json
 
 Event = dict[str, Any]
-KEPT_DAYS = 30  # since the last event, of runs that were never finished
+KEEP_DAYS = 30  # since the last event, for runs that were never finished
 
 
 class Journal:
     """The events of one run, each a line of JSON with its time in milliseconds.
 
-    What cannot be written, to a full or read-only disk, is lost with a warning: no training ends because of it.
+    An event that cannot be written, to a full or read-only disk, is lost with a warning: no training fails because of
+    it.
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.events, self.warned = folder, folder / "events.jsonl", False
-        metrics = self.of_kind("metrics")
-        self.told = {(name, event["step"]): value for event in metrics for name, value in event["metrics"].items()}
+        self.folder = folder
+        self.events = folder / "events.jsonl"
+        self.has_warned = False
+        points = self.find_events("metrics")
+        self.logged = {(name, event["step"]): value for event in points for name, value in event["metrics"].items()}
 
     @classmethod
     def create(cls, **values: Any) -> "Journal":
-        """Begin the journal of a new run."""
+        """Create the journal of a new run."""
         journal = cls(journals_folder() / uuid.uuid4().hex)
-        with journal.losing_what_cannot_be_written():
+        with journal.warn_if_unwritable():
             journal.folder.mkdir(parents=True)
-        journal.tell("run", key=journal.key, **values)
+        journal.log_event("run", key=journal.key, **values)
         return journal
 
     @property
     def key(self) -> str:
-        """By which DVC's and MLflow's side of the run know each other."""
+        """The name by which DVC's and MLflow's records of the run refer to each other."""
         return self.folder.name
 
-    def tell(self, kind: str, **values: Any) -> None:
-        """Append an event, in one write, so that several processes may tell."""
+    def log_event(self, kind: str, **values: Any) -> None:
+        """Append an event, in one write, so that several processes can log at once."""
         line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | values)
-        with self.losing_what_cannot_be_written():
+        with self.warn_if_unwritable():
             file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
-                data = f"\n{line}\n".encode()  # a line before it that was cut stays a line of its own
+                data = f"\n{line}\n".encode()  # the first line end closes a line that was written in part
                 if os.write(file, data) < len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(file)
 
     @contextmanager
-    def losing_what_cannot_be_written(self) -> Iterator[None]:
+    def warn_if_unwritable(self) -> Iterator[None]:
+        """Turn an OSError into a warning, printed once a run."""
         try:
             yield
         except OSError as error:
-            if not self.warned:
-                lost = f"{self.folder}: cannot be written ({error.strerror or error}), so MLflow will not show all"
-                print(f"warning: {lost} of this run", file=sys.stderr)
-            self.warned = True
+            if not self.has_warned:
+                print(
+                    f"warning: {self.folder}: cannot be written ({error.strerror or error}); "
+                    "MLflow will not show everything about this run",
+                    file=sys.stderr,
+                )
+            self.has_warned = True
 
-    def tell_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
-        """Append points of curves, but for those that were told before a training was interrupted."""
-        new = {name: float(value) for name, value in metrics.items() if self.told.get((name, step)) != value}
-        self.told |= {(name, step): value for name, value in new.items()}
+    def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
+        """Append points of curves, except those that were logged before a training was interrupted."""
+        new = {name: float(value) for name, value in metrics.items() if self.logged.get((name, step)) != value}
+        self.logged |= {(name, step): value for name, value in new.items()}
         if new:
-            self.tell("metrics", metrics=new, step=step)
+            self.log_event("metrics", metrics=new, step=step)
 
-    def tell_file(self, kind: str, path: Path, **values: Any) -> None:
-        """Append an event about a file or folder, which is copied, since the next stage or run may replace it."""
+    def log_file(self, kind: str, path: Path, **values: Any) -> None:
+        """Append an event about a file or folder, which is copied, because the next stage or run may replace it."""
         copy = self.folder / "files" / uuid.uuid4().hex / path.name
-        with self.losing_what_cannot_be_written():
+        with self.warn_if_unwritable():
             copy.parent.mkdir(parents=True)
             try:
                 if path.is_dir():
@@ -93,46 +100,51 @@ class Journal:
             except OSError:
                 shutil.rmtree(copy.parent)
                 raise
-            self.tell(kind, path=str(copy.relative_to(self.folder)), **values)
+            self.log_event(kind, path=str(copy.relative_to(self.folder)), **values)
 
     def read(self, start: int = 0) -> Iterator[tuple[Event, int]]:
-        """Yield the events behind byte `start`, each with the byte behind it; a line that is being written is left."""
+        """Yield the events after byte `start`, each with the byte at which it ends.
+
+        A last line without line end is left for the next time: it is still being written.
+        """
         with suppress(OSError), self.events.open("rb") as file:
-            if start > file.seek(0, os.SEEK_END):  # it was cut; to send it again does no harm
+            if start > file.seek(0, os.SEEK_END):  # the file became shorter; sending events again is harmless
                 start = 0
             file.seek(start)
             for line in file:
                 if not line.endswith(b"\n"):
                     return
                 start += len(line)
-                with suppress(ValueError, RecursionError):  # a full disk cut it
+                with suppress(ValueError, RecursionError):  # a line that a full disk truncated
                     event = json.loads(line)
                     if isinstance(event, dict) and {"kind", "time"} <= event.keys():
                         yield event, start
 
-    def of_kind(self, *kinds: str) -> list[Event]:
+    def find_events(self, *kinds: str) -> list[Event]:
         return [event for event, _ in self.read() if event["kind"] in kinds]
 
     @property
-    def head(self) -> Event:
-        """What the run was begun with; nothing when that cannot be read, and so nothing can be sent."""
-        return (self.of_kind("run") or [{}])[0]
+    def start_event(self) -> Event:
+        """The event that created the run; empty when it cannot be read, and then nothing can be sent."""
+        return (self.find_events("run") or [{}])[0]
 
     @property
     def name(self) -> str | None:
-        """The run's name, which is another's when that one goes on with it."""
-        events = self.of_kind("run", "name")
+        """The run's name: the last one, because another experiment may have resumed the run."""
+        events = self.find_events("run", "name")
         return events[-1].get("name") if events else None
 
     @property
     def status(self) -> str:
         """RUNNING, PAUSED (no stage of it runs), or how the run ended."""
-        return (self.of_kind("status") or [{"status": "PAUSED"}])[-1]["status"]
+        return (self.find_events("status") or [{"status": "PAUSED"}])[-1]["status"]
 
     @property
     def state(self) -> dict[str, Any]:
+        """How many bytes were sent, MLflow's id of the run, and the last error of sending."""
         state = {"sent": 0, "run_id": None, "error": None}
-        with suppress(UserError, OSError):  # missing or broken: all is sent, or sent again, which does no harm
+        # When the file is missing or broken, all events are sent, or sent again, which is harmless.
+        with suppress(UserError, OSError):
             state |= read_json(self.folder / "state.json", state)
         return state
 
@@ -144,45 +156,47 @@ class Journal:
     def set_state(self, **values: Any) -> None:
         write_json(self.folder / "state.json", self.state | values)
 
-    def waiting(self) -> int:
+    def count_unsent(self) -> int:
         """Number of events that were not sent."""
         return sum(1 for _ in self.read(self.state["sent"]))
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
-        """What a stage holds while it tells, so that others see that it lives."""
-        with ExitStack() as held:
-            with self.losing_what_cannot_be_written():
-                held.enter_context(FileLock(self.folder / "writer.lock"))
+    def lock_for_writing(self) -> Iterator[None]:
+        """Hold the lock that shows other processes that the stage which logs is alive."""
+        with ExitStack() as locks:
+            with self.warn_if_unwritable():
+                locks.enter_context(FileLock(self.folder / "writer.lock"))
             yield
 
     @contextmanager
-    def sending(self, timeout: float = -1) -> Iterator[None]:
-        """What a process holds while it sends; at the end the journal goes if nothing more is to come.
+    def lock_for_sending(self, timeout: float = -1) -> Iterator[None]:
+        """Let no other process send; at the end, delete the journal if it is complete.
 
-        Timeout when another process sends it for longer than that, FileNotFoundError when it goes in that time.
+        Raises Timeout when another process sends for longer than `timeout` seconds, and FileNotFoundError when the
+        journal is deleted in that time.
         """
         with FileLock(self.folder / "sender.lock", timeout=timeout):
             yield
-            if self.done():
-                gone = self.folder.rename(self.folder.with_name(f".{self.key}"))  # at once, as others may look at it
-                shutil.rmtree(gone, ignore_errors=True)
+            if self.is_complete():
+                # Renamed first, in one step, because another process may be reading the folder.
+                deleted = self.folder.rename(self.folder.with_name(f".{self.key}"))
+                shutil.rmtree(deleted, ignore_errors=True)
 
-    def done(self) -> bool:
-        """Whether all is sent and nothing more is to come, or another process found that and removed it."""
+    def is_complete(self) -> bool:
+        """Whether all is sent and no more events are expected, or another process has deleted the journal."""
         try:
-            forgotten = time.time() - self.events.stat().st_mtime > KEPT_DAYS * 86400
+            is_old = time.time() - self.events.stat().st_mtime > KEEP_DAYS * 86400
         except FileNotFoundError:
             return True
-        return (self.status == "FINISHED" or forgotten) and not self.waiting()
+        return (self.status == "FINISHED" or is_old) and not self.count_unsent()
 
     def close_if_killed(self) -> None:
-        """Tell that the run was killed, if the process that wrote it is gone and did not say how it ended."""
+        """Log that the run was killed, if the process that wrote it has ended without logging a status."""
         try:
             with FileLock(self.folder / "writer.lock", timeout=0):
                 if self.status == "RUNNING":
-                    self.tell("status", status="KILLED")
-        except OSError:  # it lives (Timeout is one too), or is another user's
+                    self.log_event("status", status="KILLED")
+        except OSError:  # the process is alive (Timeout is an OSError), or the file is another user's
             return
 
 
@@ -190,31 +204,35 @@ def journals_folder() -> Path:
     return main_checkout() / "mlruns" / "journal"
 
 
-def journals() -> list[Journal]:
-    """All journals, the run that began first comes first; a warning names those that cannot be read."""
+def list_journals() -> list[Journal]:
+    """All journals, that of the oldest run first; a warning names those that cannot be read."""
     found = []
     for path in journals_folder().glob("[!.]*/events.jsonl"):
         journal = Journal(path.parent)
-        if head := journal.head:
-            found.append((head["time"], journal.key, journal))
+        if event := journal.start_event:
+            found.append((event["time"], journal.key, journal))
         elif path.exists() and path.read_bytes():
             print(f"warning: {journal.folder}: broken, and cannot be sent; delete it", file=sys.stderr)
     return [journal for _, _, journal in sorted(found)]
 
 
-def remove_gone() -> None:
-    """Remove what a process left that was killed while it removed a journal."""
+def remove_partly_deleted() -> None:
+    """Delete what is left of journals whose deletion was killed."""
     for folder in journals_folder().glob(".*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_journal(key: str) -> Journal | None:
-    """The journal of a run; None when it is finished and sent, was begun elsewhere, or is broken."""
+    """The journal of a run; None when it was sent and deleted, was created on another machine, or is broken."""
     journal = Journal(journals_folder() / key)
-    return journal if journal.head else None
+    return journal if journal.start_event else None
 
 
-def find(inputs: str) -> Journal | None:
-    """The journal of a run that was begun with these inputs and is not finished."""
-    matching = [one for one in journals() if one.head.get("inputs") == inputs and one.status != "FINISHED"]
+def find_unfinished(inputs: str) -> Journal | None:
+    """The latest journal of a run that was created with these inputs and is not finished."""
+    matching = [
+        journal
+        for journal in list_journals()
+        if journal.start_event.get("inputs") == inputs and journal.status != "FINISHED"
+    ]
     return matching[-1] if matching else None

@@ -1,45 +1,50 @@
-"""Where a run comes from: its name, and tags by which it is found and that say what its params change."""
+"""Provenance of a run: its name, tags that lead to its commit, experiment and data, and the params that it changes."""
 
 import os
 from typing import Any
 
 from stages.core.errors import UserError
-from stages.core.git import git
+from stages.core.git import query_git
 from stages.core.params import Params
 
-# What the pipeline itself rewrites; changes there do not make a commit "dirty".
-OWN_FILES = (":!dvc.lock", ":!metrics")
-NAME_LENGTH = 60  # of a run, at most, with what it changes
+KEY_TAG = "pipeline.run"  # the key of the run's journal
+TRAIN_RUN_TAG = "train.run"  # of a run that only evaluates: the key of the run that trained the model
+RESTORED_FROM_TAG = "restored.from"  # of a run that was restored from DVC: the key of the original run
+# The pipeline itself rewrites these; changes in them do not make a commit "dirty".
+OUTPUT_FILES = (":!dvc.lock", ":!metrics")
+NAME_LENGTH = 60  # characters of a run's name, with the changed params
 
 
-def run_name(params: dict[str, Any]) -> str:
+def make_run_name(params: dict[str, Any]) -> str:
     """DVC's name of the experiment, else the commit and, if they are few, the params that differ from it."""
     if name := os.environ.get("DVC_EXP_NAME"):
         return name
-    name = f"repro-{git('rev-parse', '--short', 'HEAD') or 'no-commit'}"
-    changed = changes(params, "HEAD") or {}
+    name = f"repro-{query_git('rev-parse', '--short', 'HEAD') or 'no-commit'}"
+    changed = find_changed_params(params, "HEAD") or {}
     longer = " ".join([name, *(f"{key.rpartition('.')[2]}={value}" for key, (value, _) in changed.items())])
     return longer if len(longer) <= NAME_LENGTH else name
 
 
-def provenance(statistics: dict[str, Any], params: dict[str, Any]) -> dict[str, str]:
-    """Tags by which a run is found from a commit, a DVC experiment or a data set, and the other way round."""
-    name, baseline = os.environ.get("DVC_EXP_NAME", ""), os.environ.get("DVC_EXP_BASELINE_REV", "")
-    dirty = bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *OWN_FILES))
-    of_now = {"mlflow.user": os.environ.get("USER", ""), "git.dirty": str(dirty).lower()}
-    return without_empty(of_now | origin(baseline or git("rev-parse", "HEAD"), name, baseline, statistics, params))
+def make_run_tags(statistics: dict[str, Any], params: dict[str, Any]) -> dict[str, str]:
+    """Make the tags of a run of this checkout, as it is now; empty ones are left out."""
+    experiment = os.environ.get("DVC_EXP_NAME", "")
+    baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
+    is_dirty = bool(query_git("status", "--porcelain", "--untracked-files=no", "--", ".", *OUTPUT_FILES))
+    tags = {"mlflow.user": os.environ.get("USER", ""), "git.dirty": str(is_dirty).lower()}
+    commit = baseline or query_git("rev-parse", "HEAD")
+    return drop_empty(tags | make_source_tags(commit, experiment, baseline, statistics, params))
 
 
-def origin(
+def make_source_tags(
     commit: str, experiment: str, baseline: str, statistics: dict[str, Any], params: dict[str, Any]
 ) -> dict[str, str]:
-    """Tags that say what a run was made from; those that are empty are left out."""
-    return without_empty(
+    """Make the tags by which a run is found from a commit, a DVC experiment or a data set, and these from the run."""
+    return drop_empty(
         {
             "git.commit": commit,
-            "mlflow.source.git.commit": commit,  # what MLflow's pages show
+            "mlflow.source.git.commit": commit,  # the one that MLflow's pages show
             "mlflow.source.name": "dvc.yaml",
-            "mlflow.note.content": description(params, commit),
+            "mlflow.note.content": describe_params(params, commit),
             "dvc.exp_name": experiment,
             "dvc.exp_baseline_rev": baseline,
             "data.raw_sha256": statistics["raw_sha256"],
@@ -48,23 +53,25 @@ def origin(
     )
 
 
-def without_empty(tags: dict[str, str]) -> dict[str, str]:
+def drop_empty(tags: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def description(params: dict[str, Any], commit: str) -> str:
-    """In Markdown, what the params change against a commit's; nothing when they cannot be compared."""
-    changed, against = changes(params, commit), f"commit {commit[:7]}"
+def describe_params(params: dict[str, Any], commit: str) -> str:
+    """List in Markdown the params that differ from a commit's; empty when they cannot be compared."""
+    changed = find_changed_params(params, commit)
     if changed is None:
         return ""
-    lines = [f"- `{key}`: {value}, not {before}" for key, (value, before) in changed.items()]
-    return "\n".join([*lines, "", f"against {against}"]) if lines else f"The params of {against}"
+    if not changed:
+        return f"The params of commit {commit[:7]}"
+    lines = [f"- `{key}`: {value}, was {before}" for key, (value, before) in changed.items()]
+    return "\n".join([*lines, "", f"compared with commit {commit[:7]}"])
 
 
-def changes(params: dict[str, Any], commit: str) -> dict[str, tuple[Any, Any]] | None:
-    """The params that differ from those of a commit, with both values; None when it has none, or of another version."""
+def find_changed_params(params: dict[str, Any], commit: str) -> dict[str, tuple[Any, Any]] | None:
+    """The params that differ from a commit's, with both values; None when the commit has none, or unknown ones."""
     try:
-        before = Params.parse(git("show", f"{commit}:./params.yaml"), commit).flat()
+        before = Params.parse(query_git("show", f"{commit}:./params.yaml"), commit).flat()
     except UserError:
         return None
     return {key: (value, before[key]) for key, value in params.items() if before[key] != value}

@@ -1,8 +1,7 @@
-"""The registered model in MLflow: versions that passed the gate, the aliases `challenger` and `champion`."""
+"""MLflow's registered model: the versions that passed the gate, and the aliases `challenger` and `champion`."""
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,56 +15,63 @@ from mlflow.exceptions import MlflowException
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
-from stages.evaluation.gate_rules import RowResults
-from stages.tracking.mlflow_sender import KEY, LOST, NotReachedError, connect, find_runs, ready_models, reason
+from stages.core.paths import PREDICTIONS
+from stages.tracking.mlflow_store import (
+    NOT_FOUND,
+    NotReachedError,
+    connect,
+    describe_error,
+    find_ready_models,
+    find_runs_of_model,
+)  # fmt: skip
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-FORMER = "former_champions"  # tag of the model: versions, the last one last
-MEASURED = "gate.run"  # tag of a version: the run that holds its predictions
-TEST_ROWS = "gate.test_sha256"  # tag of a version: the rows that these are of
-COMPARED = "gate.champion"  # tag of a version: the champion when the gate let it pass
+FORMER_CHAMPIONS_TAG = "former_champions"  # of the registered model: versions, the latest last
+EVALUATION_RUN_TAG = "gate.run"  # of a version: the run that has its predictions
+TEST_ROWS_TAG = "gate.test_sha256"  # of a version: the hash of the test rows of these predictions
+COMPARED_TAG = "gate.champion"  # of a version: the champion at the time when the version passed the gate
 
 
 @contextmanager
 def open_registry(name: str) -> Iterator["Registry"]:
-    """The registered model of this name in MLflow, for one process at a time; UserError when MLflow does not answer."""
+    """The registered model of this name, for one process at a time; UserError when MLflow does not answer."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     try:
         client = connect(uri)
         with FileLock(main_checkout() / "mlruns" / "registry.lock"):
             yield Registry(client, name)
     except (NotReachedError, MlflowException) as error:
-        raise UserError(f"MLflow at {uri or 'mlruns'}: {reason(error)}") from error
+        raise UserError(f"MLflow at {uri or 'mlruns'}: {describe_error(error)}") from error
 
 
-def find_measured(
+def find_training_and_evaluation(
     client: MlflowClient, experiment: str, key: str, metrics: dict[str, float], raw_sha256: str
 ) -> tuple[Run, Run]:
-    """The run that trained the model, and the newest finished one that measured it, on these data with these results.
+    """The run that trained the model, and the newest finished run that evaluated it on these data with these metrics.
 
-    `key` is that of `models/mlflow_run.json`. UserError when there is none: not evaluated, not sent, another store.
+    `key` is the one in `models/mlflow_run.json`. UserError when there is no such run: the model was not evaluated, the
+    run was not sent, or MLflow is another store.
     """
     found = client.get_experiment_by_name(experiment)
-    tags = (KEY, "train.run", "restored.from")
-    runs = [run for tag in tags for run in find_runs(client, found.experiment_id, tag, key)] if found else []
-    same = [
+    runs = find_runs_of_model(client, found.experiment_id, key) if found else []
+    evaluations = [
         run
         for run in runs
         if run.info.status == "FINISHED"
         and run.data.tags.get("data.raw_sha256") == raw_sha256
         and all(run.data.metrics.get(f"test/{name}") == value for name, value in metrics.items())
     ]
-    if not same:
+    if not evaluations:
         raise UserError(
             f"MLflow has no finished run of the model in models/classifier (run {key}) with these data and the results "
-            "in metrics/evaluate.json: `dvc repro` evaluates it, `dvc checkout` brings the model of this commit back, "
-            "`python -m stages.sync` sends what waits."
+            "in metrics/evaluate.json. `dvc repro` evaluates the model, `dvc checkout` restores the model of this "
+            "commit, and `python -m stages.sync` sends runs that were not sent yet."
         )
-    return runs[0], max(same, key=lambda run: run.info.start_time)
+    return runs[0], max(evaluations, key=lambda run: run.info.start_time)
 
 
-def number(version: ModelVersion | None) -> str:
-    """That of a version, which is an int from SQLite and a str from a server; "none" for none."""
+def version_number(version: ModelVersion | None) -> str:
+    """The number of a version, which MLflow gives as int from SQLite and as str from a server; "none" for None."""
     return str(version.version) if version else "none"
 
 
@@ -75,108 +81,112 @@ class Registry:
     def __init__(self, client: MlflowClient, name: str):
         self.client, self.name = client, name
 
-    def aliased(self, alias: str) -> ModelVersion | None:
-        """The version that has this alias."""
+    def find_by_alias(self, alias: str) -> ModelVersion | None:
         try:
             aliases = self.client.get_registered_model(self.name).aliases
         except MlflowException as error:
-            if error.error_code != LOST:
+            if error.error_code != NOT_FOUND:
                 raise
             return None
         return self.client.get_model_version(self.name, str(aliases[alias])) if alias in aliases else None
 
-    def versions(self, filters: str = "") -> list[ModelVersion]:
-        """Those that exist, the newest first."""
+    def list_versions(self, filters: str = "") -> list[ModelVersion]:
+        """The versions that exist, the newest first."""
         found = self.client.search_model_versions(f"name = '{self.name}'{filters}")
         return sorted(found, key=lambda version: -int(version.version))
 
-    def answers_of(self, version: ModelVersion) -> RowResults:
-        """How the champion answered its test rows; UserError when MLflow no longer has that."""
-        run, test_sha256 = version.tags.get(MEASURED, version.run_id), version.tags.get(TEST_ROWS, "")
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = self.client.download_artifacts(run, "reports/predictions.csv", folder)
-            except (OSError, MlflowException) as error:
-                raise UserError(
-                    f"MLflow has no reports/predictions.csv of version {version.version} of {self.name}, the champion "
-                    f"(run {run}: {reason(error)}); without it (gate.champion_confidence: null) nothing is compared."
-                ) from None
-            return RowResults.read(Path(path), test_sha256)
+    def download_predictions(self, version: ModelVersion, folder: Path) -> tuple[Path, str]:
+        """Download the champion's predictions on the test rows; return their file, and the hash of these rows.
 
-    def make_challenger(self, trained: Run, tags: dict[str, str], table: str) -> ModelVersion:
-        """Register the model of a run, once, with the gate's table as description, and let the alias point to it.
-
-        A model that is the champion already stays that, with the new tags and table, and has no challenger then: who
-        goes on from the champion does not promote what was tried before.
+        UserError when MLflow does not have them.
         """
-        version = self.version_of(trained) or self.register(trained)
-        champion = self.aliased(CHAMPION)
-        compared = {COMPARED: number(champion)}
-        for key, value in (tags | compared).items():
+        run_id = version.tags.get(EVALUATION_RUN_TAG) or version.run_id or ""
+        try:
+            path = self.client.download_artifacts(run_id, str(PREDICTIONS), str(folder))
+        except (OSError, MlflowException) as error:
+            raise UserError(
+                f"MLflow has no {PREDICTIONS} of version {version.version} of {self.name}, the champion "
+                f"(run {run_id}: {describe_error(error)}). With gate.champion_confidence: null the gate compares with "
+                "no champion."
+            ) from None
+        return Path(path), version.tags.get(TEST_ROWS_TAG, "")
+
+    def make_challenger(self, training: Run, tags: dict[str, str], table: str) -> ModelVersion:
+        """Register the model of a run, once, with the gate's table as description, and make it challenger.
+
+        If it is the champion already, it gets the new tags and table, and there is no challenger any more: who returns
+        to the champion does not want to promote an earlier attempt.
+        """
+        version = self.find_version(training) or self.register(training)
+        champion = self.find_by_alias(CHAMPION)
+        for key, value in (tags | {COMPARED_TAG: version_number(champion)}).items():
             self.client.set_model_version_tag(self.name, version.version, key, value)
         self.client.update_model_version(self.name, version.version, table)
-        if number(champion) != number(version):
+        if version_number(champion) != version_number(version):
             self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
-        elif self.aliased(CHALLENGER):
+        elif self.find_by_alias(CHALLENGER):
             self.client.delete_registered_model_alias(self.name, CHALLENGER)
         return self.client.get_model_version(self.name, version.version)
 
-    def version_of(self, trained: Run) -> ModelVersion | None:
-        return next(iter(self.versions(f" and run_id = '{trained.info.run_id}'")), None)
+    def find_version(self, training: Run) -> ModelVersion | None:
+        return next(iter(self.list_versions(f" and run_id = '{training.info.run_id}'")), None)
 
-    def register(self, trained: Run) -> ModelVersion:
-        ready = ready_models(self.client, trained)
+    def register(self, training: Run) -> ModelVersion:
+        ready = find_ready_models(self.client, training)
         if not ready:
             raise UserError(
-                f"MLflow's run {trained.info.run_name} keeps no model that could be registered: with "
-                "tracking.log_model: true `dvc repro --force train` and `dvc repro` make a run that does."
+                f"MLflow's run {training.info.run_name} has no model that could be registered. Set tracking.log_model: "
+                "true, then run `dvc repro --force train` and `dvc repro`, which make a run with a model."
             )
         return mlflow.register_model(f"models:/{ready[0].model_id}", self.name)
 
-    def withdraw(self, trained: Run) -> None:
-        """A model that no longer passes is no challenger."""
-        version, challenger = self.version_of(trained), self.aliased(CHALLENGER)
-        if version and number(version) == number(challenger):
+    def withdraw(self, training: Run) -> None:
+        """Remove the alias `challenger` from the model of a run, if it has that."""
+        version, challenger = self.find_version(training), self.find_by_alias(CHALLENGER)
+        if version and version_number(version) == version_number(challenger):
             self.client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def promote(self) -> tuple[ModelVersion, ModelVersion | None]:
-        """Make the challenger champion; return it and the one before. UserError when there is none that may be it."""
-        challenger, champion = self.aliased(CHALLENGER), self.aliased(CHAMPION)
-        new, now = number(challenger), number(champion)
+        """Make the challenger champion; return it and the champion before. UserError when no challenger is eligible."""
+        challenger, champion = self.find_by_alias(CHALLENGER), self.find_by_alias(CHAMPION)
+        new, present = version_number(challenger), version_number(champion)
         if challenger is None:
-            raise UserError(f"{self.name} has no challenger (champion: {now}); python -m stages.gate may make one.")
-        if new == now:
+            raise UserError(
+                f"{self.name} has no challenger (champion: {present}). A model becomes challenger when it passes "
+                "python -m stages.gate."
+            )
+        if new == present:
             self.client.delete_registered_model_alias(self.name, CHALLENGER)
-            raise UserError(f"version {now} of {self.name}, the challenger, is the champion already.")
-        if challenger.tags.get(COMPARED) != now:
+            raise UserError(f"version {new} of {self.name}, the challenger, is the champion already.")
+        if challenger.tags.get(COMPARED_TAG) != present:
             raise UserError(
                 f"version {new} of {self.name}, the challenger, did not pass the gate against the present champion "
-                f"({now}); run python -m stages.gate with it again."
+                f"({present}); run python -m stages.gate with it again."
             )
         if champion:
-            self.set_former([*self.former(), now])
+            self.set_former_champions([*self.read_former_champions(), present])
         self.client.set_registered_model_alias(self.name, CHAMPION, new)
         self.client.delete_registered_model_alias(self.name, CHALLENGER)
         return self.client.get_model_version(self.name, new), champion
 
     def rollback(self) -> tuple[ModelVersion, ModelVersion]:
-        """Make the champion before the present one champion again; return both, or UserError when there is none."""
-        champion = self.aliased(CHAMPION)
+        """Make the former champion champion again; return it and the one it replaces. UserError when there is none."""
+        champion = self.find_by_alias(CHAMPION)
         if champion is None:
-            raise UserError(f"{self.name} has no champion; python -m stages.promote makes the challenger one.")
-        exist = {number(version) for version in self.versions()}
-        former = [version for version in self.former() if version in exist]
-        while former[-1:] == [number(champion)]:  # a promotion was interrupted
+            raise UserError(f"{self.name} has no champion; python -m stages.promote makes the challenger champion.")
+        existing = {version_number(version) for version in self.list_versions()}
+        former = [version for version in self.read_former_champions() if version in existing]
+        while former[-1:] == [version_number(champion)]:  # an interrupted promotion added the present champion
             former.pop()
         if not former:
-            raise UserError(f"before version {champion.version}, the champion, {self.name} had none to return to.")
+            raise UserError(f"{self.name} had no champion before version {champion.version}, so none to return to.")
         self.client.set_registered_model_alias(self.name, CHAMPION, former[-1])
-        self.set_former(former[:-1])
+        self.set_former_champions(former[:-1])
         return self.client.get_model_version(self.name, former[-1]), champion
 
-    def former(self) -> list[str]:
-        """The champions before the present one, the last one last."""
-        return json.loads(self.client.get_registered_model(self.name).tags.get(FORMER, "[]"))
+    def read_former_champions(self) -> list[str]:
+        """The versions that were champion before the present one, the latest last."""
+        return json.loads(self.client.get_registered_model(self.name).tags.get(FORMER_CHAMPIONS_TAG, "[]"))
 
-    def set_former(self, versions: list[str]) -> None:
-        self.client.set_registered_model_tag(self.name, FORMER, json.dumps(versions))
+    def set_former_champions(self, versions: list[str]) -> None:
+        self.client.set_registered_model_tag(self.name, FORMER_CHAMPIONS_TAG, json.dumps(versions))

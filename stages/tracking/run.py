@@ -15,13 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stages.core.cache import name_of
+from stages.core.cache import hash_key
 from stages.core.csv_tables import read_numbers
 from stages.core.files import main_checkout, sha256
-from stages.core.params import Tracking
+from stages.core.param_sections import Tracking
 from stages.tracking.journal import Journal, find_unfinished, open_journal
-from stages.tracking.mlflow_tags import TRAIN_RUN_TAG
-from stages.tracking.provenance import make_run_name
+from stages.tracking.provenance import TRAIN_RUN_TAG, make_run_name
 
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
 MAX_SENDER_LOG = 10**6  # bytes of mlruns/sender.log, before it is replaced
@@ -70,7 +69,7 @@ def find_or_create_run(
 ) -> Journal:
     """The journal of an unfinished run that was created with the same params and inputs, else a new one."""
     name = make_run_name(params)
-    inputs_hash = name_of({"all_params": stringify(params), "inputs": inputs})
+    inputs_hash = hash_key({"all_params": stringify(params), "inputs": inputs})
     run = find_unfinished(inputs_hash)
     if run is None:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -186,7 +185,7 @@ def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:
     dropped: Counter[str] = Counter()
     for reasons in statistics["dropped"].values():
         dropped.update(reasons)
-    # MLflow allows letters, digits, spaces and _ . - in names of metrics, and 250 characters.
+    # MLflow refuses most other characters in the name of a metric, and names of more than 250 characters.
     counts = {"data/dropped/" + re.sub(r"[^\w .-]", "", reason)[:200]: count for reason, count in dropped.items()}
     leaks = {f"data/leaks/{key}": count for key, count in statistics["leaks"].items()}
     run.log_metrics({"data/dropped_rows": dropped.total()} | counts | leaks)

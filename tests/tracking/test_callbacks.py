@@ -14,30 +14,30 @@ CHANGES = {
 
 @pytest.fixture
 def fit(tokenized, write_params, monkeypatch, tiny_model):
-    """Train from the beginning; return the SHA-256 of the weights, and the name by which checkpoints are found."""
+    """Train without checkpoints; return the SHA-256 of the weights, and the name of the folder of checkpoints."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # nothing is sent
 
-    def run(wanted):
-        write_params(CHANGES | {"model.name": str(tiny_model), "tracking.tensorboard": wanted})
-        monkeypatch.setenv("PIPELINE_CACHE", str(tokenized / f"cache_{wanted}"))
+    def run(tensorboard):
+        write_params(CHANGES | {"model.name": str(tiny_model), "tracking.tensorboard": tensorboard})
+        monkeypatch.setenv("PIPELINE_CACHE", str(tokenized / f"cache_{tensorboard}"))
         train.main()
-        (checkpoints,) = tokenized.glob(f"cache_{wanted}/checkpoints/*/")
+        (checkpoints,) = tokenized.glob(f"cache_{tensorboard}/checkpoints/*/")
         return sha256(tokenized / "models/classifier/model.safetensors"), checkpoints.name
 
     return run
 
 
-def test_event_files_hold_the_curves_and_change_neither_the_model_nor_what_a_checkpoint_is_found_by(fit, tokenized):
+def test_tensorboard_shows_the_curves_and_changes_neither_the_model_nor_the_name_of_its_checkpoints(fit, tokenized):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     assert fit(False) == fit(True)
     (folder,) = tokenized.glob("mlruns/tensorboard/repro-no-commit-*")
     events = accumulator.EventAccumulator(str(folder)).Reload()
-    told = [float(line.split(",")[2]) for line in (tokenized / "plots/training.csv").read_text().splitlines()[1:]]
-    assert [point.value for point in events.Scalars("train/loss")] == pytest.approx(told)
+    logged = [float(line.split(",")[2]) for line in (tokenized / "plots/training.csv").read_text().splitlines()[1:]]
+    assert [point.value for point in events.Scalars("train/loss")] == pytest.approx(logged)
     assert "eval/accuracy" in events.Tags()["scalars"]
 
 
-def test_a_missing_package_is_told(fit, monkeypatch):
+def test_a_missing_package_is_an_error(fit, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"tracking.tensorboard: found true; .* -e '.\[tensorboard\]'"):
         fit(True)

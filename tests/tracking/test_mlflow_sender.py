@@ -8,9 +8,10 @@ import mlflow
 import pytest
 
 from stages.sync import send_waiting
-from stages.tracking import mlflow_sender as store
-from stages.tracking.journal import Journal, journals
-from stages.tracking.mlflow_sender import NotSentError, connect, find_experiment, send
+from stages.tracking.journal import Journal, list_journals
+from stages.tracking.mlflow_sender import send
+from stages.tracking.mlflow_store import NotSentError, connect, find_experiment
+from stages.tracking.provenance import KEY_TAG
 
 
 @pytest.fixture(scope="module")
@@ -32,39 +33,42 @@ def own_store(workspace, database, monkeypatch, request):
     mlflow.set_tracking_uri(None)
 
 
-def begin(**values):
+def create_journal(**values):
     return Journal.create(**{"uri": None, "experiment": "test", "name": "run", "tags": {"git.commit": "abc"}} | values)
 
 
-def stored(journal):
+def read_stored_run(journal):
     return connect(None).get_run(journal.run_id)
 
 
-def tell_all(journal, workspace):
+def log_all(journal, workspace):
     """An event of each kind but the model."""
-    journal.tell("status", status="RUNNING")
-    journal.tell("params", params={"seed": "1"})
-    journal.tell("datasets", digests={"train": "d" * 64}, rows={"train": 9}, columns=["text", "label"])
+    journal.log_event("status", status="RUNNING")
+    journal.log_event("params", params={"seed": "1"})
+    journal.log_event("datasets", digests={"train": "d" * 64}, rows={"train": 9}, columns=["text", "label"])
     for step in range(5):
-        journal.tell_metrics({"train/loss": 1 / (step + 1)}, step)
+        journal.log_metrics({"train/loss": 1 / (step + 1)}, step)
     (workspace / "table.csv").write_text("a,b")
     (workspace / "reports").mkdir(exist_ok=True)
     (workspace / "reports/rows.csv").write_text("c,d")
-    journal.tell_file("artifact", workspace / "table.csv")
-    journal.tell_file("artifact", workspace / "reports")
-    journal.tell("name", name="other", tags={"dvc.exp_name": "other"})
-    journal.tell("status", status="FINISHED")
+    journal.log_file("artifact", workspace / "table.csv")
+    journal.log_file("artifact", workspace / "reports")
+    journal.log_event("name", name="other", tags={"dvc.exp_name": "other"})
+    journal.log_event("status", status="FINISHED")
 
 
-def test_all_that_was_told_is_in_the_run(workspace):
-    journal = begin()
-    tell_all(journal, workspace)
+def test_all_that_was_logged_is_in_the_run(workspace):
+    journal = create_journal()
+    log_all(journal, workspace)
     assert send(journal) == 13
-    run = stored(journal)
+    run = read_stored_run(journal)
     assert (run.info.run_name, run.info.status) == ("other", "FINISHED")
-    assert (run.info.start_time, run.info.end_time) == (journal.head["time"], list(journal.read())[-1][0]["time"])
+    assert (run.info.start_time, run.info.end_time) == (
+        journal.start_event["time"],
+        list(journal.read())[-1][0]["time"],
+    )
     assert run.data.params == {"seed": "1"}
-    assert run.data.tags | {"git.commit": "abc", "dvc.exp_name": "other", store.KEY: journal.key} == run.data.tags
+    assert run.data.tags | {"git.commit": "abc", "dvc.exp_name": "other", KEY_TAG: journal.key} == run.data.tags
     points = connect(None).get_metric_history(journal.run_id, "train/loss")
     assert [(point.step, point.value) for point in points] == [(step, 1 / (step + 1)) for step in range(5)]
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
@@ -73,71 +77,71 @@ def test_all_that_was_told_is_in_the_run(workspace):
     assert [file.path for file in client.list_artifacts(journal.run_id, "reports")] == ["reports/rows.csv"]
 
 
-def test_what_was_taken_without_an_answer_is_there_once(workspace):
-    journal = begin()
-    tell_all(journal, workspace)
+def test_events_that_are_sent_again_are_stored_once(workspace):
+    journal = create_journal()
+    log_all(journal, workspace)
     send(journal)
     journal.set_state(sent=0, run_id=None)
     send(journal)
     client = connect(None)
     assert len(client.search_runs([find_experiment(client, "test")])) == 1
     assert len(client.get_metric_history(journal.run_id, "train/loss")) == 5
-    assert stored(journal).info.status == "FINISHED"
+    assert read_stored_run(journal).info.status == "FINISHED"
 
 
 def test_only_what_is_new_is_sent():
-    journal = begin()
+    journal = create_journal()
     assert send(journal) == 1
-    journal.tell_metrics({"test/accuracy": 0.9})
+    journal.log_metrics({"test/accuracy": 0.9})
     assert send(journal) == 1
     assert send(journal) == 0
 
 
-def test_a_run_that_no_stage_says_to_run_is_not_shown_as_running():
-    journal = begin()
+def test_a_run_without_a_running_stage_is_scheduled():
+    journal = create_journal()
     send(journal)
-    assert stored(journal).info.status == "SCHEDULED"
+    assert read_stored_run(journal).info.status == "SCHEDULED"
 
 
-@pytest.mark.parametrize(("told", "shown"), [("RUNNING", "RUNNING"), ("PAUSED", "SCHEDULED"), ("KILLED", "KILLED")])
-def test_the_status_that_was_told_last_is_shown(told, shown):
-    journal = begin()
-    for status in ("KILLED", "RUNNING", told):
-        journal.tell("status", status=status)
+@pytest.mark.parametrize(("last", "shown"), [("RUNNING", "RUNNING"), ("PAUSED", "SCHEDULED"), ("KILLED", "KILLED")])
+def test_the_status_that_was_logged_last_is_shown(last, shown):
+    journal = create_journal()
+    for status in ("KILLED", "RUNNING", last):
+        journal.log_event("status", status=status)
     send(journal)
-    assert stored(journal).info.status == shown
+    assert read_stored_run(journal).info.status == shown
 
 
-def test_a_store_that_was_made_anew_during_a_run_is_told_all_of_it(workspace):
-    journal = begin()
-    journal.tell("params", params={"seed": "1"})
+def test_a_store_that_lost_a_run_gets_all_of_its_events_again(workspace):
+    journal = create_journal()
+    journal.log_event("params", params={"seed": "1"})
     send(journal)
     with sqlite3.connect(workspace / "mlruns/mlflow.db") as database:
         for table in ("params", "tags", "runs"):
             database.execute(f"DELETE FROM {table}")
-    journal.tell_metrics({"test/accuracy": 0.9})
+    journal.log_metrics({"test/accuracy": 0.9})
     with pytest.raises(NotSentError, match="not found"):
         send(journal)
     assert send(journal) == 3
-    assert stored(journal).data.params == {"seed": "1"}
-    assert stored(journal).data.metrics == {"test/accuracy": 0.9}
+    assert read_stored_run(journal).data.params == {"seed": "1"}
+    assert read_stored_run(journal).data.metrics == {"test/accuracy": 0.9}
 
 
-def test_an_event_that_cannot_be_sent_holds_up_its_own_run_alone(workspace, capsys):
+def test_an_event_that_cannot_be_sent_holds_up_only_its_own_run(workspace, capsys):
     (workspace / "model").mkdir()
-    broken, other = begin(name="broken"), begin(name="other")
-    broken.tell_file("model", workspace / "model", columns=["text"])
+    broken, other = create_journal(name="broken"), create_journal(name="other")
+    broken.log_file("model", workspace / "model", columns=["text"])
     for journal in (broken, other):
-        journal.tell("status", status="FINISHED")
+        journal.log_event("status", status="FINISHED")
     assert send_waiting() == 1
-    assert [one.key for one in journals()] == [broken.key]
+    assert [one.key for one in list_journals()] == [broken.key]
     output = capsys.readouterr().out
     assert f"broken ({broken.key}): 2 events not sent: " in output
     assert f"other ({other.key}): 2 events sent to MLflow" in output
 
 
 def test_a_journal_that_cannot_be_written_holds_up_no_other(capsys):
-    one, other = begin(name="one"), begin(name="other")
+    one, other = create_journal(name="one"), create_journal(name="other")
     (one.folder / "state.json").mkdir()
     assert send_waiting() == 1
     output = capsys.readouterr().out
@@ -147,32 +151,32 @@ def test_a_journal_that_cannot_be_written_holds_up_no_other(capsys):
 
 def test_a_store_that_is_down_is_tried_once_and_others_are_sent_to(monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    down = [begin(name=f"run-{number}", uri="http://127.0.0.1:9") for number in range(3)]
-    up = begin(name="local")
+    down = [create_journal(name=f"run-{number}", uri="http://127.0.0.1:9") for number in range(3)]
+    up = create_journal(name="local")
     assert send_waiting() == len(down)
     output = capsys.readouterr().out
     assert output.count("1 events not sent: it cannot be reached, ConnectionError") == 1
     assert f"local ({up.key}): 1 events sent to MLflow" in output
 
 
-def test_a_point_that_mlflow_refuses_for_good_does_not_hold_up_the_rest(capsys):
-    journal = begin()
-    journal.tell("params", params={"seed": "1"})
-    journal.tell("params", params={"seed": "2"})
-    journal.tell_metrics({"test/accuracy": 0.9})
+def test_an_event_that_mlflow_never_accepts_does_not_hold_up_the_rest(capsys):
+    journal = create_journal()
+    journal.log_event("params", params={"seed": "1"})
+    journal.log_event("params", params={"seed": "2"})
+    journal.log_metrics({"test/accuracy": 0.9})
     send(journal)
     assert "refused by MLflow" in capsys.readouterr().out
-    assert stored(journal).data.params == {"seed": "1"}
-    assert stored(journal).data.metrics == {"test/accuracy": 0.9}
+    assert read_stored_run(journal).data.params == {"seed": "1"}
+    assert read_stored_run(journal).data.metrics == {"test/accuracy": 0.9}
 
 
 def test_a_deleted_experiment_keeps_its_runs_waiting():
     client = connect(None)
     client.delete_experiment(find_experiment(client, "test"))
-    journal = begin()
+    journal = create_journal()
     with pytest.raises(NotSentError, match=r"its experiment 'test'.* was deleted; restore it"):
         send(journal)
-    assert journal.waiting() == 1
+    assert journal.count_unsent() == 1
     client.restore_experiment(client.get_experiment_by_name("test").experiment_id)
     assert send(journal) == 1
     assert journal.state["error"] is None
@@ -185,16 +189,16 @@ def test_the_database_lets_many_read_while_one_writes(workspace):
 
 
 def send_one(number):
-    journal = begin(name=f"run-{number}")
+    journal = create_journal(name=f"run-{number}")
     for step in range(20):
-        journal.tell("metrics", metrics={"train/loss": 1.0}, step=step)
+        journal.log_event("metrics", metrics={"train/loss": 1.0}, step=step)
         send(journal)
-    journal.tell("status", status="FINISHED")
+    journal.log_event("status", status="FINISHED")
     send(journal)
 
 
 @pytest.mark.without_store
-def test_many_processes_make_the_store_and_write_to_it_at_once(workspace):
+def test_many_processes_create_the_store_and_write_to_it_at_once(workspace):
     with ProcessPoolExecutor(4, get_context("spawn")) as pool:
         list(pool.map(send_one, range(4)))
     client = connect(None)
@@ -203,10 +207,10 @@ def test_many_processes_make_the_store_and_write_to_it_at_once(workspace):
         (f"run-{number}", "FINISHED") for number in range(4)
     ]
     assert {len(client.get_metric_history(run.info.run_id, "train/loss")) for run in runs} == {20}
-    assert {json.dumps(journal.state["error"]) for journal in journals()} == {"null"}
+    assert {json.dumps(journal.state["error"]) for journal in list_journals()} == {"null"}
 
 
-def test_an_experiment_gets_its_page_once_and_keeps_what_its_user_writes():
+def test_an_experiment_gets_its_description_once_and_keeps_what_its_user_writes():
     client = connect(None)
     experiment_id = find_experiment(client, "test")
     tags = client.get_experiment(experiment_id).tags

@@ -6,19 +6,19 @@ import pytest
 from transformers import TrainerState
 
 from stages.core.errors import UserError
-from stages.core.params import Tracking
+from stages.core.param_sections import Tracking
 from stages.tracking import run as tracking
+from stages.tracking.callbacks import RunLogger
 from stages.tracking.journal import open_journal
-from stages.tracking.provenance import provenance
+from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import log_datasets, log_results, open_run, resume_run
-from stages.training.trainer import RunLogger
 
 TRACKING = Tracking(experiment="test", log_model=False, system_metrics=False, tensorboard=False)
 STATISTICS = {"raw_sha256": "a" * 64, "tokenized_sha256": "b" * 64}
 
 
 @pytest.fixture(autouse=True)
-def alone(workspace, monkeypatch):
+def without_sender(workspace, monkeypatch):
     """Nothing is sent."""
     for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
         monkeypatch.delenv(name, raising=False)
@@ -31,26 +31,26 @@ def evaluate(key, params=None):
 
 
 def points(run):
-    return {name: value for event in run.of_kind("metrics") for name, value in event["metrics"].items()}
+    return {name: value for event in run.find_events("metrics") for name, value in event["metrics"].items()}
 
 
 def test_a_run_is_open_until_evaluate_completes_it(workspace):
     with open_run(TRACKING, {"seed": 1}, {"git.commit": "abc"}, {"data": "x"}) as run:
-        run.tell_metrics({"validation/accuracy": 0.5})
+        run.log_metrics({"validation/accuracy": 0.5})
     assert run.status == "PAUSED"
     with evaluate(run.key, {"seed": 1}) as same:
         log_results(same, {"accuracy": 0.9}, {"train_seconds": 3.0}, [workspace / "none"])
     assert same.key == run.key
     assert run.status == "FINISHED"
     assert points(run) == {"validation/accuracy": 0.5, "test/accuracy": 0.9, "time/train_seconds": 3.0}
-    assert run.of_kind("params")[0]["params"] == {"seed": "1"}
-    assert run.head["tags"]["git.commit"] == "abc"
+    assert run.find_events("params")[0]["params"] == {"seed": "1"}
+    assert run.start_event["tags"]["git.commit"] == "abc"
 
 
 @pytest.mark.parametrize(
     ("error", "status"), [(RuntimeError("boom"), "FAILED"), (UserError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
 )
-def test_the_status_tells_how_a_run_ended(error, status):
+def test_the_status_shows_how_a_run_ended(error, status):
     with pytest.raises(type(error)), open_run(TRACKING, {}, {}, {}) as run:
         raise error
     assert run.status == status
@@ -59,14 +59,14 @@ def test_the_status_tells_how_a_run_ended(error, status):
     assert run.status == status
 
 
-def test_a_run_that_was_interrupted_is_continued_and_takes_the_new_name(monkeypatch):
+def test_an_interrupted_run_is_resumed_and_takes_the_new_name(monkeypatch):
     with pytest.raises(KeyboardInterrupt), open_run(TRACKING, {"seed": 1}, {}, {"data": "x"}) as first:
         raise KeyboardInterrupt
     monkeypatch.setenv("DVC_EXP_NAME", "second-try")
     with open_run(TRACKING, {"seed": 1}, {"git.commit": "abc"}, {"data": "x"}) as again:
         pass
     assert again.key == first.key
-    assert again.of_kind("name")[0] | {"time": 0} == {
+    assert again.find_events("name")[0] | {"time": 0} == {
         "kind": "name", "time": 0, "name": "second-try", "tags": {"git.commit": "abc"}
     }  # fmt: skip
     with open_run(TRACKING, {"seed": 2}, {}, {"data": "x"}) as other:
@@ -74,7 +74,7 @@ def test_a_run_that_was_interrupted_is_continued_and_takes_the_new_name(monkeypa
     assert other.key != first.key
 
 
-def test_params_that_no_training_reads_make_another_run():
+def test_params_that_training_does_not_read_make_another_run():
     inputs = {"params": {"seed": 1}, "files": "x"}
     with pytest.raises(KeyboardInterrupt), open_run(TRACKING, {"evaluate.num_mistakes": 1}, {}, inputs) as first:
         raise KeyboardInterrupt
@@ -84,41 +84,41 @@ def test_params_that_no_training_reads_make_another_run():
     empty = (Path("/dev/null"), Path("/dev/null"))
     with resume_run(TRACKING, second.key, {"evaluate.num_mistakes": 3}, {}, empty) as third:
         pass
-    assert third.head["tags"]["train.run"] == second.key
+    assert third.start_event["tags"]["train.run"] == second.key
     assert [run.status for run in (first, second, third)] == ["KILLED", "PAUSED", "FINISHED"]
 
 
-def test_an_evaluation_of_another_experiment_that_goes_on_with_a_run_gives_it_its_name(monkeypatch):
+def test_an_experiment_that_evaluates_a_run_gives_it_its_own_name(monkeypatch):
     with open_run(TRACKING, {}, {}, {}) as run:
         pass
     monkeypatch.setenv("DVC_EXP_NAME", "second-try")
     with resume_run(TRACKING, run.key, {}, {"dvc.exp_name": "second-try"}, history=()):
         pass
     assert run.name == "second-try"
-    assert [event["tags"] for event in run.of_kind("name")] == [{"dvc.exp_name": "second-try"}]
+    assert [event["tags"] for event in run.find_events("name")] == [{"dvc.exp_name": "second-try"}]
 
 
-def test_who_does_not_wait_for_mlflow_ends_a_finished_run(monkeypatch):
+def test_a_run_is_finished_when_the_user_does_not_wait_for_mlflow(monkeypatch):
     def interrupted(sender, run):
         raise KeyboardInterrupt
 
     with open_run(TRACKING, {}, {}, {}) as run:
         pass
-    monkeypatch.setattr(tracking, "wait_for", interrupted)
+    monkeypatch.setattr(tracking, "wait_for_sender", interrupted)
     with evaluate(run.key):
         pass
     assert run.status == "FINISHED"
 
 
-def test_a_run_that_was_begun_elsewhere_gets_one_of_its_own_with_its_curves(workspace):
+def test_evaluating_a_run_of_another_machine_makes_a_run_with_its_curves(workspace):
     (workspace / "training.csv").write_text("step,loss\n10,0.7\n20,0.6\n")
     (workspace / "validation.csv").write_text("step,accuracy\n20,0.8\n")
     history = (workspace / "training.csv", workspace / "validation.csv")
     with resume_run(TRACKING, "0" * 32, {"seed": 3}, {"git.commit": "abc"}, history) as run:
-        run.tell_metrics({"test/accuracy": 0.9})
+        run.log_metrics({"test/accuracy": 0.9})
     assert run.status == "FINISHED"
-    assert run.head["tags"] == {"git.commit": "abc", "train.run": "0" * 32}
-    curve = [(event["step"], event["metrics"]) for event in run.of_kind("metrics")]
+    assert run.start_event["tags"] == {"git.commit": "abc", "train.run": "0" * 32}
+    curve = [(event["step"], event["metrics"]) for event in run.find_events("metrics")]
     assert curve == [
         (10, {"train/loss": 0.7}), (20, {"train/loss": 0.6}), (20, {"validation/accuracy": 0.8}),
         (0, {"test/accuracy": 0.9}),
@@ -134,7 +134,7 @@ def test_another_evaluation_of_a_finished_run_is_a_run_of_its_own():
     with pytest.raises(RuntimeError, match="boom"), resume_run(TRACKING, first.key, {}, {}, empty) as second:
         raise RuntimeError("boom")
     assert (first.status, second.status) == ("FINISHED", "FAILED")
-    assert second.head["tags"]["train.run"] == first.key
+    assert second.start_event["tags"]["train.run"] == first.key
     with resume_run(TRACKING, first.key, {}, {}, empty) as third:
         pass
     assert third.key == second.key
@@ -143,44 +143,44 @@ def test_another_evaluation_of_a_finished_run_is_a_run_of_its_own():
 def test_the_run_is_named_after_the_dvc_experiment(monkeypatch):
     monkeypatch.setenv("DVC_EXP_NAME", "huge-idea")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c" * 40)
-    tags = provenance(STATISTICS, {})
+    tags = make_run_tags(STATISTICS, {})
     with open_run(TRACKING, {}, tags, {}) as run:
         pass
-    assert run.head["name"] == "huge-idea"
+    assert run.start_event["name"] == "huge-idea"
     assert tags["dvc.exp_name"] == "huge-idea"
     assert tags["dvc.exp_baseline_rev"] == tags["git.commit"] == "c" * 40
     assert tags["data.raw_sha256"] == "a" * 64
 
 
-def test_the_environment_chooses_another_store(monkeypatch):
+def test_an_environment_variable_chooses_another_store(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     with open_run(TRACKING, {}, {}, {}) as run:
         pass
-    assert run.head["uri"] == "http://127.0.0.1:1"
+    assert run.start_event["uri"] == "http://127.0.0.1:1"
 
 
-def test_what_could_not_be_sent_is_said_once(capsys):
+def test_events_that_could_not_be_sent_give_one_warning(capsys):
     with open_run(TRACKING, {}, {}, {}) as run:
         run.set_state(error="connection refused")
     warning = capsys.readouterr().err
     assert warning.count("warning") == 1
-    assert f"(connection refused). It waits in mlruns/journal/{run.key}" in warning
+    assert f"(connection refused). They wait in mlruns/journal/{run.key}" in warning
 
 
 def test_logs_of_trainer_are_grouped_by_step():
     with open_run(TRACKING, {}, {}, {}) as run:
         for step, logs in ((10, {"loss": 0.7, "learning_rate": 1e-4}), (20, {"eval_accuracy": 0.8, "eval_runtime": 3})):
             RunLogger(run).on_log(None, TrainerState(global_step=step), None, logs)
-    told = [(event["step"], event["metrics"]) for event in run.of_kind("metrics")]
-    assert told == [(10, {"train/loss": 0.7, "train/learning_rate": 1e-4}), (20, {"validation/accuracy": 0.8})]
+    logged = [(event["step"], event["metrics"]) for event in run.find_events("metrics")]
+    assert logged == [(10, {"train/loss": 0.7, "train/learning_rate": 1e-4}), (20, {"validation/accuracy": 0.8})]
 
 
-def test_data_sets_are_told_with_their_digest_and_dropped_rows_and_leaks_are_counted():
+def test_data_sets_are_logged_with_their_digests_and_numbers_of_dropped_rows_and_leaks():
     dropped = {"train": {"empty text": 2, "missing column 'x'": 1}, "test": {"empty text": 1}}
     with open_run(TRACKING, {}, {}, {}) as run:
         splits, leaks = {"train": {"raw_sha256": "d" * 64, "rows": 9}}, {"train_and_test": 5}
         log_datasets(run, {"splits": splits, "dropped": dropped, "leaks": leaks, "columns": ["text", "label"]})
-    told = run.of_kind("datasets")[0]
-    assert (told["digests"], told["rows"]) == ({"train": "d" * 64}, {"train": 9})
+    logged = run.find_events("datasets")[0]
+    assert (logged["digests"], logged["rows"]) == ({"train": "d" * 64}, {"train": 9})
     counts = {"data/dropped_rows": 4, "data/dropped/empty text": 3, "data/dropped/missing column x": 1}
     assert points(open_journal(run.key)) == counts | {"data/leaks/train_and_test": 5}
