@@ -13,7 +13,7 @@ from statistics import median
 import torch
 from transformers import pipeline
 
-from stages.core.hardware import cpu_name, gpu_names, what_computes
+from stages.core.hardware import cpu_name, describe_processor, gpu_names
 from stages.core.memory import keep_freed_memory
 from stages.data.demo_corpus import make_reviews
 from stages.inference.predictor import Predictor
@@ -34,7 +34,7 @@ def main() -> None:
         predictor = Predictor(arguments.model, precision)
         ways[f"stages.predict, {precision}"] = partial(answer, predictor)
     seconds = measure(ways, texts, arguments.repeats)
-    print(f"{gpu_names() or cpu_name()} ({what_computes()}), {TEXTS:,} texts, medians of {arguments.repeats}")
+    print(f"{gpu_names() or cpu_name()} ({describe_processor()}), {TEXTS:,} texts, medians of {arguments.repeats}")
     naive = seconds["pipeline(texts, batch_size=32), fp32"]
     for name, (wall, cpu) in seconds.items():
         ratios = f"{naive[0] / wall:.1f} and {naive[1] / cpu:.1f} times less"

@@ -6,7 +6,7 @@ python -m stages.download
 import tempfile
 from pathlib import Path
 
-from stages.core.errors import one_line
+from stages.core.errors import to_one_line
 from stages.core.files import new_folder
 from stages.core.params import Params
 from stages.core.stage import run_stage
@@ -29,10 +29,10 @@ def main() -> None:
     link_source(params.data, Path("data/source"))
     print(f"{RAW}: " + ", ".join(f"{len(rows):,} {split}" for split, (_, rows) in splits.items()) + " rows")
     for what, count in sorted(corpus.ignored.items()):
-        print(f"ignored: {one_line(what)} ({count:,})")
+        print(f"ignored: {to_one_line(what)} ({count:,})")
     for split, counts in corpus.dropped.items():
         for reason, count in sorted(counts.items()):
-            print(f"dropped: {one_line(reason)} ({count:,} rows of {split})")
+            print(f"dropped: {to_one_line(reason)} ({count:,} rows of {split})")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError
-from stages.core.stage import telling_faults
+from stages.core.stage import report_errors
 from stages.inference.csv_file import Layout, check_names, open_table, write_answered
 
 if TYPE_CHECKING:
@@ -148,5 +148,5 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads the answers may stop, as `head` does
-    with telling_faults("predict"):
+    with report_errors("predict"):
         main()

@@ -39,7 +39,7 @@ def main() -> None:
             "columns": manifest["columns"],
             "vocabulary": len(tokenizer),
             "splits": {
-                split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summary()
+                split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summarize()
                 for split, tally in tallies.items()
             },
             "ignored": manifest["ignored"],

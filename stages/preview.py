@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from stages.core.errors import escape
+from stages.core.errors import escape_control
 from stages.core.files import read_json
 from stages.core.stage import report_errors
 from stages.text.encoding import load_splits
@@ -34,7 +34,7 @@ def main() -> None:
         for index in sorted(chosen):
             row = data[split][index]
             head = f"{row.get('document', index):>9,}  {names[row['labels']]:<{width}}  {row['length']:>6}  "
-            text = escape(" ".join(tokenizer.decode(row["input_ids"]).split()))
+            text = escape_control(" ".join(tokenizer.decode(row["input_ids"]).split()))
             print(head + (text if arguments.full else shorten(text, shutil.get_terminal_size().columns - len(head))))
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from stages.core.errors import UserError
-from stages.core.hardware import cpu_name, what_computes
+from stages.core.hardware import cpu_name, describe_processor
 from stages.core.params import Params
-from stages.core.stage import telling_faults
+from stages.core.stage import report_errors
 from stages.core.yaml_files import read_yaml
 from stages.data.downloads import is_url
 from stages.verification.clone import clean_environment, make_clone, temporary_folder
@@ -116,7 +116,7 @@ def verdict(differing: dict[str, bool]) -> str:
 
 def hardware() -> str:
     """What the bytes of trained weights may depend on."""
-    return f"{cpu_name()}, {what_computes()}, torch {torch.__version__}"
+    return f"{cpu_name()}, {describe_processor()}, torch {torch.__version__}"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -127,5 +127,5 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with telling_faults("verify"):
+    with report_errors("verify"):
         sys.exit(0 if main() else 1)

@@ -1,4 +1,4 @@
-"""Folders of files that are made once, kept, and found again by what they were made from."""
+"""Folders of files that are computed once, kept, and found again by what they were computed from."""
 
 import hashlib
 import json
@@ -7,85 +7,95 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
 from stages.core.errors import UserError
-from stages.core.files import new_folder, read_json, remove_left, write_json
+from stages.core.files import new_folder, read_json, remove_leftovers, write_json
 
 MANIFEST = "manifest.json"
 
 
-class Cache:
-    """A folder of entries of at most `max_bytes`; where room is needed, those not used for longest go.
+class Entry(NamedTuple):
+    """A folder of the cache; the oldest sort first."""
 
-    Several processes may share it: each entry is made by one of them, while the others wait.
+    last_used: float  # seconds since 1970
+    size: int  # bytes
+    folder: Path
+
+
+class FolderCache:
+    """A folder of entries, at most `max_bytes` in all; for a new one, the least recently used entries are deleted.
+
+    Several processes may share it: one of them makes an entry, while the others wait for it.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
-        self.folder, self.max_bytes = folder, max_bytes
+        self.folder = folder
+        self.max_bytes = max_bytes
 
-    def room(self) -> int:
-        """Bytes that entries may take: what is allowed or, where that is less, what the disk has for them."""
+    def available_bytes(self) -> int:
+        """Bytes that all entries together may take: `max_bytes` or, where the disk has less space, that."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        taken = sum(size for _, size, _ in self.entries())
-        return min(self.max_bytes, taken + shutil.disk_usage(self.folder).free)
+        used = sum(entry.size for entry in self.list_entries())
+        return min(self.max_bytes, used + shutil.disk_usage(self.folder).free)
 
     def fetch(self, key: dict[str, Any], size: int, make: Callable[[Path], None]) -> tuple[Path, bool]:
-        """The folder of the entry for `key`, and whether it was there; else `make(folder)` fills it with `size` bytes.
+        """The folder of the entry for `key`, and whether it was in the cache.
 
-        Names, values and bytes of the JSON of `key` identify the entry.
+        If it was not, `make(folder)` fills it with about `size` bytes. Keys are equal when their JSON is.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = name_of(key)
+        name = hash_key(key)
         path = self.folder / name
-        with waiting_for(FileLock(self.folder / f"{name}.lock")):
-            found = is_whole(path)
+        with hold_lock(FileLock(self.folder / f"{name}.lock")):
+            found = is_complete(path)
             if not found:
-                remove_left(path, "part")  # before the room is measured
+                remove_leftovers(path, "part")  # before the free space is measured
                 self.make_room(size)
                 with new_folder(path) as part:
                     make(part)
                     write_manifest(part, key=key)
-            os.utime(path / MANIFEST)
+            os.utime(path / MANIFEST)  # the time of its last use
         return path, found
 
     def make_room(self, size: int) -> None:
-        """Remove the entries that were not used for longest, until `size` more bytes are allowed."""
+        """Delete the least recently used entries, until there is room for `size` bytes more."""
         with FileLock(self.folder / ".lock"):
-            entries, allowed = sorted(self.entries()), self.room()
-            taken = sum(size for _, size, _ in entries)
-            for _, freed, path in entries:
-                if taken + size <= allowed:
+            entries = sorted(self.list_entries())
+            available = self.available_bytes()
+            used = sum(entry.size for entry in entries)
+            for entry in entries:
+                if used + size <= available:
                     break
-                shutil.rmtree(path, ignore_errors=True)
-                taken -= freed
+                shutil.rmtree(entry.folder, ignore_errors=True)
+                used -= entry.size
 
-    def entries(self) -> list[tuple[float, int, Path]]:
-        """Time of last use, bytes and folder of every entry."""
-        found = []
+    def list_entries(self) -> list[Entry]:
+        """All entries, in no order."""
+        entries = []
         for manifest in self.folder.glob(f"[!.]*/{MANIFEST}"):
             try:
-                files = manifest.parent.iterdir()
-                found.append((manifest.stat().st_mtime, sum(file.stat().st_size for file in files), manifest.parent))
-            except FileNotFoundError:  # another process removes it
+                size = sum(file.stat().st_size for file in manifest.parent.iterdir())
+                entries.append(Entry(manifest.stat().st_mtime, size, manifest.parent))
+            except FileNotFoundError:  # another process is deleting it
                 continue
-        return found
+        return entries
 
 
-def name_of(key: dict[str, Any]) -> str:
-    """The same for equal keys."""
+def hash_key(key: dict[str, Any]) -> str:
+    """The name of the folder for a key: 32 hex digits, the same for equal keys."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @contextmanager
-def waiting_for(lock: FileLock) -> Iterator[None]:
-    """Hold a lock, and say so when that takes another process's time."""
+def hold_lock(lock: FileLock) -> Iterator[None]:
+    """Wait for a lock and hold it; after a second of waiting, print why."""
     try:
         lock.acquire(timeout=1)
     except Timeout:
-        print("waiting for another process, which is making the same")
+        print("waiting for another process, which computes the same files")
         lock.acquire()
     try:
         yield
@@ -94,13 +104,13 @@ def waiting_for(lock: FileLock) -> Iterator[None]:
 
 
 def write_manifest(folder: Path, **more: Any) -> None:
-    """Write the list of a folder's files that makes it whole."""
+    """Write the list of a folder's files, without which the folder counts as incomplete."""
     files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
     write_json(folder / MANIFEST, more | {"files": files})
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a folder's files are all there, with the sizes that its manifest says."""
+def is_complete(path: Path) -> bool:
+    """Whether all files of the manifest exist, with the sizes that it gives."""
     try:
         files = read_json(path / MANIFEST)["files"]
         return all((path / name).stat().st_size == size for name, size in files.items())

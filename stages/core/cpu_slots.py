@@ -1,4 +1,4 @@
-"""Experiments that run at once on one machine share out its cores."""
+"""CPU cores, reserved by experiments that run at the same time on one machine."""
 
 import os
 import time
@@ -11,49 +11,54 @@ from filelock import FileLock, Timeout
 
 from stages.core.files import cache_dir
 
-SECONDS_BETWEEN_LOOKS = 0.1
+SECONDS_BETWEEN_POLLS = 0.1
 
 
 @contextmanager
-def own_cores() -> Iterator[None]:
-    """Wait until as many cores are free as this process has threads that compute, and hold them.
+def reserve_cores() -> Iterator[None]:
+    """Wait until there is a free core for each of torch's threads, and reserve these cores.
 
-    The number of threads stays what it is, since the bytes of trained weights depend on it: by default each
-    experiment computes alone, on all cores, while others load, save and import; with `OMP_NUM_THREADS=2` on eight
-    cores, four of them compute at once. Nothing is waited for with a GPU.
+    The number of threads is never changed, since the bytes of trained weights depend on it. By default each experiment
+    therefore trains alone, on all cores, while others load, save and import; with `OMP_NUM_THREADS=2` on eight cores,
+    four of them train at the same time. With a GPU there is no waiting.
     """
     if torch.cuda.is_available():
         yield
         return
-    folder, wanted = cache_dir() / "cores", min(torch.get_num_threads(), cores())
+    folder = cache_dir() / "cores"
     folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        with FileLock(folder / "queue.lock"):  # one after the other, so that two never wait for each other's cores
-            take(wanted, [FileLock(folder / f"{core}.lock") for core in range(cores())], held)
+    locks = [FileLock(folder / f"{core}.lock") for core in range(count_cores())]
+    wanted = min(torch.get_num_threads(), len(locks))
+    with ExitStack() as reserved:
+        # One process at a time: two that each hold half of the cores would wait for each other forever.
+        with FileLock(folder / "queue.lock"):
+            acquire_locks(wanted, locks, reserved)
         yield
 
 
-def take(wanted: int, free: list[FileLock], held: ExitStack) -> None:
-    told = False
+def acquire_locks(wanted: int, locks: list[FileLock], held: ExitStack) -> None:
+    """Acquire `wanted` of the locks, as they become free; `held` releases them."""
+    locks = locks.copy()
+    has_printed = False
     while True:
-        for lock in free.copy():
+        for lock in locks.copy():
             if not wanted:
                 return
             try:
                 held.enter_context(lock.acquire(timeout=0))
             except Timeout:
                 continue
-            free.remove(lock)
+            locks.remove(lock)
             wanted -= 1
         if not wanted:
             return
-        if not told:
-            print("waiting for cores: another experiment computes")
-            told = True
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        if not has_printed:
+            print("waiting for CPU cores: another experiment uses them")
+            has_printed = True
+        time.sleep(SECONDS_BETWEEN_POLLS)
 
 
-def cores() -> int:
-    """Cores that this process may use; threads of one core count once."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def count_cores() -> int:
+    """Physical cores that this process may use: two threads of one core compute no faster than one."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, psutil.cpu_count(logical=False) or allowed)

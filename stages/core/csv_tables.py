@@ -9,7 +9,7 @@ from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.core.errors import UserError, one_line
+from stages.core.errors import UserError, to_one_line
 from stages.core.files import new_file
 
 LONGEST_CELL = 1 << 28  # characters; a cell gets longer only when its closing quote is missing
@@ -137,4 +137,4 @@ def describe_columns(first: list[str], form: CsvFormat) -> str:
     if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for name in first for letter in name):
         return f"a first row that is not {form.encoding}, so check data.encoding"
     only_one = f"; one column only, so check data.delimiter, now {form.delimiter!r}" if len(first) == 1 else ""
-    return f"{one_line(', '.join(first))}{only_one} (data.header false: the first row is no header)"
+    return f"{to_one_line(', '.join(first))}{only_one} (data.header false: the first row is no header)"

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 import glob
 import hashlib
@@ -24,13 +24,13 @@ def main_checkout() -> Path:
     return Path(os.environ.get("DVC_ROOT") or ".").resolve()
 
 
-def from_checkout(path: str) -> Path:
-    """A path as absolute: `~` is the home folder, a relative path is seen from the main checkout."""
+def resolve_path(path: str) -> Path:
+    """The absolute path: `~` is the home folder, a relative path starts at the main checkout."""
     return main_checkout() / os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser fails for unknown users
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept between runs: `PIPELINE_CACHE`, else `.cache` of the main checkout."""
+    """The folder for what later runs can use again: `PIPELINE_CACHE`, else `.cache` of the main checkout."""
     return Path(os.environ.get("PIPELINE_CACHE") or main_checkout() / ".cache")
 
 
@@ -78,8 +78,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Note on an error of writing, which names no file, what was being written; `refusal` tells it."""
+def note_path(path: Path) -> Iterator[None]:
+    """Add to errors, which often name no file, a note of what was being written; `describe_system_error` reads it."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -89,11 +89,11 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` when the block ends well."""
+    """Yield a path beside `path` to write to; it replaces `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with naming(path):
+        with note_path(path):
             yield part
         part.replace(path)
     finally:
@@ -102,28 +102,29 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` to fill; it takes the place of `path` when the block ends well."""
+    """Yield an empty folder beside `path` to fill; it replaces `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_left(path, "part")
+    remove_leftovers(path, "part")
     part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     part.chmod(0o755)
     try:
-        with naming(path):
+        with note_path(path):
             yield part
         if path.is_dir():
-            # A folder cannot be replaced in one step: the old one is moved aside first, and never lost.
+            # A folder with files cannot be replaced in one step (rename(2)). The old one is moved first, so that a kill
+            # between the steps loses no file.
             old = part.with_suffix(".old")
             path.rename(old)
             part.rename(path)
         else:
             path.unlink(missing_ok=True)
             part.rename(path)
-        remove_left(path, "old")
+        remove_leftovers(path, "old")
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def remove_left(path: Path, suffix: str) -> None:
-    """Remove what `new_folder`, also in a process that was killed, left beside a folder."""
+def remove_leftovers(path: Path, suffix: str) -> None:
+    """Remove the folders that `new_folder` left beside `path`, such as those of a process that was killed."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.????????.{suffix}"):
         shutil.rmtree(left)

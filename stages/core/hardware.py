@@ -1,4 +1,4 @@
-"""What computes: the bytes of trained weights and of kept outputs depend on it."""
+"""The processor: the bytes of trained weights and of cached features depend on it."""
 
 import platform
 from pathlib import Path
@@ -7,21 +7,22 @@ from stages.core.errors import UserError
 
 
 def cpu_name() -> str:
+    """The name of the CPU, such as "Intel(R) Xeon(R) Processor @ 2.10GHz"."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def gpu_names() -> str:
-    """The names of all GPUs; none where they are not used, since they are hidden then."""
+    """The names of all GPUs that the process may use, joined by commas; empty where there is none."""
     import torch
 
     number = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return ", ".join(map(torch.cuda.get_device_name, range(number)))
 
 
-def what_computes() -> str:
-    """The GPUs or else the CPU's instructions and the threads, which decide in what order numbers are added."""
+def describe_processor() -> str:
+    """The GPUs, or else the CPU's instruction set and the number of threads, which decide the order of additions."""
     import torch
 
     threads = torch.get_num_threads()
@@ -29,9 +30,11 @@ def what_computes() -> str:
 
 
 def resolve_precision(key: str, wanted: str) -> str:
-    """`auto` as what this machine does in hardware: bf16, else fp16 on a GPU, else fp32.
+    """The precision for the value `wanted` of the param `key`.
 
-    UserError for fp16 without a GPU: a CPU has no loss scaling to make up for its range.
+    `auto` is the first that the hardware supports: bf16, then fp16 on a GPU, then fp32.
+
+    UserError for fp16 without a GPU, since loss scaling, which its small range needs, is not available on a CPU.
     """
     import torch
 
@@ -39,7 +42,9 @@ def resolve_precision(key: str, wanted: str) -> str:
     if wanted == "fp16" and not gpu:
         raise UserError(f"{key}: found fp16; it needs a GPU, and this machine has none. Use auto, bf16 or fp32.")
     if wanted == "bf16" and gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UserError(f"{key}: found bf16; {torch.cuda.get_device_name()} has none in hardware. Use auto or fp16.")
+        raise UserError(
+            f"{key}: found bf16; {torch.cuda.get_device_name()} does not support it in hardware. Use auto or fp16."
+        )
     if wanted != "auto":
         return wanted
     if gpu:

@@ -1,22 +1,25 @@
-"""What a field of `params.yaml` may hold, and the line that says so where it holds something else.
+"""Types of the fields of `params.yaml`, and the message about a value of another type.
 
-The description of a field is what that line says is allowed.
+The description of a field is what the message names as allowed.
 """
 
 import difflib
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MOST = 2**31 - 1  # of any number: what libraries hold in 32 bits, and more than makes sense
-Count = Annotated[int, Field(ge=1, le=MOST, description="a whole number ≥ 1")]
-CountOrNull = Annotated[int | None, Field(ge=1, le=MOST, description="a whole number ≥ 1, or null")]
-NotNegative = Annotated[float, Field(ge=0, le=MOST, description="a number ≥ 0")]
+LARGEST = 2**31 - 1  # that a number may be: libraries store some of them in 32 bits
+Count = Annotated[int, Field(ge=1, le=LARGEST, description="a whole number ≥ 1")]
+CountOrNull = Annotated[int | None, Field(ge=1, le=LARGEST, description="a whole number ≥ 1, or null")]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, description="a number ≥ 0")]
 Share = Annotated[float, Field(ge=0, lt=1, description="a number ≥ 0 and < 1")]
 Fraction = Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded")]
 ShareOrNull = Annotated[float | None, Field(ge=0, le=1, description="a number from 0 to 1, or null")]
 NameOrNull = Annotated[str | None, Field(min_length=1, description="a name, or null")]
 Column = Annotated[str | int, Field(description="a column's name, or its number, counted from 0")]
+FreezeLayers = Annotated[
+    Annotated[int, Field(ge=0, le=LARGEST)] | Literal["all"], Field(description="a whole number ≥ 0, or all")
+]
 Switch = Annotated[bool, Field(description="true or false")]
 
 
@@ -26,27 +29,29 @@ def one_of(kind: Any) -> Any:
 
 
 class Section(BaseModel):
+    """A section of `params.yaml`: its values cannot change, and unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def describe(fault: Any, sections: type[BaseModel]) -> str:
+def describe_error(error: Any, root: type[BaseModel]) -> str:
     """One line for one of pydantic's errors: dotted key, what was found, what is allowed."""
-    if fault["type"] == "value_error":  # our own validators name the key themselves
-        return str(fault["ctx"]["error"])
-    fields, siblings, names, field = sections.model_fields, {}, [], None
-    for part in fault["loc"]:
+    if error["type"] == "value_error":  # raised by our own validators, which name the key themselves
+        return str(error["ctx"]["error"])
+    fields, siblings, names, field = root.model_fields, {}, [], None
+    for part in error["loc"]:
         names.append(str(part))
         field, siblings = fields.get(part), fields
         fields = getattr(field.annotation, "model_fields", {}) if field else {}
         if not fields:
-            break  # what follows is the branch of a union, no key
+            break  # the rest of `loc` names a type of a union, not a key
     key = ".".join(names)
     allowed = (field.description if field else None) or "a section of keys"
-    if fault["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(names[-1], siblings, n=1)
         return f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(siblings)}")
-    if fault["type"] == "missing":
+    if error["type"] == "missing":
         return f"{key}: missing; allowed: {allowed}"
-    most = fault.get("ctx", {}).get("le")
-    limit = f", at most {most:.0f}" if most else ""
-    return f"{key}: found {fault['input']!r}; allowed: {allowed}{limit}"
+    largest = error.get("ctx", {}).get("le")
+    limit = f", at most {largest:.0f}" if largest else ""
+    return f"{key}: found {error['input']!r}; allowed: {allowed}{limit}"

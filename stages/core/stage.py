@@ -1,5 +1,6 @@
-"""Runs a stage's main(): measures it, and turns faults of the user into one message."""
+"""Run the `main()` of a stage or command: measure it, and report errors of the user in one message."""
 
+import io
 import resource
 import signal
 import sys
@@ -11,7 +12,7 @@ from types import FrameType
 import psutil
 from safetensors import SafetensorError
 
-from stages.core.errors import Terminated, UserError, printable, refusal
+from stages.core.errors import Terminated, UserError, describe_system_error, to_printable
 from stages.core.files import read_json, write_json
 from stages.core.paths import TIMINGS
 
@@ -24,39 +25,43 @@ def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
     What `main` returns (such as samples a second) is added to the file. Seconds count from the start of the process,
     so imports are in them.
     """
-    with telling_faults(f"stage {name}"):
+    with report_errors(f"stage {name}"):
         extra = main() or {}
-        write_json(TIMINGS / f"{name}.json", measures(name) | {f"{name}_{key}": value for key, value in extra.items()})
+        timings = measure_process(name)
+        timings |= {f"{name}_{key}": value for key, value in extra.items()}
+        write_json(TIMINGS / f"{name}.json", timings)
 
 
 @contextmanager
-def telling_faults(what: str) -> Iterator[None]:
-    """End the process with code 1 and one message on `UserError` or a refusal of the machine.
+def report_errors(what: str) -> Iterator[None]:
+    """End the process with exit code 1 and one message after a `UserError` or an error of the operating system.
 
-    On Ctrl-C the code is 130, on SIGTERM 143.
+    After Ctrl-C the exit code is 130, after SIGTERM 143. Other errors are defects, and keep their traceback.
     """
-    signal.signal(signal.SIGTERM, terminate)
-    sys.stdout.reconfigure(line_buffering=True)  # in step with the progress bars on stderr, also through a pipe
+    signal.signal(signal.SIGTERM, raise_terminated)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Lines then appear in their order between the progress bars of stderr, also when the output is not a terminal.
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         yield
     except UserError as error:
-        sys.exit(f"\nerror in {what}: {printable(str(error))}")
+        sys.exit(f"\nerror in {what}: {to_printable(str(error))}")
     except (OSError, RuntimeError, MemoryError, SafetensorError) as error:
-        reason = refusal(error)
+        reason = describe_system_error(error)
         if reason is None:
-            raise  # a fault of ours
-        sys.exit(f"\nerror in {what}: {printable(reason)}")
+            raise
+        sys.exit(f"\nerror in {what}: {to_printable(reason)}")
     except KeyboardInterrupt as interrupt:
         print(f"\n{what} was interrupted; run it again", file=sys.stderr)
         sys.exit(143 if isinstance(interrupt, Terminated) else 130)
 
 
-def terminate(number: int, frame: FrameType | None) -> None:
+def raise_terminated(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def measures(name: str) -> dict[str, float]:
-    """`<name>_seconds` since the process started, and peak memory in MiB (of the GPU too, where one was used)."""
+def measure_process(name: str) -> dict[str, float]:
+    """`<name>_seconds` since the process started, and its peak memory in MiB (also of the GPU, where one was used)."""
     # ru_maxrss is in KiB on Linux and in bytes on macOS (getrusage(2) of each).
     unit = 1 if sys.platform == "darwin" else 1024
     values = {
@@ -70,5 +75,5 @@ def measures(name: str) -> dict[str, float]:
 
 
 def read_timings() -> dict[str, float]:
-    """The timings of all stages that have written theirs, merged into one dict."""
+    """The timings that stages have written, merged into one dict."""
     return {key: value for path in sorted(TIMINGS.glob("*.json")) for key, value in read_json(path).items()}

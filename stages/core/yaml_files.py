@@ -11,10 +11,10 @@ from stages.core.errors import UserError
 
 
 class Yaml12Loader(yaml.SafeLoader):
-    """Reads `2e-5` as a number and refuses a key given twice, as YAML 1.2 and DVC do.
+    """Reads `2e-5` as a number, and raises an error for a key that is given twice, as YAML 1.2 and DVC do.
 
-    PyYAML, of YAML 1.1, reads the number as text and takes the last of the keys. Aliases are refused: nested ones let a
-    file of a few lines stand for billions of values.
+    PyYAML implements YAML 1.1: it reads that number as text and takes the last of the keys. Aliases are an error too:
+    with nested ones a file of a few lines expands to billions of values.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -26,7 +26,7 @@ class Yaml12Loader(yaml.SafeLoader):
         seen = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+                raise MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -41,18 +41,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
-        raise UserError(f"{path}: missing in {Path.cwd()}; run the stages from the folder that holds it.") from None
+        raise UserError(f"{path}: missing in {Path.cwd()}; run the stages from the folder that contains it.") from None
     except (OSError, UnicodeError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {error}") from None
 
 
-def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parse the text of a YAML file with sections of keys; UserError names `where` and line when that fails."""
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Parse the text of a YAML file with sections of keys; UserError names `source` and line when that fails."""
     try:
         values = yaml.load(text, Yaml12Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where}: cannot be read as YAML: {error}") from None
+        raise UserError(f"{source}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
         found = "an empty file" if values is None else f"a {type(values).__name__}"
-        raise UserError(f"{where}: found {found}; expected sections of keys.")
+        raise UserError(f"{source}: found {found}; expected sections of keys.")
     return values

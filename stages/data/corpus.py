@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from stages.core.params import Data
+from stages.core.param_sections import Data
 from stages.data.rows import Faults, Row, fault_of, hash_texts, label_text
 
 SCHEMA = pa.schema([("text", pa.string()), ("text_pair", pa.string()), ("label", pa.string()), ("where", pa.string())])

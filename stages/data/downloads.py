@@ -11,7 +11,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from stages.core.errors import UserError
-from stages.core.files import cache_dir, check_sha256, naming, sha256
+from stages.core.files import cache_dir, check_sha256, note_path, sha256
 
 TIMEOUT_SECONDS = 30  # to connect, and between two pieces of the answer
 ATTEMPTS = 5  # that bring nothing new, before giving up
@@ -38,7 +38,7 @@ def fetch(url: str, expected_sha256: str | None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with FileLock(f"{part}.lock"):
-        with naming(part):
+        with note_path(part):
             finish(url, part, name)
         if expected_sha256:
             try:

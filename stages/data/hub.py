@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from stages.core.csv_tables import ROWS_AT_ONCE
-from stages.core.errors import UserError, one_line
-from stages.core.params import Data
+from stages.core.errors import UserError, to_one_line
+from stages.core.param_sections import Data
 from stages.data.row_files import list_columns
 from stages.data.rows import Row
 
@@ -70,7 +70,7 @@ def read_rows(rows: "Dataset", data: Data, split: str) -> Iterator[Row]:
     for key, column in list_columns(data):
         if column is not None and column not in rows.column_names:
             raise UserError(
-                f"{key}: {data.path} has no column {column!r}; it has {one_line(', '.join(rows.column_names))}."
+                f"{key}: {data.path} has no column {column!r}; it has {to_one_line(', '.join(rows.column_names))}."
             )
     for batch in rows.with_format("arrow").iter(ROWS_AT_ONCE):
         columns = [batch.column(name).to_pylist() for _, name in list_columns(data) if name is not None]

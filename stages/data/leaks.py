@@ -3,7 +3,7 @@
 import numpy as np
 
 from stages.core.errors import UserError
-from stages.core.params import Data
+from stages.core.param_sections import Data
 from stages.data.corpus import SPLITS, Corpus
 from stages.data.splits import Part, labels_of
 

@@ -21,8 +21,8 @@ from stages.core.csv_tables import (
     read_csv_rows,
     read_lines,
 )  # fmt: skip
-from stages.core.errors import UserError, one_line
-from stages.core.params import Data
+from stages.core.errors import UserError, to_one_line
+from stages.core.param_sections import Data
 from stages.data.archives import SizeLimit
 from stages.data.rows import Row
 
@@ -126,7 +126,7 @@ def read_json_lines(path: Path, data: Data) -> Iterator[Row]:
             lacking = [repr(name) for name in names if name is not None and name not in values]
             if lacking:
                 yield Row(
-                    f"{location} (has {one_line(', '.join(values))})", error=f"missing column {' and '.join(lacking)}"
+                    f"{location} (has {to_one_line(', '.join(values))})", error=f"missing column {' and '.join(lacking)}"
                 )
             else:
                 yield Row(location, *(None if name is None else values[name] for name in names))
@@ -139,7 +139,7 @@ def read_parquet(path: Path, data: Data) -> Iterator[Row]:
             for key, name in list_columns(data):
                 if name is not None and names.count(name) != 1:
                     count = "no column" if name not in names else "several columns"
-                    raise UserError(f"{key}: {path} has {count} {name!r}; it has {one_line(', '.join(names))}.")
+                    raise UserError(f"{key}: {path} has {count} {name!r}; it has {to_one_line(', '.join(names))}.")
             wanted = [name for _, name in list_columns(data) if name is not None]
             number = 0
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stages.core.errors import UserError, one_line
-from stages.core.params import Data
+from stages.core.errors import UserError, to_one_line
+from stages.core.param_sections import Data
 
 EXAMPLES = 3  # rows that an error message names for each reason
 
@@ -71,7 +71,7 @@ class Faults:
         self.counts[reason] = self.counts.get(reason, 0) + 1
         examples = self.examples.setdefault(reason, [])
         if len(examples) < EXAMPLES:
-            examples.append(one_line(where))
+            examples.append(to_one_line(where))
 
     def refuse(self, source: str) -> None:
         """Raise UserError when there are any."""

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from stages.core.errors import UserError
-from stages.core.files import check_sha256, from_checkout
-from stages.core.params import Data
+from stages.core.files import check_sha256, resolve_path
+from stages.core.param_sections import Data
 from stages.data import archives, demo_corpus, hub
 from stages.data.corpus import SPLITS, WHOLE, Corpus
 from stages.data.downloads import fetch, is_url
@@ -165,7 +165,7 @@ def local_copy(data: Data) -> Path:
     """Where the source lies on this machine, fetched when it is a URL, its checksum verified when one is given."""
     if is_url(data.path):
         return fetch(data.path, data.sha256)
-    path = from_checkout(data.path)
+    path = resolve_path(data.path)
     if not path.exists():
         raise UserError(f"data.path: {data.path} does not exist (looked at {path}).")
     if not path.is_file() and not path.is_dir():  # a device or pipe may never end
@@ -190,4 +190,4 @@ def link_source(data: Data, folder: Path) -> None:
     if data.source == "hub" or is_url(data.path):
         link.write_text(f"{data.path} {data.revision or ''}".rstrip() + "\n", encoding="utf-8")
     else:
-        link.symlink_to(from_checkout(data.path))
+        link.symlink_to(resolve_path(data.path))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from stages.core.errors import UserError
 from stages.core.files import sha256, write_json
-from stages.core.params import Data
+from stages.core.param_sections import Data
 from stages.data.corpus import SPLITS, WHOLE, Corpus
 from stages.data.sampling import stratified_sample
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from stages.core.errors import UserError
-from stages.core.params import Gate
+from stages.core.param_sections import Gate
 
 # With so many, an end of a 95 % interval differs between seeds by 0.8 % of its width (standard deviation, 2,000 rows).
 RESAMPLES = 10_000
@@ -120,7 +120,7 @@ def bootstrap_difference(new: np.ndarray, old: np.ndarray, confidence: float, se
 
 def format_table(verdicts: Iterable[Verdict]) -> str:
     """A table in Markdown that also reads well in a terminal."""
-    rows = [HEADER, *((one.rule, one.wanted, one.found, one.verdict) for one in verdicts)]
+    rows: list[tuple[str, ...]] = [HEADER, *((one.rule, one.wanted, one.found, one.verdict) for one in verdicts)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, tuple("-" * width for width in widths))
     return "\n".join(

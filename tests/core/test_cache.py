@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.core.cache import Cache
+from stages.core.cache import FolderCache
 
 
 @pytest.fixture
 def cache(tmp_path):
-    return Cache(tmp_path / "cache", 1000)
+    return FolderCache(tmp_path / "cache", 1000)
 
 
 def fill(size):
@@ -45,7 +45,7 @@ def test_an_entry_appears_whole_or_not_at_all(cache):
 
     with pytest.raises(KeyboardInterrupt):
         cache.fetch({"a": 1}, 10, break_off)
-    assert cache.entries() == []
+    assert cache.list_entries() == []
     shutil.copytree(cache.folder, cache.folder.with_name("copy"))
     assert not any(path.is_dir() for path in cache.folder.iterdir())
 
@@ -67,11 +67,11 @@ def test_entries_not_used_for_longest_make_room(cache):
 
 
 def test_room_is_what_is_allowed_or_what_the_disk_has(cache, monkeypatch):
-    assert cache.room() == 1000
+    assert cache.available_bytes() == 1000
     path, _ = cache.fetch({"a": 1}, 100, fill(100))
     taken = sum(file.stat().st_size for file in path.iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=50))
-    assert cache.room() == taken + 50
+    assert cache.available_bytes() == taken + 50
     cache.fetch({"a": 2}, 100, fill(100))
     assert not path.exists()  # the disk had no room for both
 
@@ -83,7 +83,7 @@ def fetch_slowly(folder):
         time.sleep(1.5)
         fill(10)(part)
 
-    return Cache(folder / "cache", 1000).fetch({"a": 1}, 10, make)[1]
+    return FolderCache(folder / "cache", 1000).fetch({"a": 1}, 10, make)[1]
 
 
 def test_of_several_processes_one_makes_the_entry(tmp_path):

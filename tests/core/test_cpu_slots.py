@@ -3,14 +3,14 @@ import time
 
 import pytest
 
-from stages.core import cpu_slots as turns
-from stages.core.cpu_slots import own_cores
+from stages.core import cpu_slots
+from stages.core.cpu_slots import reserve_cores
 
 
 @pytest.fixture
 def compute(workspace, monkeypatch):
     """Run several at once on four cores; return how many computed at the same time, at most."""
-    monkeypatch.setattr(turns, "cores", lambda: 4)
+    monkeypatch.setattr(cpu_slots, "count_cores", lambda: 4)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
     def run(threads_each):
@@ -19,7 +19,7 @@ def compute(workspace, monkeypatch):
 
         def one():
             nonlocal now, most
-            with own_cores():
+            with reserve_cores():
                 with lock:
                     now += 1
                     most = max(most, now)
@@ -44,10 +44,10 @@ def test_as_many_compute_at_once_as_have_cores(compute, threads, at_once):
 
 def test_who_waits_says_so(compute, capsys):
     compute(4)
-    assert "waiting for cores: another experiment computes" in capsys.readouterr().out
+    assert "waiting for CPU cores: another experiment uses them" in capsys.readouterr().out
 
 
 def test_nobody_waits_for_cores_with_a_gpu(workspace, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    with own_cores(), own_cores():
+    with reserve_cores(), reserve_cores():
         pass

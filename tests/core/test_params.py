@@ -43,7 +43,7 @@ def test_every_key_of_the_default_params_has_a_comment():
         ("data.delimiter", "::", r"data.delimiter: found '::'; allowed: one character, or \\t for a tab"),
         ("data.on_bad_rows", "skip", r"data.on_bad_rows: found 'skip'; allowed: one of error, drop"),
         ("data.on_leak", "drop", r"data.on_leak: found 'drop'; allowed: one of warn, drop_from_train, error"),
-        ("model.tokenizer", "train", r"model.tokenizer: found 'train'; pretrained weights know only their own"),
+        ("model.tokenizer", "train", r"model.tokenizer: found 'train'; pretrained weights work only with their own"),
         ("model.scratch.num_attention_heads", 3, r"num_attention_heads: found 3; must divide .*hidden_size, 128"),
         ("model.scratch.hidden_sizes", 3, r"model.scratch.hidden_sizes: unknown key; did you mean hidden_size\?"),
         ("data.path", "reviews", r"data.path: found 'reviews'; data.source 'demo' has none"),
@@ -65,7 +65,7 @@ def test_a_fault_is_told_with_key_value_and_what_is_allowed(write_params, key, v
 
 def test_all_faults_come_in_one_report(write_params):
     path = write_params({"seed": -1, "data.source": "folder", "data.max_test_samples": 0, "train.weight_decay": "much"})
-    found = r"4 faults\n  seed.*\n  data.path.*\n  data.max_test_samples.*\n  train.weight_decay"
+    found = r"4 errors\n  seed.*\n  data.path.*\n  data.max_test_samples.*\n  train.weight_decay"
     with pytest.raises(UserError, match=found):
         Params.load(path)
 
@@ -100,6 +100,6 @@ def test_a_stage_ends_with_one_message_exit_code_1_and_no_output(write_params):
         text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 1
-    assert "error in stage download: params.yaml: 2 faults" in result.stderr
+    assert "error in stage download: params.yaml: 2 errors" in result.stderr
     assert "Traceback" not in result.stderr
     assert [path.name for path in folder.iterdir()] == ["params.yaml"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stages.core.errors import UserError
-from stages.core.params import Gate
+from stages.core.param_sections import Gate
 from stages.evaluation.gate_rules import RowResults, bootstrap_difference, format_table, judge_champion, judge_limits
 
 OFF = {

@@ -222,7 +222,7 @@ def params(name: str, message: str, content: str | bytes) -> Case:
 
 def key(name: str, message: str, **values: Any) -> Case:
     changes = {key.replace("__", "."): value for key, value in values.items()}
-    return Case(name, "preprocess", f"params.yaml: 1 fault\n  {message}", params=changes)
+    return Case(name, "preprocess", f"params.yaml: 1 error\n  {message}", params=changes)
 
 
 LAUGHS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
@@ -236,7 +236,7 @@ PARAMS = [
         train__logging_steps=int("9" * 30)),
     key("a param that drives terminals", r"model.name: .*\\x1b", model__name=["\x1b[2J"]),
     params("params with tabs", "cannot be read as YAML: .*cannot start any token", "train:\n\tseed: 1\n"),
-    params("params with a key twice", "cannot be read as YAML: the key 'seed' is there twice.*line 2",
+    params("params with a key twice", "cannot be read as YAML: the key 'seed' is given twice.*line 2",
            "seed: 1\nseed: 2\n"),
     params("params that are a bomb", r"cannot be read as YAML: aliases \(\*\) are not allowed.*line 2", LAUGHS),
     params("params of deep nesting", "cannot be read as YAML", "[" * 10_000),

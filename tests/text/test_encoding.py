@@ -23,14 +23,14 @@ def tokenizer_of(model, preprocess=PREPROCESS, pairs=False):
 
 
 def encode(folder, model, texts=TEXTS, names=NAMES, preprocess=PREPROCESS, pairs=None):
-    """Encode rows as the split `train`; return the data set and its tally."""
+    """Encode rows as the split `train`; return the data set and its statistics."""
     folder.mkdir(exist_ok=True)
     columns = {"text": texts, "label": names} | ({"text_pair": pairs} if pairs else {})
     pq.write_table(pa.table(columns), folder / "train.parquet")
     tokenizer = tokenizer_of(model, preprocess, bool(pairs))
-    tally = encode_split(folder / "train.parquet", folder / "tokenized/train", LABELS, tokenizer, preprocess, True)
-    index_splits(folder / "tokenized", {"train": tally})
-    return load_splits(folder / "tokenized")["train"], tally
+    statistics = encode_split(folder / "train.parquet", folder / "tokenized/train", LABELS, tokenizer, preprocess, True)
+    index_splits(folder / "tokenized", {"train": statistics})
+    return load_splits(folder / "tokenized")["train"], statistics
 
 
 def test_rows_keep_order_label_and_length_and_are_not_padded(tmp_path, tiny_model):
@@ -55,8 +55,8 @@ def test_bytes_do_not_depend_on_the_number_of_threads(tmp_path, tiny_model, monk
 
 def test_the_statistics_count_what_is_there(tmp_path, tiny_model):
     texts = ["the plot is dull", "the plot  is dull", "<p></p>", " ".join(["dull"] * 100)]
-    _, tally = encode(tmp_path, tiny_model, texts, ["negative"] * 3 + ["positive"])
-    summary = tally.summary()
+    _, statistics = encode(tmp_path, tiny_model, texts, ["negative"] * 3 + ["positive"])
+    summary = statistics.summarize()
     assert summary["rows"] == 4
     assert summary["duplicates"] == 1
     assert summary["empty_texts"] == 1
@@ -83,7 +83,7 @@ def test_a_long_text_is_all_read_in_windows_that_overlap(tmp_path, tiny_model, s
     texts = [" ".join(f"{word} {number}" for number in range(60)) for word in ("film", "plot")]
     preprocess = PREPROCESS.model_copy(update={"stride": 5, "truncation_side": side})
     texts, names = [texts[0], "dull", texts[1], ""], [LABELS[number] for number in (0, 1, 1, 0)]
-    data, tally = encode(tmp_path, tiny_model, texts, names, preprocess)
+    data, statistics = encode(tmp_path, tiny_model, texts, names, preprocess)
     tokenizer, windows = tokenizer_of(tiny_model, preprocess), [[], [], [], []]
     for row in data:
         windows[row["document"]].append(row["input_ids"][1:-1])
@@ -98,25 +98,27 @@ def test_a_long_text_is_all_read_in_windows_that_overlap(tmp_path, tiny_model, s
         assert first == tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
     lengths = [len(tokenizer(text, truncation=False)["input_ids"]) for text in texts]
     assert count_document_tokens(np.array(data["length"]), np.array(data["document"]), tokenizer).tolist() == lengths
-    summary = tally.summary()
+    summary = statistics.summarize()
     assert (summary["rows"], summary["windows"], summary["share_truncated"]) == (4, len(data), 0)
     assert summary["tokens"] == sum(data["length"])
     assert summary["length"]["max"] == max(lengths)
 
 
 def test_pairs_have_two_texts_in_a_row_and_types_that_tell_them_apart(tmp_path, tiny_model):
-    data, tally = encode(tmp_path, tiny_model, ["the plot", "the plot"], LABELS, pairs=["is dull", "is <b>dull</b>"])
+    data, statistics = encode(
+        tmp_path, tiny_model, ["the plot", "the plot"], LABELS, pairs=["is dull", "is <b>dull</b>"]
+    )
     expected = tokenizer_of(tiny_model)("the plot", "is dull")
     assert data["input_ids"][:] == [expected["input_ids"]] * 2
     types = [encoding.type_ids for encoding in expected.encodings]
     assert data["token_type_ids"][:] == types * 2
     assert set(types[0]) == {0, 1}
-    assert tally.summary()["duplicates"] == 1
+    assert statistics.summarize()["duplicates"] == 1
 
 
 def test_tokens_that_say_something_else_are_noticed():
     with pytest.raises(UserError, match=r"loses text: 8 of 10 sampled rows of train"):
-        SplitStatistics(read_back=[True] * 8 + [False] * 2).check_decoding("train")
+        SplitStatistics(decoded=[True] * 8 + [False] * 2).check_decoding("train")
 
 
 def test_a_broken_data_set_is_told(tmp_path, tiny_model):
