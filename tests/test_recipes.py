@@ -49,11 +49,12 @@ def read_comments(text):
     return re.findall(r"(?<= )# .*|^#.*", text, re.MULTILINE)
 
 
-def test_there_are_the_nine_recipes():
-    assert RECIPES == [
+def test_the_nine_known_experiments_have_a_recipe():
+    known = {
         "chinese-head", "ci", "imdb-bert-last4", "imdb-full", "imdb-minilm", "imdb-quick", "imdb-scratch", "yelp-full",
         "yelp-quick",
-    ]  # fmt: skip
+    }  # fmt: skip
+    assert known <= set(RECIPES)
 
 
 @pytest.mark.parametrize("name", RECIPES)
