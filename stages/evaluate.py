@@ -3,80 +3,142 @@
 python -m stages.evaluate
 """
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
-from stages.core.cpu_slots import own_cores
-from stages.core.files import read_json, write_json
+from stages.core.cpu_slots import reserve_cores
+from stages.core.files import new_file, read_json, write_json
 from stages.core.hardware import resolve_precision
 from stages.core.params import Params
-from stages.core.stage import measures, read_timings, run_stage
+from stages.core.paths import (
+    BASE,
+    CLASSIFIER,
+    LOCK,
+    MANIFEST,
+    PARAMS,
+    PLOTS,
+    PREDICTIONS,
+    RAW,
+    REPORTS,
+    RUN,
+    SECONDS,
+    STATISTICS,
+    TEST_METRICS,
+    TOKENIZED,
+    TRAIN_METRICS,
+    TRAINING_CURVE,
+    VALIDATION_CURVE,
+)
+from stages.core.stage import measure_process, read_timings, run_stage
 from stages.evaluation.metrics import compute_test_metrics
+from stages.evaluation.predictions import LabelledPredictions
 from stages.model.classifier import load_classifier
-from stages.report.curves import write_seconds
+from stages.report.curves import History, write_curves
+from stages.report.facts import RunFacts
+from stages.report.figures import draw_confusion_matrix
 from stages.report.html import write_report
-from stages.report.summary import summarize
-from stages.report.tables import write_reports
-from stages.text.encoding import load_splits, read_whole
+from stages.report.model_card import make_card
+from stages.report.summary import Summary, summarize
+from stages.report.tables import (
+    write_class_metrics,
+    write_confusion,
+    write_mistakes,
+    write_predictions,
+    write_seconds,
+)
+from stages.text.encoding import load_splits, read_raw_texts
 from stages.text.tokenizer import load_tokenizer
-from stages.text.windows import document_labels, document_lengths, documents_of
-from stages.tracking.provenance import provenance
-from stages.tracking.run import log_frozen, log_model, log_results, resume_run
+from stages.text.windows import count_document_tokens, get_document_labels, get_documents
+from stages.tracking.journal import Journal
+from stages.tracking.provenance import make_run_tags
+from stages.tracking.run import log_feature_cache, log_results, log_weights, resume_run
 from stages.training.checkpoints import remove_finished
 from stages.training.inputs import prepare_inputs
 from stages.training.trainer import predict_logits
 
-RAW_TEST, TOKENIZED = Path("data/raw/test.parquet"), Path("data/tokenized")
-MANIFEST = Path("data/raw/dataset.json")
-CLASSIFIER, RUN, STATISTICS = Path("models/classifier"), Path("models/mlflow_run.json"), Path("data/statistics.json")
-HISTORY = (Path("plots/training.csv"), Path("plots/validation.csv"))
-METRICS, TRAINED = Path("metrics/evaluate.json"), Path("metrics/train.json")
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks")
-REPORTS, PLOTS, SECONDS = Path("reports"), Path("plots"), Path("metrics/timings/seconds.csv")
+MANIFEST_KEYS = ("source", "columns", "labels")
+PARAMETER_KEYS = ("trainable_parameters", "total_parameters")
 
 
 def main() -> None:
     params = Params.load()
+    facts = read_facts(params)
+    history = History.read(TRAINING_CURVE, VALIDATION_CURVE)
     data = load_splits(TOKENIZED)
-    labels = document_labels(data["test"])
-    precision = resolve_precision("evaluate.precision", params.evaluate.precision)
-    parameters = read_json(TRAINED, ["trainable_parameters", "total_parameters"])
-    statistics, manifest = read_json(STATISTICS, STATISTICS_KEYS), read_json(MANIFEST, ["source"])
-    key, tags = read_json(RUN, ["run"])["run"], provenance(statistics, params.flat())
+    key = read_json(RUN, ["run"])["run"]
     remove_finished(key)
-    with resume_run(params.tracking, key, params.flat(), tags, HISTORY) as run:
-        model, tokenizer = load_classifier(CLASSIFIER), load_tokenizer(CLASSIFIER)
-        log_model(run, CLASSIFIER / "model.safetensors", parameters)
-        cache = None if params.evaluate.full_model else params.cache
-        with own_cores():
-            inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
-            logits = predict_logits(inputs, "test", params.evaluate)
-        log_frozen(run, inputs.report)
-        metrics, results = compute_test_metrics(logits, labels), write_tables(logits, data["test"], tokenizer, params)
-        write_json(METRICS, metrics)
-        timings = read_timings() | measures("evaluate")
+    with resume_run(params.tracking, key, facts.params, facts.tags, (TRAINING_CURVE, VALIDATION_CURVE)) as run:
+        log_weights(run, CLASSIFIER / "model.safetensors", facts.parameters)
+        tokenizer = load_tokenizer(CLASSIFIER)
+        predictions = predict_test(data, tokenizer, facts.precision, params, run)
+        metrics = compute_test_metrics(predictions)
+        write_json(TEST_METRICS, metrics)
+        texts = read_raw_texts(RAW / "test.parquet")
+        lengths = count_test_tokens(data["test"], tokenizer)
+        summary = summarize(predictions, metrics, lengths, texts, params.evaluate.num_mistakes, params.seed)
+        write_tables(predictions, texts, params.evaluate.num_mistakes)
+        write_curves(history, PLOTS / "curves.png")
+        write_card(summary, facts, history, tokenizer)
+        timings = read_timings() | measure_process("evaluate")
         write_seconds(timings, SECONDS)
-        write_report(
-            REPORTS, results, HISTORY, tags, metrics=metrics, parameters=parameters, params=params.flat(),
-            statistics=statistics, manifest=manifest, precision=precision, timings=timings,
-        )  # fmt: skip
-        log_results(run, metrics, timings, [REPORTS, PLOTS, Path("params.yaml"), Path("dvc.lock")])
-    print(f"{METRICS}: accuracy {metrics['accuracy']:.4f} on {len(labels):,} test rows; more in {REPORTS}/report.html")
+        write_report(REPORTS, summary, facts, history, timings)
+        log_results(run, metrics, timings, [REPORTS, PLOTS, PARAMS, LOCK])
+    results = f"accuracy {metrics['accuracy']:.4f} on {metrics['rows']:,} test rows"
+    print(f"{TEST_METRICS}: {results}; more in {REPORTS}/report.html")
 
 
-def write_tables(
-    logits: np.ndarray, test: Dataset, tokenizer: PreTrainedTokenizerBase, params: Params
-) -> dict[str, Any]:
-    """Write the tables and plots of the test split, and return what the report tells of it."""
-    names, texts, count = test.features["labels"].names, read_whole(RAW_TEST), params.evaluate.num_mistakes
-    labels, windows = document_labels(test), test.data.column("length").to_numpy()
-    lengths = document_lengths(windows, documents_of(test), tokenizer)
-    write_reports(logits, labels, names, texts, count, REPORTS, PLOTS)
-    return summarize(logits, labels, names, lengths, texts, count, params.seed)
+def read_facts(params: Params) -> RunFacts:
+    """What earlier stages wrote about the data and the model; UserError when a file is missing or broken."""
+    statistics = read_json(STATISTICS, STATISTICS_KEYS)
+    return RunFacts(
+        params=params.flat(),
+        tags=make_run_tags(statistics, params.flat()),
+        base=read_json(BASE / "origin.json"),
+        manifest=read_json(MANIFEST, MANIFEST_KEYS),
+        statistics=statistics,
+        parameters=read_json(TRAIN_METRICS, PARAMETER_KEYS),
+        precision=resolve_precision("evaluate.precision", params.evaluate.precision),
+    )
+
+
+def predict_test(
+    data: DatasetDict, tokenizer: PreTrainedTokenizerBase, precision: str, params: Params, run: Journal
+) -> LabelledPredictions:
+    """What the classifier predicts for the documents of the test split, with their labels."""
+    model = load_classifier(CLASSIFIER)
+    cache = None if params.evaluate.full_model else params.cache
+    with reserve_cores():
+        inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
+        logits = predict_logits(inputs, "test", params.evaluate)
+    log_feature_cache(run, inputs.report)
+    names = data["test"].features["labels"].names
+    return LabelledPredictions(logits, get_document_labels(data["test"]), names=names)
+
+
+def count_test_tokens(test: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """Tokens of each document of the test split, `(N,)`."""
+    lengths = test.data.column("length").to_numpy()
+    return count_document_tokens(lengths, get_documents(test), tokenizer)
+
+
+def write_tables(predictions: LabelledPredictions, texts: Sequence[str], num_mistakes: int) -> None:
+    """Write the tables of predictions, classes and mistakes, and the confusion matrix."""
+    write_predictions(predictions, PREDICTIONS)
+    write_class_metrics(predictions, REPORTS / "by_class.csv")
+    write_mistakes(predictions, texts, num_mistakes, REPORTS / "mistakes.csv")
+    write_confusion(predictions, PLOTS / "confusion.csv")
+    draw_confusion_matrix(predictions, PLOTS / "confusion_matrix.png")
+
+
+def write_card(summary: Summary, facts: RunFacts, history: History, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the model card."""
+    card = make_card(summary, facts, history.best_validation, tokenizer)
+    with new_file(REPORTS / "model_card.md") as part:
+        part.write_text(card, encoding="utf-8")
 
 
 if __name__ == "__main__":

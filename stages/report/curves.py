@@ -1,69 +1,97 @@
-"""Tables for DVC's plots, and the same as pictures."""
+"""The curves of a training: what they show, and how they are drawn, as one PNG and as SVG for the report."""
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import matplotlib
-import numpy as np
+from stages.core.csv_tables import read_numbers
+from stages.core.errors import UserError
+from stages.report.figures import BLUE, GREEN, ORANGE, render_svg, write_png
 
-from stages.core.csv_tables import read_numbers, write_csv
-from stages.core.files import new_file
-
-matplotlib.use("Agg")  # draws without a screen
-
-
-def write_seconds(timings: dict[str, float], path: Path) -> None:
-    """Write the seconds of each stage as a table; each is in the timings as `<stage>_seconds`."""
-    stages = ("download", "base_model", "preprocess", "train", "evaluate")
-    rows = ((stage, timings[f"{stage}_seconds"]) for stage in stages if f"{stage}_seconds" in timings)
-    write_csv(path, ("stage", "seconds"), rows)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
-def draw_curves(training: Path, validation: Path, picture: Path) -> None:
-    """Draw loss and validation accuracy by step."""
+class Series(NamedTuple):
+    """One line of a chart: a column of a table of the history, by step."""
+
+    label: str
+    table: Literal["training", "validation"]
+    column: str
+    color: str
+    style: str  # as Matplotlib writes markers and lines: "o-" is dots with a line
+
+
+class Chart(NamedTuple):
+    title: str
+    series: tuple[Series, ...]
+
+
+CHARTS = {
+    "loss": Chart(
+        "Loss by step",
+        (
+            Series("training", "training", "loss", BLUE, "-"),
+            Series("validation", "validation", "loss", ORANGE, "o-"),
+        ),
+    ),
+    "validation": Chart(
+        "Validation by step",
+        (
+            Series("accuracy", "validation", "accuracy", BLUE, "o-"),
+            Series("F1, macro", "validation", "f1_macro", GREEN, "x--"),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class History:
+    """The tables that `train` wrote: a row for each logged step, and for each validation, as columns by name."""
+
+    training: list[dict[str, float]]
+    validation: list[dict[str, float]]
+
+    @classmethod
+    def read(cls, training: Path, validation: Path) -> "History":
+        """UserError when a table is missing or broken, or when no validation is marked as the best."""
+        history = cls(read_numbers(training), read_numbers(validation))
+        if not any(row.get("best") for row in history.validation):
+            raise UserError(f"{validation}: no row is marked as best; run `dvc repro train`, which makes it.")
+        return history
+
+    @property
+    def best_validation(self) -> dict[str, float]:
+        """The validation of the checkpoint that was chosen."""
+        return next(row for row in self.validation if row["best"])
+
+
+def draw_curves(history: History) -> dict[str, str]:
+    """The charts as SVG, by their names."""
+    return {name: render_svg(name, partial(plot_chart, chart=chart, history=history)) for name, chart in CHARTS.items()}
+
+
+def write_curves(history: History, path: Path) -> None:
+    """Write all charts beside each other as one PNG."""
     from matplotlib.figure import Figure
 
-    train, valid = read_numbers(training), read_numbers(validation)
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    loss.plot(*points(train, "loss"), label="training", color="tab:blue")
-    loss.plot(*points(valid, "loss"), "o-", label="validation", color="tab:orange")
-    accuracy.plot(*points(valid, "accuracy"), "o-", label="accuracy", color="tab:orange")
-    accuracy.plot(*points(valid, "f1_macro"), "x--", label="F1, macro", color="tab:green")
-    for axes, title in ((loss, "Loss"), (accuracy, "Validation")):
-        axes.set(title=title, xlabel="step")
-        axes.legend()
-        axes.grid(alpha=0.3)
-    save(figure, picture)
+    figure = Figure(figsize=(4.5 * len(CHARTS), 3.5), layout="constrained")
+    for axes, chart in zip(figure.subplots(1, len(CHARTS)), CHARTS.values(), strict=True):
+        plot_chart(axes, chart, history)
+        axes.set_title(chart.title)
+    write_png(figure, path)
 
 
-def draw_confusion(actual: np.ndarray, predicted: np.ndarray, labels: list[str], picture: Path) -> None:
-    """Draw the confusion matrix: rows are actual classes, columns predicted ones; numbers only where they fit."""
-    from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay
-
-    size = min(3 + 0.7 * len(labels), 14)
-    few = len(labels) <= 20
-    figure = Figure(figsize=(size + 0.5, size), layout="constrained")
-    ConfusionMatrixDisplay.from_predictions(
-        actual,
-        predicted,
-        labels=range(len(labels)),
-        display_labels=[label.replace("$", r"\$") for label in labels] if few else None,
-        include_values=few,
-        cmap="Blues",
-        colorbar=False,
-        ax=figure.subplots(),
-        xticks_rotation=45 if len(labels) > 3 else 0,
-    )
-    save(figure, picture)
-
-
-def points(rows: list[dict[str, float]], name: str) -> tuple[list[float], list[float]]:
-    """Steps and values of a curve."""
-    return [row["step"] for row in rows], [row[name] for row in rows]
-
-
-def save(figure: Any, picture: Path) -> None:
-    with new_file(picture) as part:
-        figure.savefig(part, format="png", dpi=120)
+def plot_chart(axes: "Axes", chart: Chart, history: History) -> None:
+    """Draw the series that have points."""
+    for series in chart.series:
+        rows = getattr(history, series.table)
+        if not rows:  # training has none when it ended before train.logging_steps
+            continue
+        steps = [row["step"] for row in rows]
+        values = [row[series.column] for row in rows]
+        axes.plot(steps, values, series.style, label=series.label, color=series.color)
+    axes.set_xlabel("step")
+    axes.legend()
+    axes.grid(alpha=0.2)

@@ -1,18 +1,25 @@
-"""Pictures inside the report: SVG whose lines and letters have the colours of the page, light or dark."""
+"""Figures of the test results, and how figures are written: as PNG, or as SVG that takes the colors of the page."""
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stages.core.csv_tables import read_numbers
-from stages.report.curves import points
+from stages.core.files import new_file
+from stages.evaluation.predictions import LabelledPredictions
 
-INK = "#010203"  # what the page replaces by its own colour of text
-BLUE, ORANGE, GREEN = "#3b8bd9", "#e0812b", "#3aa76d"  # read well on white and on black
-STYLE = {
+if TYPE_CHECKING:  # Matplotlib takes a second to import
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
+
+MOST_NUMBERED_CLASSES = 20  # of a confusion matrix, so that numbers and names can be read
+INK = "#010203"  # a color that nothing else has: the page replaces it by that of its text
+BLUE, ORANGE, GREEN = "#3b8bd9", "#e0812b", "#3aa76d"  # can be read on white and on black
+SVG_STYLE: dict["RcKeyType", Any] = {
     "svg.fonttype": "none",  # letters stay text, in the fonts of the page
     "font.size": 10,
     "axes.edgecolor": INK,
@@ -30,81 +37,81 @@ STYLE = {
     "ytick.color": INK,
 }
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-
-
-def draw_loss(training: Path, validation: Path) -> str:
-    """Curves of the loss by step; empty without points."""
-    train, valid = read_numbers(training), read_numbers(validation)
-    curves = [("training", points(train, "loss"), BLUE, "-"), ("validation", points(valid, "loss"), ORANGE, "o-")]
-    return draw_lines("loss", curves)
-
-
-def draw_validation(validation: Path) -> str:
-    """Curves of accuracy and F1 on validation by step; empty without points."""
-    valid = read_numbers(validation)
-    curves = [
-        ("accuracy", points(valid, "accuracy"), BLUE, "o-"),
-        ("F1, macro", points(valid, "f1_macro"), GREEN, "x--"),
-    ]
-    return draw_lines("validation", curves)
-
-
-def draw_lines(name: str, curves: list[tuple[str, tuple[list[float], list[float]], str, str]]) -> str:
-    curves = [curve for curve in curves if curve[1][0]]
-    if not curves:
-        return ""
-
-    def draw(axes: Any) -> None:
-        for label, xy, color, line in curves:
-            axes.plot(*xy, line, label=label, color=color)
-        axes.set(xlabel="step")
-        axes.legend()
-        axes.grid()
-
-    return svg(name, draw)
+# Ids that Matplotlib gives to groups; several figures in a page would repeat them, and nothing refers to them.
+GROUP_ID = re.compile(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend|LineCollection)[\w.]*"')
 
 
 def draw_calibration(bins: list[dict[str, Any]]) -> str:
-    """Accuracy by confidence, with its intervals, and the diagonal of a model that is as sure as it is right."""
+    """SVG: accuracy by confidence with its intervals, and the diagonal where both are equal."""
 
-    def draw(axes: Any) -> None:
-        confidence, accuracy = ([one[key] for one in bins] for key in ("confidence", "accuracy"))
+    def draw(axes: "Axes") -> None:
+        confidence = [one["confidence"] for one in bins]
+        accuracy = [one["accuracy"] for one in bins]
         low, high = np.array([one["interval"] for one in bins]).T
-        axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.5, label="as sure as right")
+        axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.5, label="perfect calibration")
         axes.vlines(confidence, low, high, color=BLUE, alpha=0.5)
         axes.plot(confidence, accuracy, "o-", color=BLUE, label="this model")
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
         axes.legend()
         axes.grid()
 
-    return svg("calibration", draw)
+    return render_svg("calibration", draw)
 
 
-def draw_confusion_map(table: np.ndarray) -> str:
-    """Shares of each actual class that were predicted as each class, for more classes than a table can show."""
+def draw_confusion_map(confusion: np.ndarray) -> str:
+    """SVG: shares of each actual class that were predicted as each class, for more classes than a table can show."""
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
-    def draw(axes: Any) -> None:
-        shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-        clear_to_blue = LinearSegmentedColormap.from_list("clear to blue", [(*to_rgb(BLUE), 0), (*to_rgb(BLUE), 1)])
-        axes.imshow(shares, cmap=clear_to_blue, vmin=0, vmax=1, interpolation="nearest")
+    def draw(axes: "Axes") -> None:
+        shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+        colors = LinearSegmentedColormap.from_list("clear to blue", [(*to_rgb(BLUE), 0), (*to_rgb(BLUE), 1)])
+        axes.imshow(shares, cmap=colors, vmin=0, vmax=1, interpolation="nearest")
         axes.set(xlabel="number of the predicted class", ylabel="number of the actual class")
 
-    return svg("confusion", draw, height=4.2)
+    return render_svg("confusion", draw, height=4.2)
 
 
-def svg(name: str, draw: Any, height: float = 3.0) -> str:
-    """What `draw` draws, 4.2 inches wide, as an SVG element for a page: equal drawings are equal bytes."""
+def draw_confusion_matrix(predictions: LabelledPredictions, path: Path) -> None:
+    """PNG: the confusion matrix, rows are actual classes, columns predicted ones; numbers only where they fit."""
+    from matplotlib.figure import Figure
+    from sklearn.metrics import ConfusionMatrixDisplay
+
+    names = [name.replace("$", r"\$") for name in predictions.names]  # Matplotlib takes $...$ for mathematics
+    is_small = len(names) <= MOST_NUMBERED_CLASSES
+    size = min(3 + 0.7 * len(names), 14)
+    figure = Figure(figsize=(size + 0.5, size), layout="constrained")
+    display = ConfusionMatrixDisplay(predictions.confusion, display_labels=names if is_small else None)
+    display.plot(
+        include_values=is_small,
+        cmap="Blues",
+        colorbar=False,
+        ax=figure.subplots(),
+        xticks_rotation=45 if len(names) > 3 else 0,
+    )
+    write_png(figure, path)
+
+
+def render_svg(name: str, draw: Callable[["Axes"], None], height: float = 3.0) -> str:
+    """What `draw` draws, 4.2 inches wide, as an SVG element for a page; `name` makes its ids unique in the page.
+
+    Equal drawings give equal bytes.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
-        figure, text = Figure(figsize=(4.2, height), layout="constrained"), io.StringIO()
+    text = io.StringIO()
+    with matplotlib.rc_context({**SVG_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(4.2, height), layout="constrained")
         draw(figure.subplots())
         figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA)
-    element = text.getvalue()[text.getvalue().index("<svg") :]
-    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element).replace(INK, "currentColor")
-    element = re.sub(
-        r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend|LineCollection)[\w.]*"', "", element
-    )
+    document = text.getvalue()
+    element = document[document.index("<svg") :]  # without the XML declaration, which a page does not allow here
+    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element)
+    element = GROUP_ID.sub("", element.replace(INK, "currentColor"))
     return re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", element)
+
+
+def write_png(figure: "Figure", path: Path) -> None:
+    """Write a figure at 120 dots an inch."""
+    with new_file(path) as part:
+        figure.savefig(part, format="png", dpi=120)

@@ -9,107 +9,73 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from stages.core.files import new_file
-from stages.core.hardware import cpu_name, what_computes
+from stages.core.hardware import cpu_name, describe_processor
+from stages.core.stage import STAGES
 from stages.evaluation.intervals import RESAMPLES
-from stages.report.figures import draw_calibration, draw_confusion_map, draw_loss, draw_validation
-from stages.report.model_card import code, name_of_source
-from stages.report.summary import MOST_CLASSES
+from stages.evaluation.metrics import CALIBRATION_BINS, METRIC_LABELS
+from stages.report.curves import CHARTS, History, draw_curves
+from stages.report.facts import RunFacts
+from stages.report.figures import draw_calibration, draw_confusion_map
+from stages.report.rendering import name_source, render_template
+from stages.report.summary import MOST_CLASSES, Summary
 
-TEMPLATES = Path(__file__).parent / "templates"
 PAGES = ("report.html", "report.md")
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn", "numpy", "dvc", "mlflow")
-METRICS = {
-    "accuracy": "Accuracy",
-    "f1_macro": "F1, macro",
-    "precision_macro": "Precision, macro",
-    "recall_macro": "Recall, macro",
-    "recall_worst_class": "Recall of the class found worst",
-    "loss": "Loss (cross-entropy)",
-    "calibration_error": "Expected calibration error",
-}
 
 
-def write_report(
-    folder: Path, results: dict[str, Any], history: tuple[Path, Path], tags: Mapping[str, str], **facts: Any
-) -> None:
-    """Write both pages from what `summarize` found, the curves' tables, the run's tags and the other facts.
-
-    `facts` are metrics, parameters, params, statistics, manifest, precision and timings.
-    """
-    pictures = {"loss": draw_loss(*history), "validation": draw_validation(history[1])}
-    pictures["calibration"] = draw_calibration(results["calibration"])
-    if len(results["names"]) > MOST_CLASSES:
-        pictures["confusion"] = draw_confusion_map(results["confusion"])
-    context = (
-        results
-        | facts
-        | {
-            "hardware": hardware(),
-            "labels": METRICS,
-            "most_classes": MOST_CLASSES,
-            "pictures": {name: Markup(picture) for name, picture in pictures.items()},
-            "repeat": how_to_repeat(tags),
-            "source": name_of_source(facts["manifest"]["source"]),
-            "resamples": RESAMPLES,
-            "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        }
-    )
+def write_report(folder: Path, summary: Summary, facts: RunFacts, history: History, timings: dict[str, float]) -> None:
+    """Write both pages; `timings` are those of all stages, as `<stage>_seconds` and `<stage>_peak_memory_mb`."""
+    values = vars(facts) | vars(summary)
+    values |= {
+        "charts": CHARTS,
+        "figures": draw_figures(summary, history),
+        "hardware": describe_hardware(),
+        "labels": METRIC_LABELS,
+        "most_classes": MOST_CLASSES,
+        "num_bins": CALIBRATION_BINS,
+        "repeat": describe_repeat(facts.tags),
+        "resamples": RESAMPLES,
+        "source": name_source(facts.manifest["source"]),
+        "stages": [stage for stage in STAGES if f"{stage}_seconds" in timings],
+        "timings": timings,
+        "versions": {"Python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
     for name in PAGES:
         with new_file(folder / name) as part:
-            part.write_text(render(name, context), encoding="utf-8")
+            part.write_text(render_template(name, values), encoding="utf-8")
 
 
-def render(name: str, context: dict[str, Any]) -> str:
-    """Fill a template; in HTML all values are escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"code": code, "interval": interval, "seconds": seconds}
-    return environment.get_template(name).render(context)
+def draw_figures(summary: Summary, history: History) -> dict[str, Markup]:
+    """All figures of the page, as SVG that it takes as markup."""
+    figures = draw_curves(history) | {"calibration": draw_calibration(summary.calibration)}
+    if len(summary.names) > MOST_CLASSES:
+        figures["confusion"] = draw_confusion_map(summary.confusion)
+    return {name: Markup(figure) for name, figure in figures.items()}
 
 
-def interval(ends: tuple[float, float] | None) -> str:
-    return "" if ends is None or ends[0] != ends[0] else f"{ends[0]:.3f}–{ends[1]:.3f}"
-
-
-def seconds(value: float) -> str:
-    if round(value) < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def hardware() -> dict[str, str]:
+def describe_hardware() -> dict[str, str]:
     """The machine that this process runs on."""
     return {
         "Processor": f"{cpu_name()}, {os.cpu_count()} cores",
-        "Computes": what_computes(),
+        "Computes": describe_processor(),
         "Memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "System": platform.platform(),
     }
 
 
-def how_to_repeat(tags: Mapping[str, str]) -> dict[str, Any]:
-    """The commands that repeat the run, and whether they lack something: changes that were not committed."""
-    commit, experiment = tags.get("git.commit"), tags.get("dvc.exp_name")
+def describe_repeat(tags: Mapping[str, str]) -> dict[str, Any]:
+    """The `commands` that repeat the run, and what is `lacking` for it, such as changes that were not committed."""
+    commit = tags.get("git.commit")
+    experiment = tags.get("dvc.exp_name")
     if not commit:
-        return {
-            "commands": ["dvc repro"],
-            "lacking": "This was no commit of a git repository, so the files of then are needed.",
-        }
+        lacking = "The files were in no commit of a git repository, so this needs a copy of them."
+        return {"commands": ["dvc repro"], "lacking": lacking}
     if experiment:
-        commands, lacking = [f"git checkout {commit}", f"dvc exp apply {shlex.quote(experiment)}", "dvc repro"], ""
-    else:
-        commands = [f"git checkout {commit}", "dvc repro"]
-        dirty = tags.get("git.dirty") == "true"
-        lacking = "Files were changed and not committed: this commit alone does not repeat it." if dirty else ""
-    return {"commands": commands, "lacking": lacking}
+        commands = [f"git checkout {commit}", f"dvc exp apply {shlex.quote(experiment)}", "dvc repro"]
+        return {"commands": commands, "lacking": ""}
+    is_dirty = tags.get("git.dirty") == "true"
+    lacking = "Files were changed and not committed, so this commit alone does not repeat the run." if is_dirty else ""
+    return {"commands": [f"git checkout {commit}", "dvc repro"], "lacking": lacking}

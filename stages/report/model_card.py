@@ -1,70 +1,95 @@
-"""The model card: what a model was made of, how good it is on validation, how to use it, and what it is not good for.
+"""The model card: what a model was made of, its results, how to use and publish it, and what it is not good for.
 
-Its head is YAML as the Hugging Face hub reads it. Nothing in it differs between two runs that make the same model.
+Its head is YAML as the Hugging Face hub reads it. Two runs that make the same model write the same bytes.
 """
 
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-TEMPLATE = Path(__file__).parent / "templates" / "model_card.md"
+from stages.evaluation.metrics import METRIC_LABELS
+from stages.report.facts import RunFacts
+from stages.report.rendering import name_source, render_template
+from stages.report.summary import Summary
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+    from transformers import PreTrainedTokenizerBase
+
+MODEL_NAME = "text-classifier"  # of the results in the card's head; the hub shows the repository's name instead
+# What the hub calls the results that it shows, with the arguments of its metric.
+HUB_METRICS: dict[str, tuple[str, dict[str, str] | None]] = {
+    "accuracy": ("accuracy", None),
+    "f1_macro": ("f1", {"average": "macro"}),
+}
 
 
 def make_card(
-    origin: dict[str, Any],
-    manifest: dict[str, Any],
-    statistics: dict[str, Any],
-    validation: dict[str, float],
-    train: dict[str, Any],
-    tokenizer: Any,
+    summary: Summary, facts: RunFacts, validation: dict[str, float], tokenizer: "PreTrainedTokenizerBase"
 ) -> str:
-    """The text of the card: origin of the base model, manifest and statistics of the data, the chosen validation."""
-    from huggingface_hub import ModelCard, ModelCardData
+    """The text of the card; `validation` is the one of the checkpoint that was chosen, the tokenizer is the model's."""
+    source = facts.manifest["source"]
+    splits = facts.statistics["splits"]
+    params = {key: value for key, value in facts.params.items() if key == "seed" or key.startswith("train.")}
+    values = {
+        "head": make_head(summary, facts),
+        "base": facts.base.get("hub") or Path(facts.base.get("folder", "")).name,
+        "revision": facts.base.get("revision"),
+        "license": facts.base.get("license") or "unknown",
+        "is_scratch": not facts.base,
+        "data": name_source(source),
+        "data_revision": source["revision"],
+        "is_demo": source["source"] == "demo",
+        "has_pairs": "text_pair" in facts.manifest["columns"],
+        "names": facts.manifest["labels"],
+        "splits": splits,
+        "shares": splits["train"]["share_classes"],
+        "labels": METRIC_LABELS,
+        "metrics": summary.metrics,
+        "intervals": summary.intervals,
+        "validation": validation,
+        "params": params,
+        "max_length": tokenizer.model_max_length,
+        "stride": tokenizer.init_kwargs.get("window_stride"),
+        "kept_part": "beginning" if tokenizer.truncation_side == "right" else "end",
+    }
+    return render_template("model_card.md", values)
 
-    source = manifest["source"]
+
+def make_head(summary: Summary, facts: RunFacts) -> str:
+    """The card's head as YAML."""
+    from huggingface_hub import ModelCardData
+
+    source = facts.manifest["source"]
     head = ModelCardData(
-        license=origin.get("license") or "unknown",
+        license=facts.base.get("license") or "unknown",
         library_name="transformers",
         pipeline_tag="text-classification",
         tags=["text-classification"],
-        base_model=origin.get("hub"),
+        base_model=facts.base.get("hub"),
         datasets=[source["path"]] if source["source"] == "hub" else None,
         metrics=["accuracy", "f1", "precision", "recall"],
+        model_name=MODEL_NAME,
+        eval_results=make_eval_results(summary, source),
     )
-    card = ModelCard.from_template(
-        head,
-        template_path=str(TEMPLATE),
-        base=code(origin["hub"]) if "hub" in origin else code(Path(origin.get("folder", "")).name),
-        revision=origin.get("revision"),
-        scratch=not origin,
-        data=code(name_of_source(source)),
-        demo=source["source"] == "demo",
-        data_revision=source["revision"],
-        pairs="text_pair" in manifest["columns"],
-        labels=[code(label) for label in manifest["labels"]],
-        splits={split: statistics["splits"][split] for split in ("train", "validation")},
-        shares={code(name): share for name, share in statistics["splits"]["train"]["share_classes"].items()},
-        validation=validation,
-        train={key: code(value) for key, value in train.items()},
-        max_length=tokenizer.model_max_length,
-        stride=tokenizer.init_kwargs.get("window_stride"),
-        keeps="beginning" if tokenizer.truncation_side == "right" else "end",
-    )
-    return f"{card}\n"
+    return head.to_yaml()
 
 
-def name_of_source(source: dict[str, Any]) -> str:
-    """What may be published: of a URL no password and no query, of a path on this machine only the name."""
-    path = source["path"]
-    if path is None or source["source"] == "hub":
-        return path or source["source"]
-    if "://" in path:
-        url = urlsplit(path)
-        return f"{url.scheme}://{url.hostname}{url.path}"
-    return Path(path).name
+def make_eval_results(summary: Summary, source: dict[str, Any]) -> list["EvalResult"]:
+    """The test results that the hub shows beside a model."""
+    from huggingface_hub import EvalResult
 
-
-def code(value: Any) -> str:
-    """A value as code in a Markdown table, where it is neither markup, nor mentions people, nor ends the cell."""
-    text = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
-    return f"`{text or ' '}`"
+    is_on_hub = source["source"] == "hub"
+    return [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=source["path"] if is_on_hub else source["source"],
+            dataset_name=name_source(source),
+            dataset_split="test",
+            dataset_revision=source["revision"] if is_on_hub else None,
+            metric_type=metric,
+            metric_name=METRIC_LABELS[key],
+            metric_args=arguments,
+            metric_value=round(summary.metrics[key], 4),
+        )
+        for key, (metric, arguments) in HUB_METRICS.items()
+    ]

@@ -1,64 +1,52 @@
-"""What `evaluate` leaves for a person to read: tables by class and of mistakes, and the confusion matrix."""
+"""The CSV tables of `evaluate`: predictions, metrics by class, mistakes, and what DVC plots."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from sklearn.metrics import precision_recall_fscore_support
-
 from stages.core.csv_tables import write_csv
-from stages.evaluation.metrics import log_softmax
-from stages.report.curves import draw_confusion
+from stages.core.stage import STAGES
+from stages.evaluation.metrics import compute_class_metrics
+from stages.evaluation.predictions import LabelledPredictions
+
+DECIMALS = 4  # of metrics and confidence
 
 
-def write_reports(
-    logits: np.ndarray,
-    labels: np.ndarray,
-    names: list[str],
-    texts: Sequence[str],
-    num_mistakes: int,
-    reports: Path,
-    plots: Path,
-) -> None:
-    """Write tables by class, of mistakes and of all predictions to `reports`, the confusion matrix to `plots`.
-
-    Row i of logits `(N, C)`, label indices `(N,)` and texts belong together.
-    """
-    predicted = logits.argmax(-1)
-    write_by_class(labels, predicted, names, reports / "by_class.csv")
-    write_mistakes(logits, labels, names, texts, num_mistakes, reports / "mistakes.csv")
-    confidence = np.exp(log_softmax(logits).max(-1)).round(4)
-    columns = ([names[label] for label in labels], [names[label] for label in predicted], confidence.tolist())
-    write_csv(reports / "predictions.csv", ("actual", "predicted", "confidence"), zip(*columns, strict=True))
-    pairs = ((names[actual], names[guess]) for actual, guess in zip(labels, predicted, strict=True))
-    write_csv(plots / "confusion.csv", ("actual", "predicted"), pairs)
-    draw_confusion(labels, predicted, names, plots / "confusion_matrix.png")
+def write_predictions(predictions: LabelledPredictions, path: Path) -> None:
+    """Write the prediction for each test row, in the order of the rows."""
+    confidence = predictions.confidence.round(DECIMALS).tolist()
+    rows = zip(predictions.label_names, predictions.predicted_names, confidence, strict=True)
+    write_csv(path, ("actual", "predicted", "confidence"), rows)
 
 
-def write_by_class(labels: np.ndarray, predicted: np.ndarray, names: list[str], path: Path) -> None:
-    columns = precision_recall_fscore_support(labels, predicted, labels=range(len(names)), zero_division=0)
-    rows = [
-        (name, *(round(float(value), 4) for value in values[:3]), int(values[3]))
-        for name, values in zip(names, zip(*columns, strict=True), strict=True)
-    ]
+def write_class_metrics(predictions: LabelledPredictions, path: Path) -> None:
+    """Write precision, recall, F1 and the number of rows of each class."""
+    *measures, counts = compute_class_metrics(predictions)
+    rounded = [[round(float(value), DECIMALS) for value in values] for values in measures]
+    rows = zip(predictions.names, *rounded, counts.tolist(), strict=True)
     write_csv(path, ("label", "precision", "recall", "f1", "rows"), rows)
 
 
-def write_mistakes(
-    logits: np.ndarray, labels: np.ndarray, names: list[str], texts: Sequence[str], count: int, path: Path
-) -> None:
-    """The wrong answers that the model gave with the highest probability, surest first."""
-    predicted, surest = logits.argmax(-1), surest_mistakes(logits, labels, count)
+def write_mistakes(predictions: LabelledPredictions, texts: Sequence[str], count: int, path: Path) -> None:
+    """Write the most confident mistakes with their complete texts, the most confident first."""
     rows = (
-        (row, names[labels[row]], names[predicted[row]], round(sure, 4), texts[row])
-        for row, sure in zip(*(part.tolist() for part in surest), strict=True)
+        (
+            row,
+            predictions.label_names[row],
+            predictions.predicted_names[row],
+            round(float(predictions.confidence[row]), DECIMALS),
+            texts[row],
+        )
+        for row in predictions.find_most_confident_mistakes(count).tolist()
     )
     write_csv(path, ("row", "actual", "predicted", "confidence", "text"), rows)
 
 
-def surest_mistakes(logits: np.ndarray, labels: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers and confidence of the wrong answers given with the highest probability, surest first."""
-    confidence = np.exp(log_softmax(logits).max(-1))
-    wrong = np.flatnonzero(logits.argmax(-1) != labels)
-    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
-    return surest, confidence[surest]
+def write_confusion(predictions: LabelledPredictions, path: Path) -> None:
+    """Write the actual and the predicted class of each test row, which DVC's confusion matrix counts."""
+    write_csv(path, ("actual", "predicted"), zip(predictions.label_names, predictions.predicted_names, strict=True))
+
+
+def write_seconds(timings: dict[str, float], path: Path) -> None:
+    """Write the seconds of each stage; the timings have them as `<stage>_seconds`."""
+    rows = ((stage, timings[f"{stage}_seconds"]) for stage in STAGES if f"{stage}_seconds" in timings)
+    write_csv(path, ("stage", "seconds"), rows)

@@ -1,0 +1,17 @@
+"""What the report and the model card say of a run besides its results."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a model was made of, and how."""
+
+    params: dict[str, Any]  # all of them by dotted key, such as `train.learning_rate`
+    tags: dict[str, str]  # of the MLflow run: its commit and experiment
+    base: dict[str, Any]  # models/base/origin.json: where the base model is from; empty for a model from scratch
+    manifest: dict[str, Any]  # data/raw/dataset.json: source, columns and labels
+    statistics: dict[str, Any]  # data/statistics.json: rows, tokens and lengths of each split, dropped rows, leaks
+    parameters: dict[str, Any]  # metrics/train.json: `trainable_parameters` and `total_parameters`
+    precision: str  # that the test ran in

@@ -1,0 +1,42 @@
+"""Facts and results of a run that never happened, for tests of the report and the model card."""
+
+import numpy as np
+
+from stages.evaluation.metrics import compute_test_metrics
+from stages.evaluation.predictions import LabelledPredictions
+from stages.report.facts import RunFacts
+from stages.report.summary import Summary, summarize
+
+SOURCE = {"source": "csv", "path": "https://me:secret@example.org/a.csv?token=secret", "revision": None}
+
+
+def make_facts(
+    labels=("bad", "good"), source=SOURCE, base=None, columns=("text", "label"), params=None, tags=None
+) -> RunFacts:
+    split = {"rows": 1234, "tokens": 5678, "length": {"p50": 3}, "share_truncated": 0.125}
+    train = split | {"share_classes": {label: 1 / len(labels) for label in labels}}
+    default_params = {
+        "seed": 42, "model.name": "someone/tiny", "model.pretrained": True, "model.revision": None,
+        "preprocess.max_length": 128, "preprocess.stride": None, "train.freeze_layers": 3,
+    }  # fmt: skip
+    return RunFacts(
+        params=default_params | (params or {}),
+        tags=tags or {"git.commit": "c" * 40, "git.dirty": "false"},
+        base={"hub": "someone/tiny", "revision": "c" * 40, "license": "apache-2.0"} if base is None else base,
+        manifest={"source": source, "labels": list(labels), "columns": list(columns)},
+        statistics={
+            "splits": {"train": train, "validation": split, "test": split},
+            "leaks": {"train_and_test": 12},
+            "dropped": {"train": {"empty text": 34}},
+        },
+        parameters={"trainable_parameters": 1, "total_parameters": 2},
+        precision="fp32",
+    )
+
+
+def make_summary(names=("bad", "good"), text="a text", rows=60) -> Summary:
+    """Results of random predictions, with five mistakes; row i has i tokens."""
+    logits = np.random.default_rng(0).normal(size=(rows, len(names))).astype(np.float32)
+    predictions = LabelledPredictions(logits, np.arange(rows) % len(names), names=list(names))
+    metrics = compute_test_metrics(predictions)
+    return summarize(predictions, metrics, np.arange(rows), [text] * rows, num_mistakes=5, seed=0)
