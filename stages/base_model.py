@@ -1,16 +1,13 @@
-"""Bring the model to start from into `models/base`: pretrained weights and tokenizer, or the config of a new model.
+"""Fetch the model to start from into `models/base`: pretrained weights and tokenizer, or the config of a new model.
 
 python -m stages.base_model
 """
 
-from pathlib import Path
-
 from stages.core.files import new_folder
 from stages.core.params import Params
+from stages.core.paths import BASE
 from stages.core.stage import run_stage
 from stages.model.fetch import fetch_base
-
-BASE = Path("models/base")
 
 
 def main() -> None:

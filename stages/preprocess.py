@@ -1,58 +1,52 @@
-"""Clean and tokenize `data/raw` with the tokenizer of `models/base` into `data/tokenized`, and count what is in it.
+"""Clean and tokenize `data/raw` with the tokenizer of `models/base` into `data/tokenized`, and write its statistics.
 
 python -m stages.preprocess
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from stages.core.errors import UserError
 from stages.core.files import check_sha256, new_folder, read_json, sha256, write_json
-from stages.core.param_sections import Preprocess
-from stages.core.params import Params
+from stages.core.params import Params, Preprocess
+from stages.core.paths import BASE, MANIFEST, RAW, STATISTICS, TOKENIZED
 from stages.core.stage import run_stage
 from stages.model.folder import has_token_types, has_tokenizer, read_config
 from stages.text.encoding import encode_split, index_splits, read_cleaned_texts
+from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import configure, load_tokenizer, train_tokenizer
 
-RAW, BASE = Path("data/raw"), Path("models/base")
-TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")
+MANIFEST_KEYS = ("columns", "labels", "splits", "ignored", "dropped", "leaks")
 
 
 def main() -> None:
     params = Params.load()
     manifest = read_manifest()
-    tokenizer = prepare_tokenizer(params.preprocess, "text_pair" in manifest["columns"])
+    has_pairs = "text_pair" in manifest["columns"]
+    tokenizer = prepare_tokenizer(params.preprocess, has_pairs)
     with new_folder(TOKENIZED) as folder:
-        arguments = manifest["labels"], tokenizer, params.preprocess, has_token_types(BASE)
-        tallies = {
-            split: encode_split(RAW / f"{split}.parquet", folder / split, *arguments) for split in manifest["splits"]
-        }
-        checksum = index_splits(folder, tallies)
+        splits = {}
+        for split in manifest["splits"]:
+            splits[split] = encode_split(
+                raw=RAW / f"{split}.parquet",
+                folder=folder / split,
+                labels=manifest["labels"],
+                tokenizer=tokenizer,
+                preprocess=params.preprocess,
+                has_types=has_token_types(BASE),
+            )
+        tokenized_sha256 = index_splits(folder, splits)
         tokenizer.save_pretrained(folder / "tokenizer")
-        statistics = {
-            "raw_sha256": sha256(RAW / "dataset.json"),
-            "tokenized_sha256": checksum,
-            "columns": manifest["columns"],
-            "vocabulary": len(tokenizer),
-            "splits": {
-                split: {"raw_sha256": manifest["splits"][split]["sha256"]} | tally.summarize()
-                for split, tally in tallies.items()
-            },
-            "ignored": manifest["ignored"],
-            "dropped": manifest["dropped"],
-            "leaks": manifest["leaks"],
-        }
+        statistics = collect_statistics(manifest, splits, tokenized_sha256, len(tokenizer))
         write_json(STATISTICS, statistics)
     print_summary(statistics)
 
 
 def read_manifest() -> dict[str, Any]:
-    """What `download` says that it wrote; UserError when the files are not what it wrote."""
-    manifest = read_json(RAW / "dataset.json", ("columns", "labels", "splits", "ignored", "dropped", "leaks"))
+    """The manifest that `download` wrote; UserError when the files are not those that it lists."""
+    manifest = read_json(MANIFEST, MANIFEST_KEYS)
     for split, values in manifest["splits"].items():
         path = RAW / f"{split}.parquet"
         if not path.is_file():
@@ -61,16 +55,35 @@ def read_manifest() -> dict[str, Any]:
     return manifest
 
 
-def prepare_tokenizer(preprocess: Preprocess, pairs: bool) -> PreTrainedTokenizerBase:
-    """The tokenizer that `models/base` brings, or one trained on the training split where it brings none."""
+def prepare_tokenizer(preprocess: Preprocess, has_pairs: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer of `models/base`, or one trained on the training split where `models/base` has none."""
     if has_tokenizer(BASE):
         tokenizer = load_tokenizer(BASE)
     else:
         print("training a WordPiece tokenizer on the training split")
         texts = partial(read_cleaned_texts, RAW / "train.parquet", preprocess)
         tokenizer = train_tokenizer(texts, read_config(BASE)["vocab_size"])
-    configure(tokenizer, BASE, preprocess, pairs)
+    configure(tokenizer, BASE, preprocess, has_pairs)
     return tokenizer
+
+
+def collect_statistics(
+    manifest: dict[str, Any], splits: dict[str, SplitStatistics], tokenized_sha256: str, vocabulary: int
+) -> dict[str, Any]:
+    """What is written to `data/statistics.json`; `vocabulary` is the number of the tokenizer's tokens."""
+    return {
+        "raw_sha256": sha256(MANIFEST),
+        "tokenized_sha256": tokenized_sha256,
+        "columns": manifest["columns"],
+        "vocabulary": vocabulary,
+        "splits": {
+            name: {"raw_sha256": manifest["splits"][name]["sha256"]} | split.summarize()
+            for name, split in splits.items()
+        },
+        "ignored": manifest["ignored"],
+        "dropped": manifest["dropped"],
+        "leaks": manifest["leaks"],
+    }
 
 
 def print_summary(statistics: dict) -> None:
@@ -82,7 +95,7 @@ def print_summary(statistics: dict) -> None:
         )
     dropped = sum(sum(counts.values()) for counts in statistics["dropped"].values())
     if dropped:
-        print(f"{dropped:,} rows of the source were dropped, since they could not be used")
+        print(f"{dropped:,} rows of the source were dropped, because they could not be used")
     print(f"more in {STATISTICS}")
 
 

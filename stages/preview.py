@@ -1,4 +1,4 @@
-"""Show random rows of each split: label, length, and the tokens decoded back. What one looks at before training.
+"""Show random rows of each split before training: label, length, and the text decoded from its tokens.
 
 python -m stages.preview [--rows 5] [--split train] [--seed 1] [--full]
 """
@@ -6,36 +6,51 @@ python -m stages.preview [--rows 5] [--split train] [--seed 1] [--full]
 import argparse
 import random
 import shutil
-from pathlib import Path
+from typing import Any
 
-from transformers import AutoTokenizer
+from datasets import Dataset
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from stages.core.errors import escape_control
 from stages.core.files import read_json
+from stages.core.paths import STATISTICS, TOKENIZED, TOKENIZER
 from stages.core.stage import report_errors
 from stages.text.encoding import load_splits
-
-TOKENIZED, STATISTICS = Path("data/tokenized"), Path("data/statistics.json")
 
 
 def main() -> None:
     arguments = parse_arguments()
-    data, statistics = load_splits(TOKENIZED), read_json(STATISTICS)
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZED / "tokenizer")
+    data = load_splits(TOKENIZED)
+    statistics = read_json(STATISTICS)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     for split in [arguments.split] if arguments.split else data:
-        values, names = statistics["splits"][split], data[split].features["labels"].names
-        chosen = random.Random(arguments.seed).sample(range(len(data[split])), min(arguments.rows, len(data[split])))
-        shares = ", ".join(f"{name} {share:.1%}" for name, share in values["share_classes"].items())
-        width = max(len("label"), *map(len, names))
-        windows = f" in {values['windows']:,} windows" if "windows" in values else ""
-        print(f"\n{split}: {values['rows']:,} rows{windows} ({shares})")
-        what = "window" if windows else "text"
-        print(f"{'row':>9}  {'label':<{width}}  tokens  {what}, decoded from its tokens")
-        for index in sorted(chosen):
-            row = data[split][index]
-            head = f"{row.get('document', index):>9,}  {names[row['labels']]:<{width}}  {row['length']:>6}  "
-            text = escape_control(" ".join(tokenizer.decode(row["input_ids"]).split()))
-            print(head + (text if arguments.full else shorten(text, shutil.get_terminal_size().columns - len(head))))
+        rows = choose_rows(data[split], arguments.rows, arguments.seed)
+        print_header(split, statistics["splits"][split])
+        print_rows(data[split], rows, tokenizer, arguments.full)
+
+
+def choose_rows(split: Dataset, count: int, seed: int | None) -> list[int]:
+    """At most `count` random row numbers, ascending."""
+    return sorted(random.Random(seed).sample(range(len(split)), min(count, len(split))))
+
+
+def print_header(name: str, statistics: dict[str, Any]) -> None:
+    shares = ", ".join(f"{label} {share:.1%}" for label, share in statistics["share_classes"].items())
+    windows = f" in {statistics['windows']:,} windows" if "windows" in statistics else ""
+    print(f"\n{name}: {statistics['rows']:,} rows{windows} ({shares})")
+
+
+def print_rows(split: Dataset, rows: list[int], tokenizer: PreTrainedTokenizerBase, full: bool) -> None:
+    """A line for each row, shortened to the terminal's width unless `full`; the number is that of the document."""
+    names = split.features["labels"].names
+    label_width = max(len("label"), *map(len, names))
+    what = "window" if "document" in split.column_names else "text"
+    print(f"{'row':>9}  {'label':<{label_width}}  tokens  {what}, decoded from its tokens")
+    for index in rows:
+        row = split[index]
+        head = f"{row.get('document', index):>9,}  {names[row['labels']]:<{label_width}}  {row['length']:>6}  "
+        text = escape_control(" ".join(str(tokenizer.decode(row["input_ids"])).split()))
+        print(head + (text if full else shorten(text, shutil.get_terminal_size().columns - len(head))))
 
 
 def shorten(text: str, width: int) -> str:
@@ -46,10 +61,10 @@ def shorten(text: str, width: int) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.preview", description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=5, help="rows a split (default: 5)")
+    parser.add_argument("--rows", type=int, default=5, help="rows of each split (default: 5)")
     parser.add_argument("--split", choices=("train", "validation", "test"), help="one split only")
     parser.add_argument("--seed", type=int, help="repeat a choice (default: another one each time)")
-    parser.add_argument("--full", action="store_true", help="whole texts, not their beginnings and ends")
+    parser.add_argument("--full", action="store_true", help="complete texts, not their beginnings and ends")
     arguments = parser.parse_args()
     if arguments.rows < 1:
         parser.error(f"--rows: found {arguments.rows}; allowed: a whole number ≥ 1")

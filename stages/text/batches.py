@@ -1,4 +1,4 @@
-"""Rows of tokens, and the batches made of them."""
+"""Batches of token rows: which rows are in a batch together, and how they are padded."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -13,23 +13,39 @@ from stages.text.windows import get_documents
 if TYPE_CHECKING:
     import datasets
 
-BATCHES_A_GROUP = 50
-# Widths of batches are multiples of this: on a CPU, oneDNN makes and keeps kernels for each width that it meets (200
-# MiB for those of IMDB up to 128 tokens), and tensor cores of a GPU like multiples of eight.
-MULTIPLE = 8
-TOKENS = ("input_ids", "token_type_ids")
+BATCHES_PER_GROUP = 50  # as in transformers' sampler of this kind
+MIN_GROUPS = 4  # of small data, where a group has fewer batches; also as in transformers
+# Widths of batches are multiples of this: on a CPU, oneDNN compiles kernels for each width and keeps them in memory
+# (200 MiB for those of IMDB up to 128 tokens), and tensor cores of a GPU are faster with multiples of eight.
+WIDTH_MULTIPLE = 8
+TOKEN_COLUMNS = ("input_ids", "token_type_ids")
 
 
-class TokenRows(Dataset):
-    """A split of `data/tokenized` as flat arrays, which gives whole batches, padded on the right.
+class RowDataset(Dataset):
+    """N rows that come as complete batches, and what samplers and Trainer need to know of them."""
 
-    `documents` `(N,)` says which document each row is a window of, or is.
+    lengths: np.ndarray  # tokens of each row, `(N,)`
+    labels: np.ndarray  # int64, `(N,)`
+    documents: np.ndarray  # number of the document that each row is, or is a window of, `(N,)`, ascending
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """All rows of a batch at once: a DataLoader prefers this method to one call a row."""
+        raise NotImplementedError
+
+
+class TokenRows(RowDataset):
+    """A split of `data/tokenized` as flat arrays.
+
     A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all
-    int64; the mask is left out where nothing is padded, so that attention need not look.
+    int64. It is padded on the right; the mask is left out when nothing is padded.
     """
 
     def __init__(self, split: "datasets.Dataset", pad_token_id: int):
-        columns = {name: split.data.column(name).combine_chunks() for name in TOKENS if name in split.column_names}
+        names = [name for name in TOKEN_COLUMNS if name in split.column_names]
+        columns = {name: split.data.column(name).combine_chunks() for name in names}
         self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
         self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])
         self.lengths = np.diff(self.starts)
@@ -38,23 +54,19 @@ class TokenRows(Dataset):
         self.documents = get_documents(split)
         self.pad_token_id = pad_token_id
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
-        """All rows of a batch at once: the method that a DataLoader prefers to one call a row."""
         rows = np.asarray(indices)
         columns = {
             name: [values[self.starts[row] : self.starts[row + 1]] for row in rows]
             for name, values in self.tokens.items()
         }
-        batch = pad_batch(columns, self.pad_token_id, self.widths[rows].max())
+        batch = pad_batch(columns, self.pad_token_id, int(self.widths[rows].max()))
         return batch | {"labels": torch.from_numpy(self.labels[rows])}
 
 
 def round_up_widths(lengths: np.ndarray) -> np.ndarray:
     """The width of a batch whose longest row has that length: the next multiple of eight, at most the longest row."""
-    return np.minimum(-(-lengths // MULTIPLE) * MULTIPLE, lengths.max())
+    return np.minimum(-(-lengths // WIDTH_MULTIPLE) * WIDTH_MULTIPLE, lengths.max())
 
 
 def pad_batch(columns: Mapping[str, Sequence], pad_token_id: int, width: int) -> dict[str, torch.Tensor]:
@@ -77,9 +89,9 @@ def make_mask(lengths: np.ndarray, width: int) -> np.ndarray:
 
 
 def add_attention_mask(batch: dict[str, torch.Tensor], mask: np.ndarray) -> dict[str, torch.Tensor]:
-    """The batch with `attention_mask`, int64 `(B, T)`.
+    """The batch with `mask` as `attention_mask`, int64 `(B, T)`; unchanged when nothing is padded.
 
-    It is left out when nothing is padded: without a mask attention skips a step, with the same result.
+    Attention without a mask is faster, and its result is the same.
     """
     return batch if mask.all() else batch | {"attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
@@ -90,11 +102,11 @@ def pass_batch_through(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """Row numbers in an order whose batches hold rows of like length, while the batches themselves come shuffled.
+    """Row numbers in an order whose batches hold rows of similar length, while the batches themselves are shuffled.
 
-    Rows are drawn at random into groups of 50 batches (fewer in small data) and sorted by length within them.
-    transformers' sampler of this kind leaves the batches sorted too, so that training goes from long texts to short
-    ones over and over: a model from scratch on IMDB had 0.835 on validation after an epoch of those.
+    Rows are drawn at random into groups of 50 batches (fewer in small data) and sorted by length within a group.
+    transformers' sampler of this kind leaves the batches sorted too, so that training goes from long to short texts
+    again and again: a model from scratch on IMDB had 0.835 on validation after an epoch with it.
     """
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int):
@@ -110,24 +122,28 @@ class LengthGroupedSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         random = np.random.default_rng([self.seed, self.epoch])
         order = random.permutation(len(self.lengths))
-        group = min(BATCHES_A_GROUP, max(len(order) // (4 * self.batch_size), 1)) * self.batch_size
-        groups = [order[start : start + group] for start in range(0, len(order), group)]
+        batches_per_group = min(BATCHES_PER_GROUP, max(len(order) // (MIN_GROUPS * self.batch_size), 1))
+        group_size = batches_per_group * self.batch_size
+        groups = [order[start : start + group_size] for start in range(0, len(order), group_size)]
         order = np.concatenate([rows[np.argsort(-self.lengths[rows], kind="stable")] for rows in groups])
-        whole = len(order) // self.batch_size
-        shuffled = random.permutation(whole)
-        batches = order[: whole * self.batch_size].reshape(whole, self.batch_size)[shuffled]
-        yield from np.concatenate([batches.ravel(), order[whole * self.batch_size :]]).tolist()
+        full_batches = len(order) // self.batch_size
+        shuffled = random.permutation(full_batches)
+        batches = order[: full_batches * self.batch_size].reshape(full_batches, self.batch_size)[shuffled]
+        yield from np.concatenate([batches.ravel(), order[full_batches * self.batch_size :]]).tolist()
 
 
 class TokenBudgetBatches(Sampler[list[int]]):
     """Row numbers in batches of at most `budget` tokens, padding included, and at least one row, longest rows first.
 
-    So batches hold little padding, short rows come in large batches, and what runs out of memory does so at once.
+    So batches hold little padding, short rows come in large batches, and a batch that is too large for the memory
+    fails at the start and not at the end.
     """
 
     def __init__(self, lengths: np.ndarray, budget: int):
-        self.order, self.ends, start = sort_by_length(lengths), [], 0
+        self.order = sort_by_length(lengths)
+        self.ends: list[int] = []
         widths = round_up_widths(lengths)
+        start = 0
         while start < len(self.order):
             start += max(budget // int(widths[self.order[start]]), 1)
             self.ends.append(min(start, len(self.order)))
@@ -141,5 +157,5 @@ class TokenBudgetBatches(Sampler[list[int]]):
 
 
 def sort_by_length(lengths: np.ndarray) -> np.ndarray:
-    """Row numbers, longest first."""
+    """Row numbers, longest row first, `(N,)`; rows of equal length keep their order."""
     return np.argsort(-lengths, kind="stable")

@@ -9,7 +9,10 @@ TAG = re.compile(r"<!--.*?-->|</?[a-zA-Z][^<>]*>|<![^<>]*>", re.DOTALL)
 
 
 def clean(text: str, strip_html: bool) -> str:
-    """Fold white space and compose Unicode (NFC); `strip_html` first makes each tag a space and unescapes entities."""
+    """Normalize Unicode (NFC) and make each run of white space one space.
+
+    `strip_html` first replaces each tag by a space, and entities by their characters.
+    """
     if strip_html:
         text = html.unescape(TAG.sub(" ", text))
     return " ".join(unicodedata.normalize("NFC", text).split())

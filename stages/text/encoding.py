@@ -1,10 +1,10 @@
-"""The Arrow data set of tokens that a tokenizer makes of `data/raw`."""
+"""The data set of tokens in `data/tokenized`: written from `data/raw` by a tokenizer, and loaded again."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import datasets
 import numpy as np
@@ -16,16 +16,28 @@ from tqdm import tqdm
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256, write_json
-from stages.core.param_sections import Preprocess
+from stages.core.params import Preprocess
 from stages.text.cleaning import clean
 from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import decodes_to_text, enable_truncation, has_windows
 from stages.text.windows import count_document_tokens, flatten_windows
 
 if TYPE_CHECKING:
+    from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-ROWS_READ_BACK = 50  # of a split: decoded, to see that the tokens say what the text says
+ROWS_DECODED = 50  # of a split, evenly spaced: decoded, to check that the tokenizer loses no text
+Texts = list[str] | list[tuple[str, str]]  # single texts, or pairs
+
+
+class EncodedBatch(NamedTuple):
+    """Some rows of `data/raw`, tokenized; `encodings` holds one for each text, `windows` those that are stored."""
+
+    labels: list[str]
+    texts: Texts
+    encodings: list["Encoding"]
+    windows: list["Encoding"]  # the encodings themselves where texts are truncated
+    documents: Sequence[int]  # position in `texts` of the text that each window is of
 
 
 def encode_split(
@@ -34,71 +46,103 @@ def encode_split(
     labels: list[str],
     tokenizer: "PreTrainedTokenizerBase",
     preprocess: Preprocess,
-    types: bool,
+    has_types: bool,
 ) -> SplitStatistics:
-    """Clean and tokenize one Parquet file of `data/raw` into a `datasets` folder; return what was counted.
+    """Clean and tokenize one Parquet file of `data/raw` into a `datasets` folder; return its statistics.
 
     Columns: `input_ids` (special tokens included, at most `max_length`, no padding), `length` (of `input_ids`),
-    `labels` (index into the label names) and, with `types` and for pairs, `token_type_ids` (0 in the first text, 1 in
-    the second). Row i is row i of the Parquet file; with `stride` a row is one of its windows, and `document` holds i.
-    Threads tokenize (`RAYON_NUM_THREADS`, by default one a core); the bytes depend on data and params alone.
+    `labels` (index into the label names) and, with `has_types` and for pairs, `token_type_ids` (0 in the first text, 1
+    in the second). Row i is row i of the Parquet file; with `stride` a row is one of its windows, and `document` holds
+    i. Threads tokenize (`RAYON_NUM_THREADS`, by default one a core); the bytes depend on data and params alone.
     """
+    has_types = has_types and "text_pair" in pq.read_schema(raw).names
+    features = make_features(labels, has_types, has_windows(tokenizer))
+    statistics = SplitStatistics(windows=0 if has_windows(tokenizer) else None)
+    arrow = create_arrow_file(folder, features)
+    enable_truncation(tokenizer)
+    with pq.ParquetFile(raw) as file, pa.ipc.new_stream(arrow, features.arrow_schema) as writer:
+        num_rows = file.metadata.num_rows
+        sampled_rows = set(np.linspace(0, num_rows - 1, ROWS_DECODED, dtype=int).tolist())
+        with tqdm(total=num_rows, desc=f"tokenizing {raw.stem}", unit=" rows") as bar:
+            for batch in encode_ahead(file, preprocess, tokenizer):
+                first_row = statistics.rows
+                columns = make_columns(batch, features, first_row)
+                writer.write_batch(pa.RecordBatch.from_pydict(columns, features.arrow_schema))
+                for i in sorted(sampled_rows & set(range(first_row, first_row + len(batch.texts)))):
+                    encoding, text = batch.encodings[i - first_row], batch.texts[i - first_row]
+                    statistics.decoded.append(decodes_to_text(tokenizer, encoding, text))
+                add_to_statistics(statistics, batch, columns, tokenizer)
+                bar.update(len(batch.texts))
+    tokenizer.backend_tokenizer.no_truncation()
+    statistics.sha256 = set_fingerprint(folder, arrow)
+    statistics.check_decoding(raw.stem)
+    return statistics
+
+
+def make_features(labels: list[str], has_types: bool, has_documents: bool) -> Features:
+    """The columns of a tokenized split, with the smallest integers that hold them."""
     columns = {"input_ids": List(Value("int32")), "length": Value("int32"), "labels": ClassLabel(names=labels)}
-    types, windows = types and "text_pair" in pq.read_schema(raw).names, has_windows(tokenizer)
-    columns |= {"token_type_ids": List(Value("int8"))} if types else {}
-    columns |= {"document": Value("int32")} if windows else {}
-    features = Features(columns)
-    backend, schema, tally = tokenizer.backend_tokenizer, features.arrow_schema, SplitStatistics()
-    number = {label: index for index, label in enumerate(labels)}
-    arrow = start_split(folder, features)
-    with pq.ParquetFile(raw) as file, pa.ipc.new_stream(arrow, schema) as writer:
-        read_back = set(np.linspace(0, file.metadata.num_rows - 1, ROWS_READ_BACK, dtype=int).tolist())
-        enable_truncation(tokenizer)
-        with tqdm(total=file.metadata.num_rows, desc=f"tokenizing {raw.stem}", unit=" rows") as bar:
-            for names, texts, encodings in encode_ahead(file, preprocess, backend.encode_batch_fast):
-                parts, origins = flatten_windows(encodings) if windows else (encodings, range(len(encodings)))
-                ids = [part.ids for part in parts]
-                lengths = np.array([len(row) for row in ids], dtype=np.int32)
-                values: dict[str, Any] = {
-                    "input_ids": ids,
-                    "length": lengths,
-                    "labels": [number[names[i]] for i in origins],
-                }
-                if types:
-                    values["token_type_ids"] = [part.type_ids for part in parts]
-                if windows:
-                    values["document"] = [tally.rows + i for i in origins]
-                writer.write_batch(pa.RecordBatch.from_pydict(values, schema))
-                for i in sorted(read_back & set(range(tally.rows, tally.rows + len(texts)))):
-                    tally.read_back.append(decodes_to_text(tokenizer, encodings[i - tally.rows], texts[i - tally.rows]))
-                if windows:
-                    tally.windows = (tally.windows or 0) + len(parts)
-                    lengths = count_document_tokens(lengths, np.array(origins), tokenizer)
-                tally.add(texts, names, encodings, ids, lengths, tokenizer.unk_token_id)
-                bar.update(len(texts))
-    backend.no_truncation()
-    tally.sha256 = finish_split(folder, arrow)
-    tally.check_decoding(raw.stem)
-    return tally
+    if has_types:
+        columns["token_type_ids"] = List(Value("int8"))
+    if has_documents:
+        columns["document"] = Value("int32")
+    return Features(columns)
 
 
 def encode_ahead(
-    file: pq.ParquetFile, preprocess: Preprocess, encode: Callable[[list], list]
-) -> Iterator[tuple[list[str], list, list]]:
-    """Yield labels, texts and encodings of each batch, while a thread encodes the next (without Python's lock)."""
+    file: pq.ParquetFile, preprocess: Preprocess, tokenizer: "PreTrainedTokenizerBase"
+) -> Iterator[EncodedBatch]:
+    """Yield the batches of a Parquet file, each tokenized, while a thread tokenizes the next one.
+
+    The tokenizer releases Python's lock, so that writing a batch and tokenizing the next take place at once.
+    """
+
+    def finish(labels: list[str], texts: Texts, pending: Any) -> EncodedBatch:
+        encodings = pending.result()
+        if has_windows(tokenizer):
+            return EncodedBatch(labels, texts, encodings, *flatten_windows(encodings))
+        return EncodedBatch(labels, texts, encodings, encodings, range(len(encodings)))
+
     with ThreadPoolExecutor(1) as thread:
-        ahead = None
+        previous = None
         for batch in file.iter_batches(ROWS_AT_ONCE):
             texts = read_texts(batch, preprocess)
-            begun = batch.column("label").to_pylist(), texts, thread.submit(encode, texts)
-            if ahead:
-                yield *ahead[:2], ahead[2].result()
-            ahead = begun
-        if ahead:
-            yield *ahead[:2], ahead[2].result()
+            pending = thread.submit(tokenizer.backend_tokenizer.encode_batch_fast, texts)
+            started = batch.column("label").to_pylist(), texts, pending
+            if previous:
+                yield finish(*previous)
+            previous = started
+        if previous:
+            yield finish(*previous)
 
 
-def read_texts(batch: pa.RecordBatch, preprocess: Preprocess) -> list[str] | list[tuple[str, str]]:
+def make_columns(batch: EncodedBatch, features: Features, first_row: int) -> dict[str, Any]:
+    """The columns of a batch whose first text is row `first_row` of its split."""
+    token_ids = [window.ids for window in batch.windows]
+    columns: dict[str, Any] = {
+        "input_ids": token_ids,
+        "length": np.array([len(ids) for ids in token_ids], dtype=np.int32),
+        "labels": features["labels"].str2int([batch.labels[i] for i in batch.documents]),
+    }
+    if "token_type_ids" in features:
+        columns["token_type_ids"] = [window.type_ids for window in batch.windows]
+    if "document" in features:
+        columns["document"] = [first_row + i for i in batch.documents]
+    return columns
+
+
+def add_to_statistics(
+    statistics: SplitStatistics, batch: EncodedBatch, columns: dict[str, Any], tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    lengths, truncated = columns["length"], 0
+    if has_windows(tokenizer):
+        lengths = count_document_tokens(lengths, np.array(batch.documents), tokenizer)
+    else:
+        truncated = sum(bool(encoding.overflowing) for encoding in batch.encodings)
+    statistics.add(batch.texts, batch.labels, columns["input_ids"], lengths, truncated, tokenizer.unk_token_id)
+
+
+def read_texts(batch: pa.RecordBatch, preprocess: Preprocess) -> Texts:
     """The cleaned texts, or pairs of texts, of a batch of `data/raw`."""
     names = [name for name in ("text", "text_pair") if name in batch.schema.names]
     cleaned = [[clean(text, preprocess.strip_html) for text in batch.column(name).to_pylist()] for name in names]
@@ -106,7 +150,7 @@ def read_texts(batch: pa.RecordBatch, preprocess: Preprocess) -> list[str] | lis
 
 
 def read_cleaned_texts(raw: Path, preprocess: Preprocess) -> Iterator[str]:
-    """Yield all cleaned texts of a Parquet file of `data/raw`, for a tokenizer to learn from."""
+    """Yield all cleaned texts of a Parquet file of `data/raw`, to train a tokenizer on; pairs as two texts."""
     with pq.ParquetFile(raw) as file:
         for batch in file.iter_batches(ROWS_AT_ONCE):
             for text in read_texts(batch, preprocess):
@@ -114,7 +158,7 @@ def read_cleaned_texts(raw: Path, preprocess: Preprocess) -> Iterator[str]:
 
 
 def read_raw_texts(raw: Path) -> list[str]:
-    """The texts of a Parquet file of `data/raw` as they are, those of a pair as one; UserError when it is broken."""
+    """The texts of a Parquet file of `data/raw`, not cleaned, those of a pair joined; UserError when it is broken."""
     try:
         columns = pq.read_table(raw).drop_columns("label").to_pydict().values()
     except (OSError, pa.ArrowException, KeyError) as error:
@@ -122,10 +166,10 @@ def read_raw_texts(raw: Path) -> list[str]:
     return ["\n\n".join(texts) for texts in zip(*columns, strict=True)]
 
 
-def start_split(folder: Path, features: Features) -> Path:
-    """Save an empty data set and return the path of its Arrow file, to be written by the caller.
+def create_arrow_file(folder: Path, features: Features) -> Path:
+    """Save an empty data set; return the path of its Arrow file, which the caller writes.
 
-    `Dataset.save_to_disk` would copy the rows through a memory map, so that memory grew with them.
+    `Dataset.save_to_disk` would copy the rows through a memory map, so that memory grew with the number of rows.
     """
     datasets.disable_progress_bars()
     Dataset.from_dict({name: [] for name in features}, features).save_to_disk(folder, num_shards=1)
@@ -133,24 +177,24 @@ def start_split(folder: Path, features: Features) -> Path:
     return arrow
 
 
-def finish_split(folder: Path, arrow: Path) -> str:
-    """Set the fingerprint, by default random, to the content's; return the content's SHA-256."""
+def set_fingerprint(folder: Path, arrow: Path) -> str:
+    """Make the data set's fingerprint, by default random, the beginning of the content's SHA-256; return all of it."""
     checksum = sha256(arrow)
     write_json(folder / "state.json", read_json(folder / "state.json") | {"_fingerprint": checksum[:16]})
     return checksum
 
 
-def index_splits(folder: Path, tallies: dict[str, SplitStatistics]) -> str:
+def index_splits(folder: Path, statistics: dict[str, SplitStatistics]) -> str:
     """Make the folders of the splits one `DatasetDict`; return the SHA-256 of its content."""
-    write_json(folder / "dataset_dict.json", {"splits": list(tallies)})
-    return hashlib.sha256("".join(tally.sha256 for tally in tallies.values()).encode()).hexdigest()
+    write_json(folder / "dataset_dict.json", {"splits": list(statistics)})
+    return hashlib.sha256("".join(split.sha256 for split in statistics.values()).encode()).hexdigest()
 
 
 def load_splits(folder: Path) -> DatasetDict:
     """The data set that `preprocess` wrote; UserError when it is missing or its bytes have changed."""
     remedy = "run `dvc repro preprocess`, which makes it"
     try:
-        for arrow in folder.glob("*/*.arrow"):  # a file that is cut between two batches can be read
+        for arrow in folder.glob("*/*.arrow"):  # of a file that ends between two batches, Arrow reports no error
             if read_json(arrow.with_name("state.json"))["_fingerprint"] != sha256(arrow)[:16]:
                 raise UserError(f"{arrow}: has changed since it was written; {remedy}.")
         return DatasetDict.load_from_disk(folder)

@@ -1,7 +1,8 @@
-"""What a tokenized split looks like: lengths, truncation, duplicates, decoding, class balance."""
+"""Statistics of a tokenized split: lengths, truncation, duplicates, decoding, class balance."""
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,48 +11,51 @@ import numpy as np
 from stages.core.errors import UserError
 
 PERCENTILES = (5, 25, 50, 75, 95, 99)
-MIN_SHARE_READ_BACK = 0.9
+MIN_SHARE_DECODED = 0.9  # of the sampled rows
 
 
 @dataclass
 class SplitStatistics:
-    """Counts of one split, fed batch by batch; keeps twelve bytes a row."""
+    """Counts of one split, added batch by batch; memory: twelve bytes a row."""
 
     rows: int = 0
-    windows: int | None = None  # that the rows are read in; None: each row is read as one
-    tokens: int = 0  # what windows repeat counted each time
-    sha256: str = ""  # of the tokens
+    windows: int | None = None  # rows of the tokenized split; None where texts are truncated and not read in windows
+    tokens: int = 0  # tokens in several windows are counted several times
+    sha256: str = ""  # of the tokenized split
     truncated: int = 0
     empty: int = 0
     unknown: int = 0
-    read_back: list[bool] = field(default_factory=list)
+    decoded: list[bool] = field(default_factory=list)  # of sampled rows: whether their tokens decode to their text
     classes: Counter[str] = field(default_factory=Counter)
     lengths: list[np.ndarray] = field(default_factory=list)
     hashes: list[np.ndarray] = field(default_factory=list)
 
     def add(
         self,
-        texts: list[Any],
+        texts: Sequence[str | tuple[str, str]],
         labels: list[str],
-        encodings: list[Any],
-        ids: list[list[int]],
+        token_ids: list[list[int]],
         lengths: np.ndarray,
+        truncated: int,
         unk_id: int | None,
     ) -> None:
-        """`lengths` are tokens of the texts; `ids` are those of `encodings`, or of all their windows."""
+        """Add B texts; `token_ids` are those of the texts or of all their windows, `lengths`, `(B,)`, of the texts."""
         self.rows += len(texts)
-        self.tokens += sum(map(len, ids))
-        if self.windows is None:  # which cut nothing off
-            self.truncated += sum(bool(encoding.overflowing) for encoding in encodings)
-        self.unknown += sum(row.count(unk_id) for row in ids) if unk_id is not None else 0
-        texts = ["\0".join(text) if isinstance(text, tuple) else text for text in texts]
-        self.empty += sum(not text.strip("\0") for text in texts)
+        if self.windows is not None:
+            self.windows += len(token_ids)
+        self.tokens += sum(map(len, token_ids))
+        self.truncated += truncated
+        self.unknown += sum(ids.count(unk_id) for ids in token_ids) if unk_id is not None else 0
+        joined = ["\0".join(text) if isinstance(text, tuple) else text for text in texts]
+        self.empty += sum(not text.strip("\0") for text in joined)
         self.classes.update(labels)
         self.lengths.append(lengths)
-        digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+        # 8 bytes: among 10 million texts, a collision of two hashes has a probability of 3 in a million.
+        digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in joined)
         self.hashes.append(np.frombuffer(b"".join(digests), dtype=np.uint64))
 
-    def summary(self) -> dict[str, Any]:
+    def summarize(self) -> dict[str, Any]:
+        """The split's part of `data/statistics.json`."""
         lengths = np.concatenate(self.lengths)
         return {
             "rows": self.rows,
@@ -70,10 +74,10 @@ class SplitStatistics:
         }
 
     def check_decoding(self, split: str) -> None:
-        """UserError when the sampled tokens, decoded, do not say what their texts say: the tokenizer loses text."""
-        good = sum(self.read_back)
-        if self.read_back and good < MIN_SHARE_READ_BACK * len(self.read_back):
+        """UserError when too few sampled rows decode to their text: the tokenizer loses text."""
+        good = sum(self.decoded)
+        if good < MIN_SHARE_DECODED * len(self.decoded):
             raise UserError(
-                f"model.name: its tokenizer loses text: {good} of {len(self.read_back)} sampled rows of {split} decode "
+                f"model.name: its tokenizer loses text: {good} of {len(self.decoded)} sampled rows of {split} decode "
                 "to what was encoded. Choose a model made for this language and script."
             )

@@ -1,6 +1,7 @@
-"""Long texts, read in overlapping windows: their tokens, and what a model says of them as a whole.
+"""Windows of long texts: their tokens, and the scores of a document from those of its windows.
 
-Each window is a row with its document's label. What is measured, or answered, is a document.
+Each window is a row with its document's label. Metrics and predictions are about documents. N is the number of windows,
+D of documents, C of classes; a text that the model reads completely is a document of one window.
 """
 
 from collections.abc import Sequence
@@ -15,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def flatten_windows(encodings: Sequence["Encoding"]) -> tuple[list["Encoding"], list[int]]:
-    """All windows of texts that were encoded with `enable_truncation`, and which text each of them is of."""
+    """All windows of texts that were encoded after `enable_truncation`, and the position of the text of each."""
     windows = [[encoding, *encoding.overflowing] for encoding in encodings]
     return [part for parts in windows for part in parts], [i for i, parts in enumerate(windows) for _ in parts]
 
 
 def get_documents(split: "Dataset") -> np.ndarray:
-    """Which document each row of a split of `data/tokenized` is a window of, `(N,)`, in ascending order."""
+    """The number of the document of each row of a split of `data/tokenized`, `(N,)`, ascending."""
     return split.data.column("document").to_numpy() if "document" in split.column_names else np.arange(len(split))
 
 
 def find_first_windows(documents: np.ndarray) -> np.ndarray:
-    """The row that each document begins at, `(D,)`, of `documents` `(N,)` in ascending order."""
+    """The row of each document's first window, `(D,)`; `documents`, `(N,)`, are those of `get_documents`."""
     return np.flatnonzero(np.diff(documents, prepend=-1))
 
 
@@ -36,10 +37,10 @@ def get_document_labels(split: "Dataset") -> np.ndarray:
 
 
 def pool_windows(logits: np.ndarray, documents: np.ndarray) -> np.ndarray:
-    """The scores of documents, `(D, C)`, from the logits of their windows, `(N, C)`.
+    """Scores of documents, `(D, C)`, from the logits of their windows, `(N, C)`, in the same type.
 
-    They are logarithms of probabilities: the mean over the document's windows. Documents of one window each keep their
-    logits as they are.
+    A score is the logarithm of a probability: of the mean over the document's windows. When every document has one
+    window, the logits are returned as they are.
     """
     first = find_first_windows(documents)
     if len(first) == len(documents):
@@ -53,7 +54,7 @@ def pool_windows(logits: np.ndarray, documents: np.ndarray) -> np.ndarray:
 def count_document_tokens(
     lengths: np.ndarray, documents: np.ndarray, tokenizer: "PreTrainedTokenizerBase"
 ) -> np.ndarray:
-    """Tokens of each document, `(D,)`, from those of its windows, `(N,)`: what windows repeat is counted once."""
+    """Tokens of each document, `(D,)`, from those of its windows, `(N,)`; what windows repeat is counted once."""
     first = find_first_windows(documents)
     repeated = (tokenizer.init_kwargs.get("window_stride") or 0) + tokenizer.num_special_tokens_to_add()
     return np.add.reduceat(lengths, first) - (np.diff(first, append=len(documents)) - 1) * repeated
