@@ -10,13 +10,13 @@ import numpy as np
 
 from stages.core.files import new_file
 from stages.evaluation.predictions import LabelledPredictions
+from stages.report.summary import MOST_CLASSES, Summary
 
 if TYPE_CHECKING:  # Matplotlib takes a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.typing import RcKeyType
 
-MOST_NUMBERED_CLASSES = 20  # of a confusion matrix, so that numbers and names can be read
 INK = "#010203"  # a color that nothing else has: the page replaces it by that of its text
 BLUE, ORANGE, GREEN = "#3b8bd9", "#e0812b", "#3aa76d"  # can be read on white and on black
 SVG_STYLE: dict["RcKeyType", Any] = {
@@ -39,6 +39,14 @@ SVG_STYLE: dict["RcKeyType", Any] = {
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 # Ids that Matplotlib gives to groups; several figures in a page would repeat them, and nothing refers to them.
 GROUP_ID = re.compile(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend|LineCollection)[\w.]*"')
+
+
+def draw_figures(summary: Summary) -> dict[str, str]:
+    """The figures of the test results in the report, as SVG by the name by which `report.html` places them."""
+    figures = {"calibration": draw_calibration(summary.calibration)}
+    if len(summary.names) > MOST_CLASSES:
+        figures["confusion"] = draw_confusion_map(summary.confusion)
+    return figures
 
 
 def draw_calibration(bins: list[dict[str, Any]]) -> str:
@@ -77,7 +85,7 @@ def draw_confusion_matrix(predictions: LabelledPredictions, path: Path) -> None:
     from sklearn.metrics import ConfusionMatrixDisplay
 
     names = [name.replace("$", r"\$") for name in predictions.names]  # Matplotlib takes $...$ for mathematics
-    is_small = len(names) <= MOST_NUMBERED_CLASSES
+    is_small = len(names) <= MOST_CLASSES
     size = min(3 + 0.7 * len(names), 14)
     figure = Figure(figsize=(size + 0.5, size), layout="constrained")
     display = ConfusionMatrixDisplay(predictions.confusion, display_labels=names if is_small else None)

@@ -18,7 +18,7 @@ from stages.evaluation.intervals import RESAMPLES
 from stages.evaluation.metrics import CALIBRATION_BINS, METRIC_LABELS
 from stages.report.curves import CHARTS, History, draw_curves
 from stages.report.facts import RunFacts
-from stages.report.figures import draw_calibration, draw_confusion_map
+from stages.report.figures import draw_figures
 from stages.report.rendering import name_source, render_template
 from stages.report.summary import MOST_CLASSES, Summary
 
@@ -28,10 +28,11 @@ PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "sc
 
 def write_report(folder: Path, summary: Summary, facts: RunFacts, history: History, timings: dict[str, float]) -> None:
     """Write both pages; `timings` are those of all stages, as `<stage>_seconds` and `<stage>_peak_memory_mb`."""
+    figures = draw_curves(history) | draw_figures(summary)
     values = vars(facts) | vars(summary)
     values |= {
         "charts": CHARTS,
-        "figures": draw_figures(summary, history),
+        "figures": {name: Markup(figure) for name, figure in figures.items()},  # not escaped
         "hardware": describe_hardware(),
         "labels": METRIC_LABELS,
         "most_classes": MOST_CLASSES,
@@ -46,14 +47,6 @@ def write_report(folder: Path, summary: Summary, facts: RunFacts, history: Histo
     for name in PAGES:
         with new_file(folder / name) as part:
             part.write_text(render_template(name, values), encoding="utf-8")
-
-
-def draw_figures(summary: Summary, history: History) -> dict[str, Markup]:
-    """All figures of the page, as SVG that it takes as markup."""
-    figures = draw_curves(history) | {"calibration": draw_calibration(summary.calibration)}
-    if len(summary.names) > MOST_CLASSES:
-        figures["confusion"] = draw_confusion_map(summary.confusion)
-    return {name: Markup(figure) for name, figure in figures.items()}
 
 
 def describe_hardware() -> dict[str, str]:
