@@ -9,27 +9,40 @@ from pathlib import Path
 from stages.core.errors import to_one_line
 from stages.core.files import new_folder
 from stages.core.params import Params
+from stages.core.paths import RAW, SOURCE_LINKS
 from stages.core.stage import run_stage
 from stages.data.corpus import Corpus
 from stages.data.leaks import handle_leaks
 from stages.data.sources import link_source, read_source
-from stages.data.splits import choose_rows, write_raw
-
-RAW = Path("data/raw")
+from stages.data.splits import Selection, choose_rows, write_raw
 
 
 def main() -> None:
     params = Params.load()
-    with new_folder(RAW) as folder, tempfile.TemporaryDirectory(".part", ".rows-", folder.parent) as rows:
-        corpus = Corpus(params.data, Path(rows))
+    with new_folder(RAW) as raw, tempfile.TemporaryDirectory(".part", ".rows-", raw.parent) as temporary:
+        corpus = Corpus(params.data, Path(temporary))
         read_source(params.data, params.seed, corpus)
         corpus.check()
-        splits, leaks = handle_leaks(corpus, choose_rows(corpus, params.data, params.seed), params.data)
-        write_raw(corpus, splits, leaks, params.data, folder)
-    link_source(params.data, Path("data/source"))
-    print(f"{RAW}: " + ", ".join(f"{len(rows):,} {split}" for split, (_, rows) in splits.items()) + " rows")
+        splits = choose_rows(corpus, params.data, params.seed)
+        splits, leaks = handle_leaks(corpus, splits, params.data)
+        write_raw(corpus, splits, leaks, params.data, raw)
+    link_source(params.data, SOURCE_LINKS)
+    print_rows(splits)
+    print_ignored(corpus)
+    print_dropped(corpus)
+
+
+def print_rows(splits: dict[str, Selection]) -> None:
+    counts = [f"{len(selection.rows):,} {split}" for split, selection in splits.items()]
+    print(f"{RAW}: {', '.join(counts)} rows")
+
+
+def print_ignored(corpus: Corpus) -> None:
     for what, count in sorted(corpus.ignored.items()):
         print(f"ignored: {to_one_line(what)} ({count:,})")
+
+
+def print_dropped(corpus: Corpus) -> None:
     for split, counts in corpus.dropped.items():
         for reason, count in sorted(counts.items()):
             print(f"dropped: {to_one_line(reason)} ({count:,} rows of {split})")

@@ -1,6 +1,7 @@
-"""The files of a folder or an archive, read one by one and never unpacked to disk."""
+"""The files of a folder or an archive, read one by one; an archive is never unpacked to disk."""
 
 import gzip
+import io
 import lzma
 import os
 import struct
@@ -9,156 +10,176 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import NoReturn
 
 from stages.core.errors import UserError
 
 SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
-# RuntimeError: something encrypted in a zip. ValueError, struct.error: what tarfile and zipfile make of broken numbers.
-BROKEN = (
+# RuntimeError: a zip that is encrypted. ValueError and struct.error: numbers that tarfile and zipfile cannot read.
+ARCHIVE_ERRORS = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, OSError, RuntimeError, ValueError),
 )
-LONGEST_HEADER = 1 << 20  # bytes: tarfile holds names and other headers of a member in memory, whatever they say to be
-NO_FILE = "is a link or device, or has holes; only files and folders are allowed."
-BLOCK = 4096  # bytes, as of a file system: a file counts as at least one, so that very many empty ones count too
+LONGEST_HEADER = 1 << 20  # bytes: tarfile reads names and other headers into memory, with any size that they declare
+SPECIAL_FILE = "is a link or device, or has holes; only files and folders are allowed."
+BLOCK = 4096  # bytes, as in a file system: an empty file counts as one block, so that their number is limited too
+
+File = tuple[PurePosixPath, bytes]  # path in the folder or archive, and content
 
 
-def read_files(path: Path, max_bytes: float) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Yield (path inside, content) of every regular file in a folder, tar or zip archive.
+def read_files(path: Path, max_bytes: float) -> Iterator[File]:
+    """Yield path and content of each regular file in a folder, tar or zip archive.
 
-    UserError when `path` is neither, when the archive is broken, when it holds a link, a device, the same path twice or
-    one that leads outside of it, or when its files say to be larger than `max_bytes` in all: such an archive was made
-    to do harm, or by mistake, and is read no further.
+    UserError when `path` is none of these, or the archive is broken; when it contains a link, a device, the same path
+    twice, or a path that leads outside; and, before they are read, when its files together are larger than `max_bytes`.
+    An archive with these was made to do harm, or by mistake.
     """
     if path.is_dir():
         yield from read_folder(path)
     elif path.name.lower().endswith(SUFFIXES):
-        read, seen = read_zip if path.suffix.lower() == ".zip" else read_tar, set()
-        try:
-            for name, content in read(path, SizeLimit(path, max_bytes)):
-                if name in seen:
-                    raise UserError(f"{path}: holds '{name}' twice; which one is meant, nobody knows. Pack it anew.")
-                seen.add(name)
-                yield name, content
-        except BROKEN as error:
-            remedy = "see that it can be read" if getattr(error, "errno", None) else "fetch it again"
-            raise UserError(f"{path}: broken archive ({error}); {remedy}.") from None
+        yield from read_archive(path, max_bytes)
     else:
         raise UserError(f"{path}: neither a folder nor an archive; allowed are {', '.join(SUFFIXES)}.")
 
 
-def read_folder(path: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror}).") from None
-
-    for folder, folders, names in os.walk(path, onerror=refuse):
+def read_folder(path: Path) -> Iterator[File]:
+    for folder, folders, names in os.walk(path, onerror=raise_unreadable):
         for name in sorted(folders + names):
             file = Path(folder, name)
             if file.is_dir() and not file.is_symlink():
                 continue
-            if not file.is_file():  # reading a link to a folder could go in circles, reading a pipe could hang
-                raise UserError(f"{file}: neither a file nor a folder; replace the link by what it points to.")
+            if not file.is_file():  # reading a link to a folder may never end, nor reading a pipe
+                raise UserError(f"{file}: neither a file nor a folder; replace a link by what it points to.")
             try:
-                yield safe_name(path, file.relative_to(path).as_posix()), file.read_bytes()
+                yield check_path(path, file.relative_to(path).as_posix()), file.read_bytes()
             except OSError as error:
-                refuse(error)
+                raise_unreadable(error)
+
+
+def raise_unreadable(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror}).") from None
+
+
+def read_archive(path: Path, max_bytes: float) -> Iterator[File]:
+    read = read_zip if path.suffix.lower() == ".zip" else read_tar
+    seen = set()
+    try:
+        for name, content in read(path, SizeLimit(path, max_bytes)):
+            if name in seen:
+                raise UserError(f"{path}: contains '{name}' twice; make the archive again, with each path once.")
+            seen.add(name)
+            yield name, content
+    except ARCHIVE_ERRORS as error:
+        remedy = "check that the file can be read" if getattr(error, "errno", None) else "fetch it again"
+        raise UserError(f"{path}: broken archive ({error}); {remedy}.") from None
 
 
 class SizeLimit:
-    """Counts what is in a packed file; UserError beyond what is allowed."""
+    """Counts the bytes of a packed file; UserError when they are more than `max_bytes`."""
 
     def __init__(self, path: Path, max_bytes: float):
-        self.path, self.allowed, self.left = path, max_bytes, max_bytes
+        self.path = path
+        self.max_bytes = max_bytes
+        self.remaining = max_bytes
 
     def count(self, size: int) -> None:
-        self.left -= size
-        if self.left < 0:
+        self.remaining -= size
+        if self.remaining < 0:
             raise UserError(
-                f"{self.path}: holds more than the {self.allowed / 1e9:g} GB that data.max_size_gb allows; "
-                "it is a bomb or a mistake, or set the key higher."
+                f"{self.path}: contains more than the {self.max_bytes / 1e9:g} GB that data.max_size_gb allows. "
+                "If it is not an archive bomb or a mistake, set the key higher."
             )
 
 
-class Metered:
-    """A stream that gives out no more than `left` bytes: tarfile reads as much as a header says, into memory."""
+class LimitedStream:
+    """A stream from which at most `remaining` bytes can be read.
 
-    def __init__(self, file: BinaryIO):
-        self.file, self.left = file, LONGEST_HEADER
+    tarfile reads a header into memory, with any size that it declares.
+    """
+
+    def __init__(self, file: io.BufferedIOBase):
+        self.file = file
+        self.remaining = LONGEST_HEADER
 
     def read(self, size: int) -> bytes:
         piece = self.file.read(size)
-        self.left -= len(piece)
-        if self.left < 0:
+        self.remaining -= len(piece)
+        if self.remaining < 0:
             raise tarfile.ReadError(f"a header is longer than {LONGEST_HEADER:,} bytes")
         return piece
 
 
-class Header(tarfile.TarInfo):
-    """A header that is broken or missing is an error: behind the first member, tarfile takes it for the end."""
+class StrictHeader(tarfile.TarInfo):
+    """A header of a tar; a broken or missing one is an error.
+
+    After the first member, tarfile takes a broken header for the end of the archive.
+    """
 
     @classmethod
-    def frombuf(cls, buf: bytes, encoding: str, errors: str) -> tarfile.TarInfo:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "StrictHeader":
         try:
             return super().frombuf(buf, encoding, errors)
-        except tarfile.EOFHeaderError:  # a block of zeros, the end
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # a block of zeros, the end; not in typeshed
             raise
         except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"{error}, so it was cut off or changed" if buf else "its end is missing") from None
+            reason = f"{error}, so it was truncated or changed" if buf else "its end is missing"
+            raise tarfile.ReadError(reason) from None
 
 
-def read_tar(path: Path, limit: SizeLimit) -> Iterator[tuple[PurePosixPath, bytes]]:
+def read_tar(path: Path, limit: SizeLimit) -> Iterator[File]:
     with open_tar(path) as file:
-        metered = Metered(file)
-        with tarfile.open(fileobj=metered, mode="r|", tarinfo=Header) as archive:  # a stream, read in one pass
+        stream = LimitedStream(file)
+        # "r|": read in one pass. For this tarfile calls nothing but `read`; typeshed asks for all methods of a file.
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=StrictHeader) as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
-                archive.members.clear()  # nothing is kept of what was read
+                archive.members.clear()  # tarfile would keep all headers in memory
                 limit.count(max(member.size, BLOCK))
-                metered.left = LONGEST_HEADER + (0 if member.isdir() else member.size)
+                stream.remaining = LONGEST_HEADER + (0 if member.isdir() else member.size)
                 if member.isdir():
                     continue
-                name = safe_name(path, member.name)
+                name = check_path(path, member.name)
                 if not member.isreg() or member.issparse():
-                    raise UserError(f"{path}: '{member.name}' {NO_FILE}")
+                    raise UserError(f"{path}: '{member.name}' {SPECIAL_FILE}")
                 yield name, archive.extractfile(member).read()
-        while piece := file.read(1 << 20):  # at its end gzip compares the checksum
+        while piece := file.read(1 << 20):  # gzip compares the checksum when it reaches the end
             limit.count(len(piece))
 
 
-def open_tar(path: Path) -> BinaryIO:
+def open_tar(path: Path) -> io.BufferedIOBase:
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else path.open("rb")
+        is_packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if is_packed else path.open("rb")
 
 
-def read_zip(path: Path, limit: SizeLimit) -> Iterator[tuple[PurePosixPath, bytes]]:
+def read_zip(path: Path, limit: SizeLimit) -> Iterator[File]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             limit.count(max(member.file_size, BLOCK))
         for member in archive.infolist():
             if member.is_dir():
                 continue
-            name = safe_name(path, member.filename)
-            kind = member.external_attr >> 28  # the file type of a Unix mode; 0 where the archive has none
-            if kind not in (0, 8):
-                raise UserError(f"{path}: '{member.filename}' {NO_FILE}")
+            name = check_path(path, member.filename)
+            file_type = member.external_attr >> 28  # of a Unix mode: 8 is a regular file, 0 is not known
+            if file_type not in (0, 8):
+                raise UserError(f"{path}: '{member.filename}' {SPECIAL_FILE}")
             size = member.file_size
-            member.file_size += 1  # zipfile stops at the declared size, in silence
+            member.file_size += 1  # zipfile stops without an error at the declared size
             with archive.open(member) as file:
-                content = file.read(size + 1)  # all at once, zipfile would unpack without a bound
+                content = file.read(size + 1)  # without a number, zipfile would unpack with no limit
             if len(content) != size:
                 raise UserError(
-                    f"{path}: '{name}' is not of the size that the archive declares, {size:,} bytes; refused."
+                    f"{path}: '{name}' does not have the size that the archive declares, {size:,} bytes; fetch or make "
+                    "the archive again."
                 )
             yield name, content
 
 
-def safe_name(archive: Path, name: str) -> PurePosixPath:
-    """The member's path; UserError when it is absolute, climbs out of the archive, or is no text."""
+def check_path(archive: Path, name: str) -> PurePosixPath:
+    """The path of a member; UserError when it is absolute, leads outside of the archive, or is not text."""
     path = PurePosixPath(name.replace("\\", "/"))
-    # Undecodable bytes are lone surrogates in Python.
+    # Bytes that cannot be decoded are lone surrogates (PEP 383).
     if not path.parts or any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in name):
-        raise UserError(f"{archive}: {name!r} is no valid name (UTF-8 is expected); rename it.")
+        raise UserError(f"{archive}: {name!r} is not a valid name (UTF-8 is expected); rename it.")
     if path.is_absolute() or ".." in path.parts or (path.parts[:1] and path.parts[0].endswith(":")):
-        raise UserError(f"{archive}: '{name}' leads outside of the archive; refused.")
+        raise UserError(f"{archive}: '{name}' leads outside of the archive; make it again, with paths inside.")
     return path

@@ -1,11 +1,11 @@
 """A synthetic corpus of English product and film reviews, made from a grammar and a seed.
 
-It is for trying the pipeline offline, not for judging models: no result on it says anything about real reviews.
-What makes it worth training on:
-- Each word of sentiment serves both labels, since it is stated, negated, conceded before a "but", or quoted from
+It is for trying the pipeline offline. It is not a benchmark: no result on it says anything about real reviews.
+It is nevertheless a task that has to be learned:
+- Each word of sentiment occurs with both labels, since it is stated, negated, conceded before a "but", or quoted from
   somebody with whom the reviewer agrees or disagrees. Counting words is not enough.
-- Each split has words of sentiment that no other split has, so knowledge from pretraining shows.
-- A few labels are wrong, as in real data, so nothing reaches 100 %.
+- Each split has words of sentiment that no other split has, so that knowledge from pretraining helps.
+- A few labels are wrong, as in real data, so that no model reaches 100 %.
 """
 
 import random
@@ -13,9 +13,9 @@ import re
 
 LABELS = ["negative", "positive"]
 ROWS = {"train": 4000, "validation": 500, "test": 1000}
-WORDS = (10, 80)  # shortest and longest review
+WORDS = (10, 80)  # of the shortest and the longest review
 WRONG_LABELS = 0.02  # share of rows
-OWN_WORDS = 0.4  # how often a validation or test review takes a word that train lacks
+UNSEEN_WORDS = 0.4  # how often a word of a validation or test review is one that train does not have
 
 ADJECTIVES = {
     "positive": """superb delightful brilliant charming excellent impressive wonderful elegant clever gripping fresh
@@ -39,8 +39,8 @@ ADVERBS = {
     "positive": "beautifully carefully skilfully lovingly cleverly superbly gracefully brilliantly elegantly expertly",
     "negative": "clumsily carelessly poorly lazily badly awkwardly sloppily hastily shoddily ineptly",
 }
-# What people do rather than say; no word of it is one of sentiment by itself.
-DEEDS = {
+# Actions that imply a sentiment; none of their words expresses one by itself.
+ACTIONS = {
     "positive": [
         "I have already ordered a second one for my mother",
         "I stayed up until two because of it",
@@ -120,8 +120,8 @@ SLOTS = {
     "number": "four|six|seven|eight|nine".split("|"),
 }
 
-# What a review says, with words for its label (pro) and against it (con). Each line has a statement and its mirror with
-# a word of the other side, so that the words around give little away.
+# Sentences with words of the review's label (pro) and of the other one (con). Each line has a statement, and one of the
+# same meaning with a negated word of the other label, so that the words around them tell little about the label.
 OPINIONS = [
     ("the {aspect} is {very}{pro}", "the {aspect} is not in the least {con}"),
     ("I found the {aspect} {very}{pro}", "I did not find the {aspect} {con}"),
@@ -143,7 +143,7 @@ OPINIONS = [
         "one expects something {con}, and gets the reverse",
     ),
 ]
-STATED = (3, 1)  # how often a line states its word of sentiment, and how often it turns one around
+WEIGHTS = (3, 1)  # how often the first sentence of a line is used, and how often the second
 LEXICON = {"": ADJECTIVES, "_noun": NOUNS, "_adverb": ADVERBS}
 
 
@@ -155,43 +155,43 @@ def make_reviews(split: str, seed: int) -> list[tuple[str, str]]:
         label = LABELS[len(reviews) % 2]
         text = make_review(rng, split, label)
         if text not in reviews and WORDS[0] <= len(text.split()) <= WORDS[1]:
-            reviews[text] = label if rng.random() >= WRONG_LABELS else other(label)
+            reviews[text] = label if rng.random() >= WRONG_LABELS else opposite(label)
     pairs = list(reviews.items())
     rng.shuffle(pairs)
     return pairs
 
 
 def make_review(rng: random.Random, split: str, label: str) -> str:
-    """One review: opinions and perhaps a deed that speak for the label, among sentences that say nothing."""
+    """One review: opinions and sometimes an action that express the label, among sentences that express nothing."""
     kind = rng.choice(sorted(THINGS))
-    templates = [rng.choices(pair, STATED)[0] for pair in rng.sample(OPINIONS, rng.choice([1, 2, 2, 3]))]
+    templates = [rng.choices(pair, WEIGHTS)[0] for pair in rng.sample(OPINIONS, rng.choice([1, 2, 2, 3]))]
     if rng.random() < 0.4:
-        templates.append(rng.choice(own_part(DEEDS[label], split, rng)))
+        templates.append(rng.choice(select_words(ACTIONS[label], split, rng)))
     templates += rng.sample(FILLER[kind], rng.choice([1, 1, 2]))
     rng.shuffle(templates)
-    sentences = [fill(rng, template, split, label, kind) for template in templates]
+    sentences = [fill_template(rng, template, split, label, kind) for template in templates]
     return " ".join(sentence[0].upper() + sentence[1:] + "." for sentence in sentences)
 
 
-def fill(rng: random.Random, template: str, split: str, label: str, kind: str) -> str:
-    """Put words in the slots of a template."""
+def fill_template(rng: random.Random, template: str, split: str, label: str, kind: str) -> str:
+    """Replace the slots of a template, such as `{pro}`, by words."""
     text = template
     for slot in re.findall(r"{(\w+)}", template):
         if slot[:3] in ("pro", "con"):
-            words = LEXICON[slot[3:]][label if slot.startswith("pro") else other(label)].split()
-            word = rng.choice(own_part(words, split, rng))
+            words = LEXICON[slot[3:]][label if slot.startswith("pro") else opposite(label)].split()
+            word = rng.choice(select_words(words, split, rng))
         else:
             words = {"aspect": ASPECTS[kind], "thing": THINGS[kind], **SLOTS}[slot]
-            word = rng.choice([word for word in words if not word or word not in text])  # no aspect twice
+            word = rng.choice([word for word in words if not word or word not in text])
         text = text.replace("{" + slot + "}", word, 1)
     return re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
 
 
-def own_part(words: list[str], split: str, rng: random.Random) -> list[str]:
-    """The words to choose from: half of the list, or now and then a quarter that only this split has."""
-    own = {"validation": words[2::4], "test": words[3::4]}.get(split)
-    return own if own and rng.random() < OWN_WORDS else words[0::4] + words[1::4]
+def select_words(words: list[str], split: str, rng: random.Random) -> list[str]:
+    """The words to choose from: the half that all splits share, or at times the quarter that only this split has."""
+    unseen = {"validation": words[2::4], "test": words[3::4]}.get(split)
+    return unseen if unseen and rng.random() < UNSEEN_WORDS else words[0::4] + words[1::4]
 
 
-def other(label: str) -> str:
+def opposite(label: str) -> str:
     return LABELS[1 - LABELS.index(label)]

@@ -1,4 +1,4 @@
-"""Files fetched from a URL into the cache folder."""
+"""Files that are downloaded from a URL into the cache folder."""
 
 import hashlib
 import re
@@ -13,8 +13,8 @@ from tqdm import tqdm
 from stages.core.errors import UserError
 from stages.core.files import cache_dir, check_sha256, note_path, sha256
 
-TIMEOUT_SECONDS = 30  # to connect, and between two pieces of the answer
-ATTEMPTS = 5  # that bring nothing new, before giving up
+TIMEOUT_SECONDS = 30  # to connect, and between two parts of the response
+ATTEMPTS = 5  # without a new byte, before the download fails
 
 
 def is_url(path: str) -> bool:
@@ -22,16 +22,16 @@ def is_url(path: str) -> bool:
 
 
 def fetch(url: str, expected_sha256: str | None) -> Path:
-    """Download `url`, with a progress bar, and return where it lies.
+    """Download `url`, with a progress bar, and return the path of the file.
 
-    A download that broke off is continued, in this run or a later one, where the server still has the same file.
-    With a checksum, the file is verified, and a copy in the cache that matches is used again without the network.
-    UserError when the server cannot be reached or refuses, or the checksum differs.
+    A download that was interrupted is resumed, in this run or a later one, if the server still has the same file.
+    With a checksum, the file is verified, and a copy in the cache with this checksum is used without the network.
+    UserError when the server cannot be reached or returns an error, or when the checksum differs.
     """
     try:
         name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(url).path.rsplit("/", 1)[-1]))[-100:] or "download"
     except ValueError as error:
-        raise UserError(f"data.path: {url} is no URL ({error}).") from None
+        raise UserError(f"data.path: {url} is not a URL ({error}).") from None
     path = cache_dir() / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if expected_sha256 and path.is_file() and sha256(path) == expected_sha256.lower():
         return path
@@ -39,7 +39,7 @@ def fetch(url: str, expected_sha256: str | None) -> Path:
     part = path.with_name(path.name + ".part")
     with FileLock(f"{part}.lock"):
         with note_path(part):
-            finish(url, part, name)
+            download(url, part, name)
         if expected_sha256:
             try:
                 check_sha256(
@@ -52,69 +52,76 @@ def fetch(url: str, expected_sha256: str | None) -> Path:
     return path
 
 
-def finish(url: str, part: Path, name: str) -> None:
-    """Receive what `part` lacks, in several attempts as long as they bring something new."""
-    failures, most = 0, size_of(part)
+def download(url: str, part: Path, name: str) -> None:
+    """Receive the rest of the file `part`; retry until ATTEMPTS in a row brought no new byte."""
+    failures = 0
+    most = partial_size(part)
     while failures < ATTEMPTS:
         try:
             receive(url, part, name)
-            version_of(part).unlink(missing_ok=True)
+            version_file(part).unlink(missing_ok=True)
             return
         except requests.HTTPError as error:
             raise UserError(f"data.path: {url} cannot be fetched ({error}).") from None
         except requests.RequestException as error:
-            failures = 0 if size_of(part) > most else failures + 1
-            reason, most = error, max(most, size_of(part))
+            failures = 0 if partial_size(part) > most else failures + 1
+            most = max(most, partial_size(part))
+            reason = error
             if not part.exists():
-                break  # the server was not reached
+                break  # the server did not respond
             time.sleep(failures)
-    kept = "; what was received is kept, run it again to go on" if has_version(part) else ""
+    kept = "; what was received is kept, run it again to resume" if has_version(part) else ""
     raise UserError(f"data.path: {url} cannot be fetched ({reason}){kept}.")
 
 
-def size_of(part: Path) -> int:
+def partial_size(part: Path) -> int:
+    """Bytes that were received."""
     return part.stat().st_size if part.exists() else 0
 
 
-def version_of(part: Path) -> Path:
-    """The file that says which version of a URL's content an unfinished download is of (its ETag or date)."""
+def version_file(part: Path) -> Path:
+    """The file with the version of an incomplete download: the ETag or date of the URL's content."""
     return part.with_name(part.name + ".version")
 
 
 def has_version(part: Path) -> bool:
-    return part.exists() and version_of(part).exists() and bool(version_of(part).read_text())
+    return part.exists() and version_file(part).exists() and bool(version_file(part).read_text())
 
 
 def receive(url: str, part: Path, name: str) -> None:
-    """Append to `part` what it lacks of the content of `url`, or begin anew where the server's file is another one."""
-    size, headers = size_of(part), {"Accept-Encoding": "identity"}
+    """Append the rest of the content of `url` to `part`, or start again when the server has another version of it."""
+    size = partial_size(part)
+    headers = {"Accept-Encoding": "identity"}
     if has_version(part):
-        # If-Range (RFC 9110, 13.1.5): the rest of that version with status 206, else all of it with 200.
-        headers |= {"Range": f"bytes={size}-", "If-Range": version_of(part).read_text()}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as answer:
-        span = answer.headers.get("Content-Range", "")
-        if answer.status_code == 416 and span == f"bytes */{size}":
-            return  # nothing is left to send
-        version = version_in(answer)
-        resumed = answer.status_code == 206 and span.startswith(f"bytes {size}-")
-        if answer.status_code in (206, 416) and not (resumed and version in ("", headers.get("If-Range"))):
+        # If-Range (RFC 9110, 13.1.5): status 206 and the rest of that version, or status 200 and all of another one.
+        headers |= {"Range": f"bytes={size}-", "If-Range": version_file(part).read_text()}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
+        content_range = response.headers.get("Content-Range", "")
+        if response.status_code == 416 and content_range == f"bytes */{size}":
+            return  # `part` is complete
+        version = read_version(response)
+        resumed = response.status_code == 206 and content_range.startswith(f"bytes {size}-")
+        if response.status_code in (206, 416) and not (resumed and version in ("", headers.get("If-Range"))):
             if "Range" not in headers:
-                raise requests.HTTPError(f"the server answers {answer.status_code}, although the whole was asked for")
-            part.unlink()  # what came is not the rest of it
+                raise requests.HTTPError(
+                    f"the server returned status {response.status_code} to a request for the complete file"
+                )
+            part.unlink()  # the response is not the rest of it
             receive(url, part, name)
             return
-        answer.raise_for_status()
-        start, length = (size if resumed else 0), int(answer.headers.get("Content-Length", 0)) or None
+        response.raise_for_status()
+        start = size if resumed else 0
+        length = int(response.headers.get("Content-Length", 0)) or None
         with (
             part.open("ab" if resumed else "wb") as file,
             tqdm(total=length and start + length, initial=start, unit="B", unit_scale=True, desc=name) as bar,
         ):
-            version_of(part).write_text(version)
-            for piece in answer.iter_content(1 << 16):
+            version_file(part).write_text(version)
+            for piece in response.iter_content(1 << 16):
                 bar.update(file.write(piece))
 
 
-def version_in(answer: requests.Response) -> str:
-    """What an answer's content can be recognized by; a weak ETag (`W/...`) does not promise the same bytes."""
-    tag = answer.headers.get("ETag", "")
-    return tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
+def read_version(response: requests.Response) -> str:
+    """The ETag of a response, or its date: a weak ETag (`W/...`) does not promise the same bytes (RFC 9110, 8.8.1)."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")

@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 def open_dataset(data: Data) -> "DatasetDict":
     """All splits of the data set `data.path`, memory-mapped; from the local cache when the hub cannot be reached.
 
-    UserError when the hub lacks data set, revision or configuration, or cannot be reached and is not in the cache.
+    UserError when the hub has no such data set, revision or configuration, or when the hub cannot be reached and the
+    data set is not in the cache.
     """
     import datasets
     from huggingface_hub.errors import HFValidationError
 
-    print(f"asking the Hugging Face hub for {data.path}")
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries is a warning
+    print(f"loading {data.path} from the Hugging Face hub")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each retry
     try:
         dataset = datasets.load_dataset(data.path, data.config, revision=data.revision)
     except (HFValidationError, datasets.exceptions.DatasetNotFoundError) as error:
         if str(error).startswith("Revision"):
             raise UserError(f"data.revision: the hub has no {data.path} at revision {data.revision}.") from None
         raise UserError(
-            f"data.path: {data.path} is no data set that the hub shows to you; check the spelling, and log in with "
+            f"data.path: the hub shows you no data set {data.path}; check the spelling, and log in with "
             "`hf auth login` if it is private or asks for consent."
         ) from None
     except ConnectionError as error:
@@ -49,7 +50,7 @@ def open_dataset(data: Data) -> "DatasetDict":
 
 
 def check_revision(dataset: "DatasetDict", data: Data) -> None:
-    """UserError when a pinned commit was asked for and the cache, used without the hub, holds another one."""
+    """UserError when params pin a commit, and the cache, which is used without the hub, holds another one."""
     files = [file["filename"] for rows in dataset.values() for file in rows.cache_files]
     if COMMIT.fullmatch(data.revision or "") and not all(data.revision in file for file in files):
         raise UserError(
@@ -58,28 +59,29 @@ def check_revision(dataset: "DatasetDict", data: Data) -> None:
         )
 
 
-def label_names(rows: "Dataset", data: Data) -> list[str] | None:
+def read_label_names(rows: "Dataset", data: Data) -> list[str] | None:
     """The names of the classes, in the data set's order; None where labels are plain values."""
     return getattr(rows.features.get(data.label_column), "names", None)
 
 
 def read_rows(rows: "Dataset", data: Data, split: str) -> Iterator[Row]:
-    """Yield the rows; a class becomes its name unless data.label_names renames its number, and -1 means no label."""
-    names = label_names(rows, data)
-    number = 0
+    """Yield the rows of a split; UserError when it has no column of a name that params give."""
+    names = read_label_names(rows, data)
     for key, column in list_columns(data):
         if column is not None and column not in rows.column_names:
             raise UserError(
                 f"{key}: {data.path} has no column {column!r}; it has {to_one_line(', '.join(rows.column_names))}."
             )
+    number = 0
     for batch in rows.with_format("arrow").iter(ROWS_AT_ONCE):
         columns = [batch.column(name).to_pylist() for _, name in list_columns(data) if name is not None]
         for text, label, *pair in zip(*columns, strict=True):
             number += 1
-            yield Row(f"{split} row {number}", text, class_name(label, names, data), *pair)
+            yield Row(f"{split} row {number}", text, convert_label(label, names, data), *pair)
 
 
-def class_name(label: Any, names: list[str] | None, data: Data) -> Any:
+def convert_label(label: Any, names: list[str] | None, data: Data) -> Any:
+    """The name of a class, or its number where data.label_names gives the name; -1 means that there is no label."""
     if names is None or not isinstance(label, int):
         return label
     if label < 0:

@@ -1,107 +1,116 @@
-"""Texts that are in two splits: found by content, counted, and handled as `data.on_leak` says."""
+"""Leaks: texts that are in two splits. They are found by content, counted, and handled as `data.on_leak` says."""
 
 import numpy as np
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Data
 from stages.data.corpus import SPLITS, Corpus
-from stages.data.splits import Part, labels_of
+from stages.data.splits import Selection, select_labels
 
-Pair = tuple[str, str]
-PAIRS: tuple[Pair, ...] = (("train", "validation"), ("train", "test"), ("validation", "test"))
-EXAMPLES = 3  # places that an error message names for each pair of splits
+SplitPair = tuple[str, str]
+SPLIT_PAIRS: tuple[SplitPair, ...] = (("train", "validation"), ("train", "test"), ("validation", "test"))
+EXAMPLES = 3  # texts that an error message locates for each pair of splits
 
 
-def handle_leaks(corpus: Corpus, parts: dict[str, Part], data: Data) -> tuple[dict[str, Part], dict[str, int]]:
-    """Return the splits as `data.on_leak` wants them, and counts: different texts that two share, rows dropped.
+def handle_leaks(
+    corpus: Corpus, selections: dict[str, Selection], data: Data
+) -> tuple[dict[str, Selection], dict[str, int]]:
+    """Return the splits as `data.on_leak` wants them, and counts: different texts that two splits share, rows dropped.
 
-    `drop_from_train` takes rows out of train, and out of validation where that was carved from train; test, and a
-    validation split that the source gives, stay as they are. UserError with `error`, when splits share texts.
+    `drop_from_train` removes rows from train, and from validation where that was carved from train. Test, and a
+    validation split of the source, never change. UserError for `error`, when splits share texts.
     """
-    shared = {pair: shared_texts(corpus, parts, pair) for pair in PAIRS}
+    shared = {pair: find_shared_texts(corpus, selections, pair) for pair in SPLIT_PAIRS}
     if data.on_leak == "error":
-        refuse_leaks(corpus, parts, shared, data)
-    kept = drop_from_train(corpus, parts) if data.on_leak == "drop_from_train" else parts
+        raise_for_leaks(corpus, selections, shared, data)
+    kept = drop_from_train(corpus, selections) if data.on_leak == "drop_from_train" else selections
     warn_of_leaks(corpus, kept)
     leaks = {f"{one}_and_{other}": len(texts) for (one, other), texts in shared.items()}
     for split in ("train", "validation"):
-        dropped = leaks[f"dropped_from_{split}"] = len(parts[split][1]) - len(kept[split][1])
+        dropped = len(selections[split].rows) - len(kept[split].rows)
+        leaks[f"dropped_from_{split}"] = dropped
         if dropped:
             print(f"dropped: text is in another split too ({dropped:,} rows of {split})")
     return kept, leaks
 
 
-def hashes_of(corpus: Corpus, part: Part) -> np.ndarray:
-    split, rows = part
-    return corpus.hashes[split][rows]
+def select_hashes(corpus: Corpus, selection: Selection) -> np.ndarray:
+    """The hashes of the texts of the selected rows, `(N,)`."""
+    return corpus.hashes[selection.split][selection.rows]
 
 
-def shared_texts(corpus: Corpus, parts: dict[str, Part], pair: Pair) -> np.ndarray:
+def find_shared_texts(corpus: Corpus, selections: dict[str, Selection], pair: SplitPair) -> np.ndarray:
     """The hashes of the different texts that are in both splits."""
     one, other = pair
-    return np.intersect1d(hashes_of(corpus, parts[one]), hashes_of(corpus, parts[other]))
+    return np.intersect1d(select_hashes(corpus, selections[one]), select_hashes(corpus, selections[other]))
 
 
-def is_carved(parts: dict[str, Part]) -> bool:
-    """Whether validation holds rows of the source's train, or whole; else the source gives it."""
-    return parts["validation"][0] != "validation"
+def is_validation_carved(selections: dict[str, Selection]) -> bool:
+    """Whether the rows of validation are from another split of the source, or from a source without splits."""
+    return selections["validation"].split != "validation"
 
 
-def drop_from_train(corpus: Corpus, parts: dict[str, Part]) -> dict[str, Part]:
-    """The splits without the training rows whose text is in another; UserError when that leaves none of a class."""
-    kept = parts | {"train": without(corpus, parts["train"], parts["validation"], parts["test"])}
-    if is_carved(parts):
-        kept["validation"] = without(corpus, parts["validation"], parts["test"])
+def drop_from_train(corpus: Corpus, selections: dict[str, Selection]) -> dict[str, Selection]:
+    """The splits without the training rows whose text is in another; UserError when a class would lose all its rows."""
+    train, validation, test = (selections[split] for split in SPLITS)
+    kept = selections | {"train": exclude_texts(corpus, train, [validation, test])}
+    if is_validation_carved(selections):
+        kept["validation"] = exclude_texts(corpus, validation, [test])
     for split in SPLITS:
-        classes = np.unique(labels_of(corpus, parts[split]))
-        lost = np.setdiff1d(classes, labels_of(corpus, kept[split]))
+        classes = np.unique(select_labels(corpus, selections[split]))
+        lost = np.setdiff1d(classes, select_labels(corpus, kept[split]))
         if len(lost):
             names = ", ".join(sorted(corpus.names[label] for label in lost)[:5]) + ", ..." * (len(lost) > 5)
             raise UserError(
                 f"data.on_leak: found drop_from_train; it would leave no rows of {len(lost):,} of the {len(classes):,} "
-                f"classes of {split} ({names}): all their texts are in other splits too. Mend the data, or choose warn."
+                f"classes of {split} ({names}): all their texts are in other splits too. Correct the data, or choose "
+                "warn."
             )
     return kept
 
 
-def without(corpus: Corpus, part: Part, *others: Part) -> Part:
-    """The rows of a split whose text is in none of the others."""
-    split, rows = part
-    texts = np.concatenate([hashes_of(corpus, other) for other in others])
-    return split, rows[~np.isin(hashes_of(corpus, part), texts)]
+def exclude_texts(corpus: Corpus, selection: Selection, others: list[Selection]) -> Selection:
+    """The rows whose text is in none of the others."""
+    texts = np.concatenate([select_hashes(corpus, other) for other in others])
+    return Selection(selection.split, selection.rows[~np.isin(select_hashes(corpus, selection), texts)])
 
 
-def warn_of_leaks(corpus: Corpus, parts: dict[str, Part]) -> None:
-    for one, other in PAIRS:
-        count = len(shared_texts(corpus, parts, (one, other)))
-        if count:
-            changes = f"drops them from {one}" if one == "train" or is_carved(parts) else "leaves both as they are"
-            print(
-                f"warning: {one} and {other} share {count:,} text{'s' * (count > 1)}; "
-                f"data.on_leak: drop_from_train {changes}, error stops"
-            )
+def warn_of_leaks(corpus: Corpus, selections: dict[str, Selection]) -> None:
+    for one, other in SPLIT_PAIRS:
+        count = len(find_shared_texts(corpus, selections, (one, other)))
+        if not count:
+            continue
+        can_drop = one == "train" or is_validation_carved(selections)
+        effect = f"drops them from {one}" if can_drop else "leaves both as they are"
+        print(
+            f"warning: {one} and {other} share {count:,} text{'s' * (count > 1)}; "
+            f"data.on_leak: drop_from_train {effect}, error stops"
+        )
 
 
-def refuse_leaks(corpus: Corpus, parts: dict[str, Part], shared: dict[Pair, np.ndarray], data: Data) -> None:
-    """Raise UserError, with the places of a few texts in the source, when splits share any."""
+def raise_for_leaks(
+    corpus: Corpus, selections: dict[str, Selection], shared: dict[SplitPair, np.ndarray], data: Data
+) -> None:
+    """Raise UserError, with the locations of a few texts in the source, when splits share any."""
     lines = []
     for (one, other), texts in shared.items():
         if len(texts):
-            places = zip(*(places_of(corpus, parts[split], texts[:EXAMPLES]) for split in (one, other)), strict=True)
-            examples = ", ".join(" = ".join(pair) for pair in places) + ", ..." * (len(texts) > EXAMPLES)
-            lines.append(f"\n  {one} and {other} ({len(texts):,}): {examples}")
+            first = locate_texts(corpus, selections[one], texts[:EXAMPLES])
+            second = locate_texts(corpus, selections[other], texts[:EXAMPLES])
+            examples = ", ".join(f"{a} = {b}" for a, b in zip(first, second, strict=True))
+            lines.append(f"\n  {one} and {other} ({len(texts):,}): {examples}{', ...' * (len(texts) > EXAMPLES)}")
     if lines:
         raise UserError(
-            f"{data.path or data.source}: splits share texts{''.join(lines)}\nMend the data, or set data.on_leak to "
+            f"{data.path or data.source}: splits share texts{''.join(lines)}\nCorrect the data, or set data.on_leak to "
             "drop_from_train (rows of train, and of a validation split carved from it, are left out) or to warn."
         )
 
 
-def places_of(corpus: Corpus, part: Part, texts: np.ndarray) -> list[str]:
-    """Where in the source the first row with each of these texts is."""
-    split, rows = part
-    chosen = [rows[np.argmax(hashes_of(corpus, part) == text)] for text in texts]
-    wanted = np.isin(np.arange(len(corpus.labels[split])), chosen)
-    found = [where for batch in corpus.read(split, wanted) for where in batch["where"].to_pylist()]
-    places = dict(zip(sorted(chosen), found, strict=True))
-    return [places[row] for row in chosen]
+def locate_texts(corpus: Corpus, selection: Selection, texts: np.ndarray) -> list[str]:
+    """The location in the source of the first row with each of these texts, given by their hashes."""
+    hashes = select_hashes(corpus, selection)
+    chosen = [selection.rows[np.argmax(hashes == text)] for text in texts]
+    mask = np.isin(np.arange(len(corpus.labels[selection.split])), chosen)
+    found = [location for batch in corpus.read(selection.split, mask) for location in batch["location"].to_pylist()]
+    locations = dict(zip(sorted(chosen), found, strict=True))
+    return [locations[row] for row in chosen]

@@ -1,4 +1,4 @@
-"""Files of rows: CSV, JSON lines and Parquet, read one row at a time."""
+"""Files of rows in CSV, JSON lines or Parquet, read one row at a time."""
 
 import gzip
 import json
@@ -105,34 +105,36 @@ def list_columns(data: Data) -> list[tuple[str, Any]]:
 
 
 def read_json_lines(path: Path, data: Data) -> Iterator[Row]:
+    """Yield the rows of a file with a JSON object in each line; one that cannot be read has an `error`."""
     names = [name for _, name in list_columns(data)]
+    is_first = True
     with open_lines(path, data) as lines:
-        first = True
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            location = f"{path.name} line {number}"
-            first, was_first = False, first
-            if was_first and line.lstrip().startswith("["):
-                raise UserError(f"{path}: holds a JSON array; expected JSON lines, one object a line.")
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                yield Row(location, error="not valid JSON")
-                continue
-            if not isinstance(values, dict):
-                yield Row(location, error="not a JSON object")
-                continue
-            lacking = [repr(name) for name in names if name is not None and name not in values]
-            if lacking:
-                yield Row(
-                    f"{location} (has {to_one_line(', '.join(values))})", error=f"missing column {' and '.join(lacking)}"
-                )
-            else:
-                yield Row(location, *(None if name is None else values[name] for name in names))
+            if is_first and line.lstrip().startswith("["):
+                raise UserError(f"{path}: contains a JSON array; expected JSON lines, one object for each line.")
+            is_first = False
+            yield parse_json_row(line, f"{path.name} line {number}", names)
+
+
+def parse_json_row(line: str, location: str, names: list[Any]) -> Row:
+    """The values of text, label and second text, which have these names, in a line of JSON."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return Row(location, error="not valid JSON")
+    if not isinstance(values, dict):
+        return Row(location, error="not a JSON object")
+    missing = [repr(name) for name in names if name is not None and name not in values]
+    if missing:
+        found = to_one_line(", ".join(values))
+        return Row(f"{location} (has {found})", error=f"missing column {' and '.join(missing)}")
+    return Row(location, *(None if name is None else values[name] for name in names))
 
 
 def read_parquet(path: Path, data: Data) -> Iterator[Row]:
+    """Yield the rows of a Parquet file."""
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names

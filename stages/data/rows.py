@@ -1,4 +1,4 @@
-"""A row of labelled text on its way from a source to `data/raw`, and what makes it unusable."""
+"""A row of labelled text as a source gives it, and the errors that make it unusable."""
 
 import hashlib
 from collections.abc import Iterable
@@ -13,26 +13,26 @@ EXAMPLES = 3  # rows that an error message names for each reason
 
 
 class Row(NamedTuple):
-    """What a source found: values as they were, or why they could not be read."""
+    """A row of a source: its values as they are there, or the error when it cannot be read."""
 
-    location: str
+    location: str  # for messages, such as "train.csv row 3 (line 5)"
     text: Any = None
     label: Any = None
     text_pair: Any = None
     error: str | None = None
 
 
-def label_text(label: Any) -> str | None:
+def format_label(label: Any) -> str | None:
     """A label as text: `3`, `3.0` and " 3 " are "3", `True` is "true"; None when it is missing."""
-    if label is None or (isinstance(label, float) and label != label):  # NaN is how tables say "nothing"
+    if label is None or (isinstance(label, float) and label != label):  # NaN is a missing value in tables
         return None
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     return (str(label).lower() if isinstance(label, bool) else str(label).strip()) or None
 
 
-def fault_of(row: Row, label: str | None, data: Data) -> str | None:
-    """Why the row cannot be used, given its label as text or name; None when it can."""
+def find_row_error(row: Row, label: str | None, data: Data) -> str | None:
+    """Why the row cannot be used; None when it can. `label` is its label as text, or the name that params give it."""
     if row.error:
         return row.error
     texts = [row.text] if data.text_pair_column is None else [row.text, row.text_pair]
@@ -45,36 +45,36 @@ def fault_of(row: Row, label: str | None, data: Data) -> str | None:
     if isinstance(row.label, (bytes, list, dict)):
         return "label is neither text nor a number"
     if label is None:
-        return "missing label" if label_text(row.label) is None else "label not in data.label_names"
+        return "missing label" if format_label(row.label) is None else "label not in data.label_names"
     try:
         "".join([*texts, label]).encode()
-    except UnicodeEncodeError:  # undecodable bytes are read as lone surrogates (PEP 383); JSON can spell them out
+    except UnicodeEncodeError:  # bytes that cannot be decoded are lone surrogates (PEP 383); JSON can contain them too
         return f"text is not {data.encoding if data.source in ('csv', 'json') else 'utf-8'}"
     return None
 
 
 def hash_texts(rows: Iterable[tuple[str, str | None]]) -> np.ndarray:
-    """64-bit hashes `(N,)` of texts with their pairs; texts that differ only in whitespace have the same."""
+    """64-bit hashes `(N,)` of texts with their second texts; the same for texts that differ only in whitespace."""
     contents = ("\0".join(" ".join(text.split()) for text in row if text is not None) for row in rows)
     digests = (hashlib.blake2b(content.encode(), digest_size=8).digest() for content in contents)
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
-class Faults:
-    """Counts rows that cannot be used, by reason, and remembers the first of each."""
+class RowErrors:
+    """Rows that cannot be used: their number for each reason, and the locations of the first of them."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
         self.examples: dict[str, list[str]] = {}
 
-    def add(self, reason: str, where: str) -> None:
+    def add(self, reason: str, location: str) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + 1
         examples = self.examples.setdefault(reason, [])
         if len(examples) < EXAMPLES:
-            examples.append(to_one_line(where))
+            examples.append(to_one_line(location))
 
-    def refuse(self, source: str) -> None:
-        """Raise UserError when there are any."""
+    def raise_if_any(self, source: str) -> None:
+        """Raise UserError, which lists the reasons by number of rows, when there is an error."""
         if not self.counts:
             return
         total = sum(self.counts.values())
@@ -82,8 +82,8 @@ class Faults:
             f"\n  {reason} ({count:,}): {', '.join(self.examples[reason])}{', ...' * (count > EXAMPLES)}"
             for reason, count in sorted(self.counts.items(), key=lambda item: -item[1])
         ]
-        hint = " Where quotes are text, set data.quotechar to null." * ("broken quotes" in self.counts)
+        hint = " If quotes are a part of the text, set data.quotechar to null." * ("broken quotes" in self.counts)
         raise UserError(
-            f"{source}: {total:,} row{'s' * (total > 1)} cannot be used{''.join(lines)}\nMend them, or set "
+            f"{source}: {total:,} row{'s' * (total > 1)} cannot be used{''.join(lines)}\nCorrect them, or set "
             f"data.on_bad_rows to drop: they are then left out and counted.{hint}"
         )

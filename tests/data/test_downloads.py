@@ -52,7 +52,7 @@ def test_a_download_that_breaks_off_is_continued_where_it_was(workspace):
 def test_a_later_run_continues_unless_the_file_has_changed(workspace, monkeypatch):
     monkeypatch.setattr("stages.data.downloads.ATTEMPTS", 1)
     with server(breaks_after=[100_000, 0]) as (url, asked):
-        with pytest.raises(UserError, match=r"cannot be fetched .* what was received is kept, run it again to go on"):
+        with pytest.raises(UserError, match=r"cannot be fetched .* what was received is kept, run it again to resume"):
             fetch(url, None)
         assert fetch(url, None).read_bytes() == CONTENT
         assert asked[2].startswith("bytes=")
@@ -120,7 +120,7 @@ def test_what_is_not_the_rest_of_the_file_is_not_taken_for_it(workspace, monkeyp
 
 
 def test_a_url_that_is_none_is_told(workspace):
-    with pytest.raises(UserError, match=r"data.path: http://\[x/a.csv is no URL"):
+    with pytest.raises(UserError, match=r"data.path: http://\[x/a.csv is not a URL"):
         fetch("http://[x/a.csv", None)
 
 
@@ -137,6 +137,6 @@ def test_a_server_that_never_sends_the_whole_is_told(workspace, status):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        with pytest.raises(UserError, match=rf"cannot be fetched \(the server answers {status}, although the whole"):
+        with pytest.raises(UserError, match=rf"cannot be fetched \(the server returned status {status} to a request for the comp"):
             fetch(f"http://127.0.0.1:{http.server_port}/data.csv", None)
         http.shutdown()

@@ -61,8 +61,8 @@ def test_a_data_set_with_one_split_is_split_and_later_the_hub_is_not_needed(writ
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (params_for("someone/none"), "data.path: someone/none is no data set that the hub shows to you"),
-        (params_for("a b"), "data.path: a b is no data set that the hub shows to you"),
+        (params_for("someone/none"), "data.path: the hub shows you no data set someone/none"),
+        (params_for("a b"), "data.path: the hub shows you no data set a b"),
         (params_for("someone/reviews", "small", "v9"), "data.revision: the hub has no someone/reviews at revision v9"),
         (params_for("someone/reviews", "tiny"), "data.config: someone/reviews cannot be loaded from the hub: "),
         (params_for("someone/reviews"), "data.config: someone/reviews cannot be loaded from the hub: "),

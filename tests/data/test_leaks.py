@@ -93,7 +93,7 @@ def test_an_error_names_counts_and_places_and_leaves_nothing(workspace, read):
     message = str(caught.value)
     assert message.count("train.jsonl line 4") == 3
     assert "train.jsonl line 42 = test.jsonl line 2" in message
-    assert ", ...\nMend the data, or set data.on_leak to drop_from_train" in message
+    assert ", ...\nCorrect the data, or set data.on_leak to drop_from_train" in message
     assert list((workspace / "data").iterdir()) == []
 
 

@@ -172,7 +172,7 @@ def empty_a_text(folder):
         ),
         (remove_a_class, r"split 'train' has one class \(neg\) in 20 rows; need two"),
         (remove_a_class_of_test, r"split 'test' has one class \(neg\) in 10 rows; need two"),
-        (add_a_data_set, r"holds several data sets \(\., more\); give the path of one"),
+        (add_a_data_set, r"contains several data sets \(\., more\); give the path of one"),
         (leave_one_row, r"data.validation_fraction: found 0.1; of 41 rows .* none of 1 of the 3 classes \(rare\)"),
         (add_a_dangling_link, r"train/pos/x.txt: neither a file nor a folder"),
         (remove_test, r"no split 'test'; expected test/<label>/\*.txt, found .*tests"),
@@ -288,7 +288,7 @@ def test_columns_without_header_have_numbers_and_quotes_may_be_text(workspace, r
     form = {"text_column": 0, "label_column": 1, "header": False, "delimiter": "\\t", "quotechar": None}
     rows, _ = read(source="csv", path="all.tsv", **form)
     assert ('"half open 7', "no") in [row for found in rows.values() for row in found]
-    with pytest.raises(UserError, match=r"(?s)broken quotes .* Where quotes are text, set data.quotechar to null"):
+    with pytest.raises(UserError, match=r"(?s)broken quotes .* If quotes are a part of the text, set data.quotechar to null"):
         read(source="csv", path="all.tsv", **form | {"quotechar": '"'})
     with pytest.raises(UserError, match=r"data.text_column: found 'text'; with data.header false .* numbers, 0 to 1"):
         read(source="csv", path="all.tsv", **form | {"text_column": "text"})
@@ -436,7 +436,7 @@ def test_a_file_of_another_format_is_told(workspace, read):
     with pytest.raises(UserError, match=r"all.csv.gz: cannot be read"):
         read(source="csv", path="all.csv.gz")
     (workspace / "all.json").write_text('\n[{"text": "x", "label": 1}]')
-    with pytest.raises(UserError, match=r"all.json: holds a JSON array; expected JSON lines"):
+    with pytest.raises(UserError, match=r"all.json: contains a JSON array; expected JSON lines"):
         read(source="json", path="all.json")
 
 
