@@ -13,8 +13,8 @@ from stages.model.fetch import fetch_base
 def main() -> None:
     params = Params.load()
     with new_folder(BASE) as folder:
-        origin = fetch_base(params.model, folder)
-    print(f"{BASE}: {origin}")
+        description = fetch_base(params.model, folder)
+    print(f"{BASE}: {description}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,19 @@
-"""Attention for inference on a CPU, where PyTorch's own takes twice as long."""
+"""Attention for inference on a CPU, in half the time of PyTorch's own."""
 
 from typing import Any
 
 import torch
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import sdpa_mask
 
-SCORES = 800_000  # computed at once: of those that were tried, the number that stays in the second-level cache
+SCORES = 800_000  # computed at once: the fastest number of those that were tried; it fits the second-level cache
+
+
+def use_chunked_attention(model: PreTrainedModel) -> None:
+    """Let a model compute its attention with `attend_in_chunks`."""
+    AttentionInterface.register("in_chunks", attend_in_chunks)
+    AttentionMaskInterface.register("in_chunks", sdpa_mask)
+    model.set_attn_implementation("in_chunks")
 
 
 def attend_in_chunks(
@@ -14,8 +21,8 @@ def attend_in_chunks(
 ) -> tuple[torch.Tensor, None]:
     """Softmax attention in chunks of rows, or of heads where one row is too long: `(B, H, T, d)` → `(B, T, H, d)`.
 
-    `mask` is bool, `(B, 1, T, T)`, true where positions are read. For bf16 and 128 tokens, PyTorch's
-    `scaled_dot_product_attention` took 8.0 ms where this took 3.8 (32 rows, 12 heads of 32, 2 cores with AVX512-BF16).
+    `mask` is bool, `(B, 1, T, T)`, true where positions are read. With bf16 and 128 tokens this took 3.8 ms, and
+    PyTorch's `scaled_dot_product_attention` 8.0 ms (32 rows, 12 heads of 32, 2 cores with AVX512-BF16).
     """
     (rows, heads, length, size), scaling = query.shape, kwargs.get("scaling") or query.shape[-1] ** -0.5
     query, key, value = (query * scaling).contiguous(), key.contiguous(), value.contiguous()
@@ -30,7 +37,3 @@ def attend_in_chunks(
                 scores.masked_fill_(~mask[part[0]], -torch.inf)
             output[part[0], :, part[1]] = (scores.softmax(-1) @ value[part]).transpose(1, 2)
     return output, None
-
-
-AttentionInterface.register("in_chunks", attend_in_chunks)
-AttentionMaskInterface.register("in_chunks", sdpa_mask)

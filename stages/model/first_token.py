@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout
 
-# What layers of a kind call the projections of their attention, and its dropout.
+# Paths of query, key, value and dropout of the attention, for each kind of layer.
 PROJECTIONS = {
     "bert": ("attention.self.query", "attention.self.key", "attention.self.value", "attention.self.dropout"),
     "distilbert": ("attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.dropout"),
@@ -14,10 +14,10 @@ PROJECTIONS = {
 
 
 class FirstTokenLayer(nn.Module):
-    """`layer` for its first position alone, `(B, T, D)` → `(B, 1, D)`: the same parts, names and, to rounding, numbers.
+    """`layer` for its first position alone, `(B, T, D)` → `(B, 1, D)`: the same parameters and, to rounding, results.
 
-    `kind` is a key of PROJECTIONS. Where the layers above read one position, one query a head is all there is, and
-    products can be regrouped: q·(Kx + b) = (Kᵀq)·x + q·b and Σ p (Vx + b) = V (Σ p x) + b Σ p (the regrouping that
+    `kind` is a key of PROJECTIONS. When only one position is read, each head has one query, and products can be
+    regrouped: q·(Kx + b) = (Kᵀq)·x + q·b and Σ p (Vx + b) = V (Σ p x) + b Σ p (the regrouping that
     DeepSeek-V2 calls absorption, arXiv:2405.04434, section 2.1.2). Neither keys nor values are computed, and a position
     costs 2HD multiplications for H heads, where keys and values alone cost 2D² and the feed-forward part 8D².
     """
@@ -31,17 +31,19 @@ class FirstTokenLayer(nn.Module):
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *args: Any, **kwargs: Any
     ) -> torch.Tensor:
         """`attention_mask` is what transformers makes for its attention: bool or additive, `(B, 1, T, T)`, or None."""
+        part = self.get_submodule
         context = self.attend(hidden_states, attention_mask)
         first = hidden_states[:, :1]
         if self.kind == "distilbert":
-            attended = self.sa_layer_norm(self.attention.out_lin(context) + first)
-            return self.output_layer_norm(self.ffn(attended) + attended)
-        attended = self.attention.output(context, first)
-        return self.output(self.intermediate(attended), attended)
+            attended = part("sa_layer_norm")(part("attention.out_lin")(context) + first)
+            return part("output_layer_norm")(part("ffn")(attended) + attended)
+        attended = part("attention.output")(context, first)
+        return part("output")(part("intermediate")(attended), attended)
 
     def attend(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """What the first position's attention reads from all positions, `(B, 1, D)`."""
         query, key, value, attention_dropout = (self.get_submodule(path) for path in PROJECTIONS[self.kind])
+        assert isinstance(attention_dropout, nn.Dropout)
         q = query(hidden[:, 0]).unflatten(-1, (self.num_heads, -1))  # (B, H, D / H)
         k_weight, k_bias = split_heads(key, self.num_heads)
         v_weight, v_bias = split_heads(value, self.num_heads)
@@ -57,6 +59,7 @@ class FirstTokenLayer(nn.Module):
         return context.flatten(1).unsqueeze(1).to(absorbed.dtype)
 
 
-def split_heads(projection: nn.Linear, num_heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+def split_heads(projection: nn.Module, num_heads: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight `(H, D / H, D)` and bias `(H, D / H)` of a projection."""
-    return projection.weight.unflatten(0, (num_heads, -1)), projection.bias.unflatten(0, (num_heads, -1))
+    weight, bias = projection.get_parameter("weight"), projection.get_parameter("bias")
+    return weight.unflatten(0, (num_heads, -1)), bias.unflatten(0, (num_heads, -1))

@@ -1,4 +1,4 @@
-"""A model folder: what its files say before any weights are loaded."""
+"""Facts about a model folder that are read from its files, without loading weights."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ TOKENIZER_FILES = [
 
 
 def read_config(base: Path) -> dict:
-    """The config of a model folder; UserError when it is broken."""
+    """The config of a model folder; UserError when it is missing or broken."""
     return read_json(base / "config.json", ["model_type"])
 
 
 def read_max_length(base: Path) -> int | None:
-    """Tokens that the model's position embeddings reach; None where it has no such limit."""
+    """The most tokens that the model's position embeddings allow; None when there is no such limit."""
     config = read_config(base)
     positions = config.get("max_position_embeddings")
     if positions is not None and find_family(config.get("model_type")).positions_after_padding:
@@ -32,10 +32,10 @@ def read_max_length(base: Path) -> int | None:
 
 
 def has_token_types(base: Path) -> bool:
-    """Whether the model tells the two texts of a pair apart by `token_type_ids`."""
+    """Whether the model distinguishes the two texts of a pair by `token_type_ids`."""
     return read_config(base).get("type_vocab_size", 0) > 1
 
 
 def has_tokenizer(base: Path) -> bool:
-    """Whether a model folder brings a tokenizer; that of a model from scratch may be left to `preprocess`."""
+    """Whether a model folder has a tokenizer; for a model from scratch `preprocess` may train it."""
     return any(any(base.glob(pattern)) for pattern in TOKENIZER_FILES)

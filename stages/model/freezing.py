@@ -1,4 +1,4 @@
-"""Where the frozen part of a model ends."""
+"""Freezing: which parameters of a classifier train, and which keep their pretrained values."""
 
 from types import MethodType
 from typing import Literal
@@ -13,9 +13,9 @@ from stages.model.families import find_family
 def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
     """Freeze the embeddings and the first `freeze_layers` layers in place; 0 freezes nothing.
 
-    `all` freezes everything before the head; BERT's pooler counts as head, since it reads the first token only.
-    Frozen parts have no gradients and stay in evaluation mode, without dropout, while the rest trains. The model's
-    config keeps the value as `frozen_layers`.
+    `all` freezes everything before the head; BERT's pooler counts as head, because it reads only the first token.
+    Frozen parts have no gradients and stay in evaluation mode, without dropout, while the rest trains. The value is
+    saved in the model's config as `frozen_layers`.
     UserError when the model has fewer layers, or none that can be frozen one by one.
     """
     model.config.frozen_layers = freeze_layers
@@ -26,8 +26,8 @@ def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
         frozen = [module for name, module in encoder.named_children() if name not in family.head]
     else:
         layers = find_layers(model, freeze_layers)
-        shared = [module for path in family.used_by_all_layers if (module := submodule(encoder, path))]
-        frozen = [*before(encoder, layers), *shared, *layers[:freeze_layers]]
+        shared = [module for path in family.used_by_all_layers if (module := find_submodule(encoder, path))]
+        frozen = [*find_modules_before_layers(encoder, layers), *shared, *layers[:freeze_layers]]
     for module in frozen:
         module.requires_grad_(False)
         keep_in_eval(module)
@@ -39,33 +39,36 @@ def find_layers(model: PreTrainedModel, freeze_layers: int) -> nn.ModuleList:
     if family.layers is None:
         raise UserError(f"{key}; {family.no_freezing}, so only 0 and all are allowed.")
     layers = model.base_model.get_submodule(family.layers)
+    assert isinstance(layers, nn.ModuleList)
     if freeze_layers > len(layers):
         raise UserError(f"{key}; this model has {len(layers)} layers, so 0 to {len(layers)} or all are allowed.")
     return layers
 
 
-def submodule(module: nn.Module, path: str) -> nn.Module | None:
-    """A part of a module; None where it has none of that name."""
-    for name in path.split("."):
-        module = getattr(module, name, None)
-    return module
+def find_submodule(module: nn.Module, path: str) -> nn.Module | None:
+    """The submodule at a path; None when there is none, as with parts that a config can leave out."""
+    try:
+        return module.get_submodule(path)
+    except AttributeError:
+        return None
 
 
-def before(encoder: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
-    """What the encoder computes before its layers: the embeddings and, in ELECTRA, their projection."""
+def find_modules_before_layers(encoder: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
+    """The modules that run before the layers: the embeddings and, in ELECTRA, their projection."""
     children = list(encoder.children())
     first = next(index for index, child in enumerate(children) if layers in child.modules())
     return children[:first]
 
 
 def keep_in_eval(module: nn.Module) -> None:
-    """Make `module.train()`, which Trainer calls in every step on the whole model, stop here."""
+    """Keep a module in evaluation mode: Trainer calls `train()` on the complete model in every step."""
     module.eval()
-    module.train = MethodType(lambda self, mode=True: self, module)
+    # In the module's own dict, where it hides the method of its class.
+    vars(module)["train"] = MethodType(lambda self, mode=True: self, module)
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Numbers of trainable and of all parameters."""
+    """Numbers of trainable and of all parameters, as `metrics/train.json` has them."""
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     return {
         "trainable_parameters": sum(size for size, trainable in sizes if trainable),

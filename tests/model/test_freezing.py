@@ -77,12 +77,12 @@ def test_trainable_parameters_are_counted():
     assert count_parameters(model) == {"trainable_parameters": head, "total_parameters": total}
 
 
-def test_more_layers_than_the_model_has_are_refused(model):
+def test_freezing_more_layers_than_the_model_has_is_an_error(model):
     with pytest.raises(UserError, match=r"train.freeze_layers: found 4; this model has 3 layers, so 0 to 3 or all"):
         freeze(model, 4)
 
 
-def test_albert_shares_its_layers_so_they_cannot_be_frozen_one_by_one():
+def test_the_shared_layers_of_albert_cannot_be_frozen_one_by_one():
     model = build("albert")
     with pytest.raises(UserError, match=r"found 1; all layers of ALBERT share one set of weights, so only 0"):
         freeze(model, 1)
@@ -90,7 +90,7 @@ def test_albert_shares_its_layers_so_they_cannot_be_frozen_one_by_one():
     assert all("classifier" in name or "pooler" in name for name in train_one_step(model))
 
 
-def test_a_family_that_is_not_known_trains_whole_or_its_head_only():
+def test_an_unknown_family_trains_completely_or_its_head_only():
     sizes = {"block_sizes": [1], "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32, "vocab_size": 100}
     model = AutoModelForSequenceClassification.from_config(FunnelConfig(**sizes))
     freeze(model, 0)

@@ -14,7 +14,7 @@ from stages.model.partition import (
     is_partitionable,
 )
 
-CUT = ["bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"]
+PARTITIONABLE = ["bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"]
 IDS = torch.randint(5, 100, (4, 9), generator=torch.Generator().manual_seed(0))
 PADDED = torch.tensor([[1] * 9, [1] * 5 + [0] * 4, [1] * 7 + [0] * 2, [1] + [0] * 8])
 
@@ -27,60 +27,60 @@ def build(family):
     return model
 
 
-def gradients(model):
-    """Names and gradients of all parameters that have one; the gradients are taken away."""
+def take_gradients(model):
+    """Names and gradients of all parameters that have one; then the gradients are deleted."""
     found = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
     model.zero_grad(set_to_none=True)
     return found
 
 
-def test_the_families_that_are_cut_are_those_of_bert_and_its_kin():
-    assert [family for family in sorted(FAMILIES) if is_partitionable(build(family))] == CUT
+def test_models_of_bert_and_similar_families_are_partitionable():
+    assert [family for family in sorted(FAMILIES) if is_partitionable(build(family))] == PARTITIONABLE
 
 
 @pytest.mark.parametrize("mask", [None, PADDED], ids=["full", "padded"])
 @pytest.mark.parametrize("freeze_layers", [0, 1, 2, 3, "all"])
-@pytest.mark.parametrize("family", CUT)
-def test_two_halves_compute_logits_and_gradients_of_the_untouched_model(family, freeze_layers, mask):
+@pytest.mark.parametrize("family", PARTITIONABLE)
+def test_both_parts_compute_logits_and_gradients_of_the_complete_model(family, freeze_layers, mask):
     model = build(family)
     expected = model(IDS, mask).logits
     expected.square().sum().backward()
-    wanted = gradients(model)
-    half, batch = build_trainable_classifier(model, freeze_layers), {"input_ids": IDS}
+    wanted = take_gradients(model)
+    classifier, batch = build_trainable_classifier(model, freeze_layers), {"input_ids": IDS}
     if mask is not None:
         batch["attention_mask"] = mask
     if freeze_layers != 0:
         batch = FrozenEncoder(model, freeze_layers, torch.float32)(batch)
         assert batch["inputs_embeds"].shape == (4, 1 if freeze_layers in (3, "all") else 9, 16)
-    logits = half(**batch).logits
+    logits = classifier(**batch).logits
     assert torch.allclose(logits, expected, atol=1e-5)
     logits.square().sum().backward()
-    found = gradients(half)
-    assert set(found) == set(dict(half.named_parameters())) <= set(wanted)
+    found = take_gradients(classifier)
+    assert set(found) == set(dict(classifier.named_parameters())) <= set(wanted)
     for name, value in found.items():
         assert torch.allclose(value, wanted[name], rtol=1e-3, atol=1e-4 * wanted[name].abs().max().clamp(1)), name
 
 
-@pytest.mark.parametrize("family", CUT)
-def test_a_half_shares_its_parameters_with_the_model(family):
+@pytest.mark.parametrize("family", PARTITIONABLE)
+def test_the_trainable_classifier_shares_its_parameters_with_the_model(family):
     model = build(family)
     freeze(model, 2)
-    half = build_trainable_classifier(model, 2)
-    whole = dict(model.named_parameters())
-    assert all(value is whole[name] for name, value in half.named_parameters())
-    assert set(dict(half.named_parameters())) == {name for name, value in whole.items() if value.requires_grad}
+    classifier = build_trainable_classifier(model, 2)
+    complete = dict(model.named_parameters())
+    assert all(value is complete[name] for name, value in classifier.named_parameters())
+    assert set(dict(classifier.named_parameters())) == {name for name, value in complete.items() if value.requires_grad}
 
 
-def test_dropout_acts_on_what_trains_and_on_nothing_else():
+def test_dropout_acts_on_the_trainable_classifier_alone():
     model = build("bert")
-    half, frozen = build_trainable_classifier(model, 2).train(), FrozenEncoder(model, 2, torch.float32)
+    classifier, frozen = build_trainable_classifier(model, 2).train(), FrozenEncoder(model, 2, torch.float32)
     one, two = frozen({"input_ids": IDS}), frozen({"input_ids": IDS})
     assert torch.equal(one["inputs_embeds"], two["inputs_embeds"])
-    assert not torch.equal(half(**one).logits, half(**one).logits)
-    assert torch.equal(half.eval()(**one).logits, half(**one).logits)
+    assert not torch.equal(classifier(**one).logits, classifier(**one).logits)
+    assert torch.equal(classifier.eval()(**one).logits, classifier(**one).logits)
 
 
-def test_dropout_of_attention_weighs_values_and_their_bias_alike():
+def test_dropout_of_attention_acts_on_values_and_on_their_bias():
     model = build("bert")
     layer = next(build_trainable_classifier(model, 2).base_model.encoder.layer.children())
     hidden = torch.randn(2, 5, 16)
@@ -90,7 +90,7 @@ def test_dropout_of_attention_weighs_values_and_their_bias_alike():
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
-def test_a_frozen_half_is_cast_once_and_close_to_the_model(precision):
+def test_a_frozen_encoder_is_cast_once_and_close_to_the_model(precision):
     model = build("bert")
     frozen = build_frozen_encoder(model, 2, precision)
     hidden = frozen({"input_ids": IDS, "attention_mask": PADDED})["inputs_embeds"]
@@ -116,21 +116,21 @@ def test_the_key_changes_with_weights_layers_and_precision_but_not_with_the_head
     assert build_frozen_encoder(model, 1, "fp32").key != key
 
 
-def test_the_key_changes_with_what_computes(monkeypatch):
+def test_the_key_changes_with_the_number_of_threads(monkeypatch):
     model = build("bert")
     key = build_frozen_encoder(model, 1, "fp32").key
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
     assert build_frozen_encoder(model, 1, "fp32").key != key
 
 
-def test_nothing_is_cut_where_nothing_is_frozen_or_the_family_is_not_known():
+def test_there_is_no_frozen_encoder_when_nothing_is_frozen_or_the_family_is_unknown():
     assert build_frozen_encoder(build("bert"), 0, "fp32") is None
     model = build("modernbert")
     assert build_frozen_encoder(model, 2, "fp32") is None
     assert build_trainable_classifier(model, 2) is model
 
 
-def test_outputs_that_fp16_cannot_hold_are_told():
+def test_features_that_fp16_cannot_hold_are_an_error():
     with pytest.raises(UserError, match=r"precision: .* beyond what fp16 can hold; use bf16 or fp32"):
-        check_finite(torch.tensor([1.0, 70000.0]).half())
-    check_finite(torch.tensor([1.0]).half())
+        check_finite(torch.tensor([1.0, 70000.0]).classifier())
+    check_finite(torch.tensor([1.0]).classifier())
