@@ -1,9 +1,9 @@
-"""Kill `train` at random moments, let `dvc repro` go on, and compare what comes out with a run that was left alone.
+"""Kill `train` at random moments, let `dvc repro` resume it, and compare the outputs with those of undisturbed runs.
 
 python -m benchmarks.kills [--kills 20] [--seed 0] [--signal KILL]
 
-Works in a temporary clone of this checkout, with a checkpoint every second. Prints a row a kill; exits with 1 if a hash
-or the number of MLflow runs differs. A kill that comes too late, when `train` has ended, is tried anew.
+Works in a temporary clone of this checkout, with a checkpoint every second. Prints a row for each kill; the exit code
+is 1 if a hash or the number of MLflow runs differs. A kill that comes after `train` has ended is repeated.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import mlflow
 import psutil
@@ -21,97 +22,132 @@ import yaml
 
 from stages.core.files import read_json
 from stages.core.params import Params
-from stages.core.yaml_files import read_yaml
-from stages.training.checkpoints import read_best, get_step
-from stages.verification.clone import clean_environment, make_clone, temporary_folder
-from stages.verify import local_paths, read_outputs
-
-STAGES = ("train", "evaluate")
-OUTPUTS = (
-    *("models/classifier", "plots/training.csv", "plots/validation.csv"),
-    *("metrics/train.json", "metrics/evaluate.json", "reports/predictions.csv"),
+from stages.core.paths import (
+    CLASSIFIER,
+    LOCK,
+    PREDICTIONS,
+    TEST_METRICS,
+    TIMINGS,
+    TRAIN_METRICS,
+    TRAINING_CURVE,
+    VALIDATION_CURVE,
 )
+from stages.core.yaml_files import read_yaml
+from stages.training.checkpoints import get_step, read_best
+from stages.verification.clone import clean_environment, list_local_paths, make_clone, temporary_folder
+from stages.verification.outputs import read_outputs
+
+REPEATED = ("train", "evaluate")
+OUTPUTS = (CLASSIFIER, TRAINING_CURVE, VALIDATION_CURVE, TRAIN_METRICS, TEST_METRICS, PREDICTIONS)
 
 
 def main() -> None:
     options = parse_arguments()
+    params = Params.load()
+    rng = random.Random(options.seed)
+    number = signal.Signals[f"SIG{options.signal}"]
     with temporary_folder(keep=False) as folder:
-        pipeline = Pipeline(make_clone(folder, local_paths(Params.load())))
-        print("two runs that are left alone: one computes outputs of frozen layers, one finds them", flush=True)
+        pipeline = Pipeline(make_clone(folder, list_local_paths(params.data, params.model)))
+        print(
+            "two undisturbed runs: the first computes the features of frozen layers, the second finds them", flush=True
+        )
         pipeline.run_again()
-        expected = pipeline.outputs()
+        expected = pipeline.read_hashes()
         pipeline.run_again()
-        seconds = read_json(pipeline.folder / "metrics/timings/train.json")["train_seconds"]
-        chance, bad = random.Random(options.seed), int(pipeline.outputs() != expected)
-        print(f"the second: {'OTHER BYTES' if bad else 'same bytes'}, train {seconds:.0f} s")
-        for number in range(1, options.kills + 1):
-            reached = None
-            while reached is None:
-                moment, before = chance.uniform(0, seconds), len(pipeline.runs())
-                reached = pipeline.kill_train(moment, getattr(signal, f"SIG{options.signal}"))
+        seconds = read_json(pipeline.folder / TIMINGS / "train.json")["train_seconds"]
+        is_same = pipeline.read_hashes() == expected
+        print(f"the second: {'same bytes' if is_same else 'OTHER BYTES'}, train {seconds:.0f} s")
+        wrong = 0 if is_same else 1
+        for kill in range(1, options.kills + 1):
+            killed = pipeline.kill_at_random(rng, seconds, number)
             pipeline.start().wait()
-            same, new = pipeline.outputs() == expected, pipeline.runs()[before:]
-            statuses = ", ".join(run.info.status for run in new)
-            bad += not same or statuses != "FINISHED"
-            verdict = f"{'same bytes' if same else 'OTHER BYTES'}, MLflow runs: {statuses}"
-            print(f"{number:>3}  killed after {moment:5.1f} s  {reached:<32}  {verdict}", flush=True)
-    sys.exit(f"{bad} of {options.kills + 1} went wrong" if bad else 0)
+            is_same = pipeline.read_hashes() == expected
+            statuses = ", ".join(run.info.status for run in pipeline.list_runs()[killed.runs_before :])
+            if not is_same or statuses != "FINISHED":
+                wrong += 1
+            verdict = f"{'same bytes' if is_same else 'OTHER BYTES'}, MLflow runs: {statuses}"
+            print(f"{kill:>3}  killed after {killed.seconds:5.1f} s  {killed.reached:<32}  {verdict}", flush=True)
+    sys.exit(f"{wrong} of {options.kills + 1} went wrong" if wrong else 0)
+
+
+class Kill(NamedTuple):
+    """A `train` that was killed before its end."""
+
+    seconds: float  # after its start
+    reached: str  # the checkpoints that it had written
+    runs_before: int  # MLflow runs when it was started
 
 
 class Pipeline:
-    """A clone with its own store and caches."""
+    """A clone with its own MLflow store and caches."""
 
     def __init__(self, folder: Path):
-        self.folder, self.environment = folder, clean_environment(folder) | {"CHECKPOINT_SECONDS": "1"}
+        self.folder = folder
+        self.log = folder.parent / "log"
+        self.environment = clean_environment(folder) | {"CHECKPOINT_SECONDS": "1"}
 
     def start(self) -> subprocess.Popen:
-        with (self.folder.parent / "log").open("a") as log:
+        with self.log.open("a") as log:
             return subprocess.Popen(
                 ["dvc", "repro", "--no-run-cache"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
 
     def run_again(self) -> None:
-        """Train and evaluate whatever DVC knows of an earlier training; outputs of frozen layers stay kept."""
-        self.forget()
+        """Train and evaluate, also when DVC knows the results; cached features are kept."""
+        self.forget_results()
         if self.start().wait():
-            self.fail()
+            self.exit_with_log()
 
-    def fail(self) -> None:
-        sys.exit((self.folder.parent / "log").read_text()[-3000:])
+    def exit_with_log(self) -> NoReturn:
+        sys.exit(self.log.read_text()[-3000:])
 
-    def kill_train(self, seconds: float, number: int) -> str | None:
-        """Begin anew and kill `train` so many seconds after it began; return what it had got to, None if to its end."""
-        self.forget()
+    def kill_at_random(self, rng: random.Random, longest: float, number: signal.Signals) -> Kill:
+        """Start `train` and kill it at a random moment, until it was killed before its end."""
+        while True:
+            seconds = rng.uniform(0, longest)
+            runs_before = len(self.list_runs())
+            reached = self.kill_train(seconds, number)
+            if reached is not None:
+                return Kill(seconds, reached, runs_before)
+
+    def kill_train(self, seconds: float, number: signal.Signals) -> str | None:
+        """Start again, and kill `train` so many seconds after its start; return what it reached, None if its end."""
+        self.forget_results()
         dvc = self.start()
-        train = None
-        while train is None and dvc.poll() is None:
-            train = next((one for one in psutil.Process(dvc.pid).children(True) if is_train(one)), None)
-            time.sleep(0.01)
-        if train is None:
-            self.fail()
+        train = self.wait_for_train(dvc)
         with suppress(psutil.NoSuchProcess):
             time.sleep(max(0, train.create_time() + seconds - time.time()))
             train.send_signal(number)
         if dvc.wait() == 0:
             return None
         found = sorted((self.folder / ".cache/checkpoints").glob("*/checkpoint-*"), key=get_step)
-        names = [f"{get_step(path)}{' cut off' * (read_best(path) is None)}" for path in found]
+        names = [f"{get_step(path)}{'' if read_best(path) else ' incomplete'}" for path in found]
         return f"checkpoints {', '.join(names) or 'none'}"
 
-    def forget(self) -> None:
-        path = self.folder / "dvc.lock"
+    def wait_for_train(self, dvc: subprocess.Popen) -> psutil.Process:
+        """Poll until the process of `train` has started."""
+        while dvc.poll() is None:
+            for process in psutil.Process(dvc.pid).children(recursive=True):
+                if is_train(process):
+                    return process
+            time.sleep(0.01)
+        self.exit_with_log()
+
+    def forget_results(self) -> None:
+        """Remove `train` and `evaluate` from the lock, so that DVC runs them again."""
+        path = self.folder / LOCK
         if path.exists():
             lock = read_yaml(path)
-            lock["stages"] = {
-                stage: entry for stage, entry in lock["stages"].items() if stage not in ("train", "evaluate")
-            }
+            for stage in REPEATED:
+                lock["stages"].pop(stage, None)
             path.write_text(yaml.safe_dump(lock))
 
-    def outputs(self) -> dict[str, str]:
-        """DVC's hashes of what must be the same."""
-        return {path: read_outputs(self.folder / "dvc.lock").get(path, ("", ""))[1] for path in OUTPUTS}
+    def read_hashes(self) -> dict[Path, str | None]:
+        """DVC's hashes of the outputs that must be the same; None for one that the lock does not have."""
+        outputs = read_outputs(self.folder / LOCK)
+        return {path: outputs[str(path)].checksum if str(path) in outputs else None for path in OUTPUTS}
 
-    def runs(self) -> list[mlflow.entities.Run]:
+    def list_runs(self) -> list[mlflow.entities.Run]:
         """All MLflow runs, oldest first."""
         mlflow.set_tracking_uri(f"sqlite:///{self.folder}/mlruns/mlflow.db")
         return mlflow.search_runs(search_all_experiments=True, order_by=["attributes.start_time"], output_format="list")
@@ -127,7 +163,7 @@ def is_train(process: psutil.Process) -> bool:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kills", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--signal", choices=("KILL", "TERM", "INT"), default="KILL")
     return parser.parse_args()
 

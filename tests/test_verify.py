@@ -15,7 +15,7 @@ from support.project import ROOT, change
 
 from stages.core.yaml_files import read_yaml
 from stages.verification.clone import clean_environment
-from stages.verify import NOT_COMPARED, NOT_HERE, changed, read_outputs
+from stages.verification.outputs import NOT_COMPARED, NOT_HERE, read_outputs
 
 VERIFY = ("env", "CUDA_VISIBLE_DEVICES=", "python", "-m", "stages.verify")  # on the CPU, as `finished`
 
@@ -36,7 +36,7 @@ def test_a_pipeline_that_is_repeated_gives_the_same_bytes_and_leaves_nothing(fin
     assert (finished.folder / "mlruns/mlflow.db").read_bytes() == database
 
 
-def test_what_differs_is_told_tensor_by_tensor_and_key_by_key(finished, tmp_path):
+def test_differences_are_listed_by_tensor_and_by_key(finished, tmp_path):
     checkout = finished.copy(tmp_path / "checkout")
     checkout.run("dvc", "unprotect", "models/classifier")
     weights = checkout.folder / "models/classifier/model.safetensors"
@@ -77,32 +77,24 @@ def test_local_data_and_model_outside_of_the_checkout_are_found(finished, tmp_pa
 def test_a_new_clone_is_compared_with_the_hashes_alone(finished, tmp_path):
     clone = finished.clone(tmp_path / "clone")
     lock = clone.folder / "dvc.lock"
-    checksum = read_outputs(lock)["data/raw"][1]
+    checksum = read_outputs(lock)["data/raw"].checksum
     lock.write_text(lock.read_text().replace(checksum, "0" * 32 + ".dir"))
     lines = [line.strip() for line in clone.run(*VERIFY, "--stage", "download", fails=True).splitlines()]
     assert lines[lines.index(NOT_HERE) - 1].split() == ["download", "data/raw", "differs"]
     assert lines[-1].startswith("1 of 1 outputs differ; ")
 
 
-def test_an_unfinished_pipeline_is_told(finished, tmp_path):
+def test_an_unfinished_pipeline_is_an_error(finished, tmp_path):
     checkout = finished.copy(tmp_path / "checkout")
     (checkout.folder / "dvc.lock").unlink()
     output = checkout.run(*VERIFY, fails=True)
     assert output.strip() == (
-        "error in verify: dvc.lock: missing; run `dvc repro` first, there is nothing yet to compare with."
+        "error in verify: dvc.lock: missing; run `dvc repro` first, there is nothing to compare with yet."
     )
 
 
-def test_a_stage_that_is_none_is_told(finished):
+def test_an_unknown_stage_is_an_error(finished):
     assert "error in verify: dvc status failed: " in finished.run(*VERIFY, "--stage", "nonsense", fails=True)
-
-
-def test_outputs_that_are_only_not_here_are_no_change():
-    status = {
-        "train": ["changed command", {"changed deps": {"data/raw": "deleted", "params.yaml": {"seed": "modified"}}}],
-        "evaluate": [{"changed outs": {"reports/mistakes.csv": "not in cache", "metrics/evaluate.json": "modified"}}],
-    }
-    assert list(changed(status)) == ["changed command (train)", "seed (train)", "metrics/evaluate.json (evaluate)"]
 
 
 def test_data_and_base_model_of_the_committed_lock_hold_on_this_machine(tmp_path):

@@ -29,6 +29,10 @@ def resolve_path(path: str) -> Path:
     return main_checkout() / os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser fails for unknown users
 
 
+def is_url(path: str) -> bool:
+    return path.startswith(("http://", "https://"))
+
+
 def cache_dir() -> Path:
     """The folder for what later runs can use again: `PIPELINE_CACHE`, else `.cache` of the main checkout."""
     return Path(os.environ.get("PIPELINE_CACHE") or main_checkout() / ".cache")

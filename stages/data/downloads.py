@@ -17,10 +17,6 @@ TIMEOUT_SECONDS = 30  # to connect, and between two parts of the response
 ATTEMPTS = 5  # without a new byte, before the download fails
 
 
-def is_url(path: str) -> bool:
-    return path.startswith(("http://", "https://"))
-
-
 def fetch(url: str, expected_sha256: str | None) -> Path:
     """Download `url`, with a progress bar, and return the path of the file.
 

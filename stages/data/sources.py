@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from stages.core.errors import UserError
-from stages.core.files import check_sha256, resolve_path
+from stages.core.files import check_sha256, is_url, resolve_path
 from stages.core.param_sections import Data
 from stages.data import archives, demo_corpus, hub
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
-from stages.data.downloads import fetch, is_url
+from stages.data.downloads import fetch
 from stages.data.row_files import PART_NUMBER, SUFFIXES, parse_file_name, read_table
 from stages.data.rows import Row
 

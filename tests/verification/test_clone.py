@@ -4,7 +4,8 @@ import subprocess
 import pytest
 
 from stages.core.errors import UserError
-from stages.verification.clone import clean_environment, git, make_clone, temporary_folder
+from stages.core.git import run_git
+from stages.verification.clone import clean_environment, make_clone, temporary_folder
 
 
 @pytest.fixture
@@ -25,12 +26,12 @@ def repository(tmp_path, monkeypatch):
 def test_the_clone_has_tracked_files_as_they_are_now_and_no_lock(repository, tmp_path):
     (repository / "changed.txt").write_text("new")
     (repository / "untracked.txt").touch()
-    before = git(repository, "status", "--porcelain")
+    before = run_git(repository, "status", "--porcelain")
     clone = make_clone(tmp_path / "temporary", [])
     assert {path.name for path in clone.iterdir()} == {".git", ".dvc", "kept.txt", "changed.txt"}
     assert (clone / "changed.txt").read_text() == "new"
-    assert git(repository, "status", "--porcelain") == before
-    assert git(repository, "stash", "list") == ""
+    assert run_git(repository, "status", "--porcelain") == before
+    assert run_git(repository, "stash", "list") == ""
 
 
 def test_files_that_were_written_again_as_they_were_are_no_change(repository, tmp_path):
@@ -39,11 +40,11 @@ def test_files_that_were_written_again_as_they_were_are_no_change(repository, tm
 
 
 def test_a_clone_of_a_shallow_clone_with_nothing_uncommitted(repository, tmp_path, monkeypatch):
-    git(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
+    run_git(tmp_path, "clone", "-q", "--depth", "1", repository.as_uri(), "shallow")
     monkeypatch.chdir(tmp_path / "shallow")
     clone = make_clone(tmp_path / "temporary", [])
     assert (clone / "kept.txt").read_text() == "old"
-    assert git(clone, "rev-parse", "HEAD") == git(repository, "rev-parse", "HEAD")
+    assert run_git(clone, "rev-parse", "HEAD") == run_git(repository, "rev-parse", "HEAD")
 
 
 def test_a_relative_path_leads_to_the_same_file_from_the_clone(repository, tmp_path):
@@ -78,7 +79,7 @@ def test_the_environment_leads_to_nothing_of_the_users(tmp_path, monkeypatch):
     assert environment["DVC_SITE_CACHE_DIR"].startswith(str(tmp_path))
 
 
-def test_the_temporary_folder_goes_unless_it_is_to_be_kept(tmp_path, monkeypatch, capsys):
+def test_the_temporary_folder_is_deleted_unless_it_is_to_be_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(UserError, match="stopped"), temporary_folder(keep=False) as folder:
         (folder / "file").touch()
@@ -90,7 +91,7 @@ def test_the_temporary_folder_goes_unless_it_is_to_be_kept(tmp_path, monkeypatch
     assert f"kept: {folder}" in capsys.readouterr().out
 
 
-def test_a_folder_without_git_is_told(tmp_path, monkeypatch):
+def test_a_folder_without_git_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"git status failed in .*: fatal: not a git repository"):
         make_clone(tmp_path / "temporary", [])
