@@ -1,6 +1,7 @@
 """The real pipeline, run by DVC in a copy of the repository: a few hundred demo rows and a tiny random model."""
 
 import csv
+import json
 
 import mlflow
 import pandas as pd
@@ -26,6 +27,23 @@ def test_a_second_repro_runs_nothing(checkout):
     assert "Running stage" not in checkout.again
 
 
+def test_a_changed_word_in_a_template_evaluates_again_and_does_not_train(checkout):
+    for name, word in (("report.html", "Calibration"), ("model_card.md", "Limits")):
+        template = checkout.folder / "stages/report/templates" / name
+        original = template.read_text()
+        template.write_text(original.replace(word, f"{word}!"))
+        assert list(json.loads(checkout.run("dvc", "status", "--json"))) == ["evaluate"]
+        template.write_text(original)
+
+
+def test_a_change_of_what_decides_the_weights_trains_again(checkout):
+    trainer = checkout.folder / "stages/training/trainer.py"
+    original = trainer.read_text()
+    trainer.write_text(f"{original}\n# changed\n")
+    assert "train" in json.loads(checkout.run("dvc", "status", "--json"))
+    trainer.write_text(original)
+
+
 def test_metrics_have_the_promised_keys(checkout):
     keys = {"accuracy", "precision_macro", "recall_macro", "f1_macro", "loss", "rows"}
     keys |= {"recall_worst_class", "calibration_error"}
@@ -42,7 +60,7 @@ def test_data_and_model_are_where_they_should_be(checkout):
     config = checkout.json("models/classifier/config.json")
     assert config["id2label"] == {"0": "negative", "1": "positive"}
     names = {path.name for path in (checkout.folder / "models/classifier").iterdir()}
-    assert names == {"README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    assert names == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
 def test_curves_confusion_and_mistakes_are_tables(checkout):
@@ -82,7 +100,7 @@ def test_an_experiment_that_changes_only_what_comes_after_finds_the_frozen_outpu
         "dvc", "exp", "run", "--temp", "-S", "train.freeze_layers=1", "-S", "train.learning_rate=5e-4"
     )
     for split in ("train", "validation", "test"):
-        assert f"outputs of the frozen layers for {split}: found in {checkout.folder}/.cache/frozen" in output
+        assert f"features of the frozen layers for {split}: found in {checkout.folder}/.cache/frozen" in output
     first, again = checkout.runs()[1:3]
     assert [first.data.metrics["frozen/train_hit"], again.data.metrics["frozen/train_hit"]] == [0, 1]
     assert first.data.metrics["frozen/test_bytes"] == again.data.metrics["frozen/test_bytes"] > 0

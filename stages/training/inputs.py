@@ -1,9 +1,8 @@
-"""What the half of a model that trains is fed with: outputs of the frozen half, kept or computed in every step."""
+"""Inputs of a training or an evaluation: the model that runs, and its rows as tokens or as cached features."""
 
 from dataclasses import dataclass, field
 
 import datasets
-from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
 from stages.core.cache import FolderCache
@@ -11,22 +10,22 @@ from stages.core.files import cache_dir
 from stages.core.memory import keep_freed_memory, release_freed_memory
 from stages.core.param_sections import Cache
 from stages.model.partition import FrozenEncoder, build_frozen_encoder, build_trainable_classifier
-from stages.text.batches import TokenRows
+from stages.text.batches import RowDataset, TokenRows
 from stages.training.feature_cache import cache_features, count_feature_bytes
 
 
 @dataclass
 class Inputs:
-    """A model, or its half that trains, and the data sets of batches that it takes."""
+    """A model, which may be the trainable part of a classifier, and the data sets of batches that it takes."""
 
     model: PreTrainedModel
-    rows: dict[str, Dataset]
-    frozen: FrozenEncoder | None = None  # to be run on every batch first
-    report: dict[str, float] = field(default_factory=dict)  # hits, seconds and bytes of kept outputs
+    rows: dict[str, RowDataset]
+    frozen: FrozenEncoder | None = None  # computes the features of every batch, where they are not cached
+    report: dict[str, float] = field(default_factory=dict)  # hit, seconds and bytes of each split's cached features
 
     @property
     def seconds(self) -> float:
-        """Spent on kept outputs."""
+        """Time to compute or find the cached features."""
         return sum(value for name, value in self.report.items() if name.endswith("_seconds"))
 
 
@@ -38,25 +37,39 @@ def prepare_inputs(
     precision: str,
     cache: Cache | None,
 ) -> Inputs:
-    """Cut the model where its `config.frozen_layers` end, and compute or find what the frozen half makes of the splits.
+    """Partition the model after its frozen layers (`config.frozen_layers`); compute or find the splits' features.
 
-    Kept outputs lie in `frozen` of the cache folder. If those of all splits do not fit there, none are kept. Without a
-    cache, the model stays whole.
+    Features are cached in `frozen` of the cache folder. If those of all splits in `data` do not fit there, none are
+    cached, and the frozen layers run in every step. With `cache` None the model is not partitioned.
     """
     keep_freed_memory()
-    rows = {split: TokenRows(data[split], pad_token_id) for split in data}
+    all_rows = {split: TokenRows(data[split], pad_token_id) for split in data}
+    rows: dict[str, RowDataset] = {split: all_rows[split] for split in splits}
     if cache is None:
-        return Inputs(model, {split: rows[split] for split in splits})
+        return Inputs(model, rows)
     freeze_layers = getattr(model.config, "frozen_layers", 0)
-    frozen, half = (
-        build_frozen_encoder(model, freeze_layers, precision),
-        build_trainable_classifier(model, freeze_layers),
-    )
-    inputs = Inputs(half, {split: rows[split] for split in splits}, frozen)
+    frozen = build_frozen_encoder(model, freeze_layers, precision)
+    trainable = build_trainable_classifier(model, freeze_layers)
     if frozen is None:
-        return inputs
+        return Inputs(trainable, rows)
+    features, report = cache_splits(frozen, all_rows, splits, cache)
+    if features is None:
+        return Inputs(trainable, rows, frozen)
+    release_freed_memory()
+    return Inputs(trainable, features, report=report)
+
+
+def cache_splits(
+    frozen: FrozenEncoder, all_rows: dict[str, TokenRows], splits: tuple[str, ...], cache: Cache
+) -> tuple[dict[str, RowDataset] | None, dict[str, float]]:
+    """The cached features of the splits, and the report on them; None, with a message why, when they cannot be stored.
+
+    There must be room for the features of all rows; else those of the test split would replace those of the training.
+    """
     store = FolderCache(cache_dir() / "frozen", int(cache.max_size_gb * 1e9))
-    size = sum(count_feature_bytes(frozen, split) for split in rows.values())
+    size = sum(count_feature_bytes(frozen, rows) for rows in all_rows.values())
+    features: dict[str, RowDataset] = {}
+    report: dict[str, float] = {}
     try:
         room = store.available_bytes()
         if size > room:
@@ -64,11 +77,11 @@ def prepare_inputs(
                 f"the frozen layers run in every step: their outputs would take {size / 1e9:.3g} GB, and there is room "
                 f"for {room / 1e9:.3g} (cache.max_size_gb: {cache.max_size_gb:g})"
             )
-            return inputs
-        kept = {split: cache_features(frozen, rows[split], split, store) for split in splits}
+            return None, {}
+        for split in splits:
+            features[split], split_report = cache_features(frozen, all_rows[split], split, store)
+            report |= split_report
     except OSError as error:
-        print(f"the frozen layers run in every step: {store.folder} cannot keep their outputs: {error}")
-        return inputs
-    release_freed_memory()
-    report = {name: value for _, entry in kept.values() for name, value in entry.items()}
-    return Inputs(half, {split: outputs for split, (outputs, _) in kept.items()}, report=report)
+        print(f"the frozen layers run in every step: their outputs cannot be stored in {store.folder}: {error}")
+        return None, {}
+    return features, report

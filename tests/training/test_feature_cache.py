@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 from stages.core.cache import FolderCache
 from stages.model.partition import FrozenEncoder
 from stages.text.batches import TokenRows
-from stages.training import feature_cache as frozen_outputs
+from stages.training import feature_cache
 from stages.training.feature_cache import cache_features, count_feature_bytes
 
 
@@ -33,25 +33,25 @@ def cache(tmp_path):
 
 @pytest.fixture(params=["one shard", "many shards"], autouse=True)
 def shard_bytes(request, monkeypatch):
-    monkeypatch.setattr(frozen_outputs, "SHARD_BYTES", 2**30 if request.param == "one shard" else 5000)
+    monkeypatch.setattr(feature_cache, "SHARD_BYTES", 2**30 if request.param == "one shard" else 5000)
 
 
-def alone(frozen, rows, index):
-    """What the frozen half makes of one row."""
+def compute_alone(frozen, rows, index):
+    """Features of one row, computed alone."""
     return frozen(rows.__getitems__([index]))["inputs_embeds"][0, : rows.lengths[index]]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("freeze_layers", [1, "all"])
-def test_kept_outputs_are_those_of_each_row(rows, model, cache, freeze_layers, dtype):
+def test_cached_features_are_those_of_each_row(rows, model, cache, freeze_layers, dtype):
     frozen = FrozenEncoder(model, freeze_layers, dtype)
-    kept, report = cache_features(frozen, rows, "train", cache)
+    features, report = cache_features(frozen, rows, "train", cache)
     assert (report["train_hit"], report["train_bytes"]) == (0, count_feature_bytes(frozen, rows))
-    batch = kept.__getitems__([7, 3, 40])
+    batch = features.__getitems__([7, 3, 40])
     assert batch["labels"].tolist() == rows.labels[[7, 3, 40]].tolist()
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
     for index, hidden in zip([7, 3, 40], batch["inputs_embeds"], strict=True):
-        expected = alone(frozen, rows, index)
+        expected = compute_alone(frozen, rows, index)
         assert hidden.dtype == dtype
         assert torch.allclose(hidden[: len(expected)].float(), expected.float(), atol=tolerance)
     if freeze_layers == "all":
@@ -61,12 +61,12 @@ def test_kept_outputs_are_those_of_each_row(rows, model, cache, freeze_layers, d
         assert batch["attention_mask"].sum(-1).tolist() == rows.lengths[[7, 3, 40]].tolist()
 
 
-def test_they_are_found_the_next_time_and_are_the_same(rows, model, cache):
+def test_features_are_found_the_next_time_and_are_the_same(rows, model, cache):
     first, _ = cache_features(FrozenEncoder(model, 1, torch.bfloat16), rows, "train", cache)
     rows.labels = 1 - rows.labels  # labels do not matter
     again, report = cache_features(FrozenEncoder(model, 1, torch.bfloat16), rows, "train", cache)
     assert report["train_hit"] == 1
-    one, two = (kept.__getitems__(range(50)) for kept in (first, again))
+    one, two = (features.__getitems__(range(50)) for features in (first, again))
     assert torch.equal(one["inputs_embeds"], two["inputs_embeds"])
     assert torch.equal(one["labels"], 1 - two["labels"])
     _, report = cache_features(FrozenEncoder(model, 2, torch.bfloat16), rows, "train", cache)
@@ -78,18 +78,18 @@ def test_shards_are_safetensors(rows, model, cache):
     cache_features(frozen, rows, "train", cache)
     ((_, _, folder),) = cache.list_entries()
     shards = [load_file(path)["hidden"] for path in sorted(folder.glob("*.safetensors"))]
-    assert len(shards) == (1 if frozen_outputs.SHARD_BYTES == 2**30 else 6)
+    assert len(shards) == (1 if feature_cache.SHARD_BYTES == 2**30 else 6)
     assert torch.cat(shards).shape == (rows.lengths.sum(), 16)
 
 
 @pytest.mark.parametrize("where", ["device", "pinned"])
-def test_outputs_in_memory_are_those_on_disk(rows, model, cache, where):
-    kept, _ = cache_features(FrozenEncoder(model, 1, torch.float32), rows, "train", cache)
+def test_features_in_memory_are_those_on_disk(rows, model, cache, where):
+    features, _ = cache_features(FrozenEncoder(model, 1, torch.float32), rows, "train", cache)
     ((_, _, folder),) = cache.list_entries()
-    expected = kept.__getitems__([7, 3, 40])
-    kept.memory = torch.cat([load_file(path)["hidden"] for path in sorted(folder.glob("*.safetensors"))])
-    read = kept.gathered if where == "device" else kept.copied
-    hidden = read(np.array([7, 3, 40]), expected["inputs_embeds"].shape[1])
+    expected = features.__getitems__([7, 3, 40])
+    memory = torch.cat([load_file(path)["hidden"] for path in sorted(folder.glob("*.safetensors"))])
+    read = features.gather_from_gpu if where == "device" else features.copy_from_pinned
+    hidden = read(memory, np.array([7, 3, 40]), expected["inputs_embeds"].shape[1])
     mask = expected["attention_mask"].bool()
     assert torch.equal(hidden[mask], expected["inputs_embeds"][mask])
     assert hidden.isfinite().all()

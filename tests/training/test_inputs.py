@@ -25,22 +25,22 @@ def prepare(tiny_model, workspace, monkeypatch):
     return run
 
 
-def test_outputs_are_kept_in_the_cache_of_the_checkout(prepare, workspace, capsys):
+def test_features_are_stored_in_the_cache_of_the_checkout(prepare, workspace, capsys):
     inputs = prepare(1)
     assert inputs.frozen is None
     assert all(isinstance(rows, CachedFeatures) for rows in inputs.rows.values())
     assert inputs.report["train_hit"] == 0
     assert inputs.report["validation_hit"] == 1  # its tokens are the same here
     assert inputs.report["train_bytes"] == 50 * 32 * 4
-    assert f"computed and kept in {workspace}/.cache/frozen/" in capsys.readouterr().out
+    assert f"computed and stored in {workspace}/.cache/frozen/" in capsys.readouterr().out
 
 
-def test_what_comes_after_finds_them(prepare):
+def test_the_next_stage_finds_the_features(prepare):
     prepare(1)
     assert prepare(1, splits=("test",)).report["test_hit"] == 1
 
 
-def test_without_room_the_frozen_half_runs_in_every_step(prepare, capsys):
+def test_without_room_the_frozen_encoder_runs_in_every_step(prepare, capsys):
     inputs = prepare(1, 0.000015)
     assert inputs.frozen is not None
     assert all(isinstance(rows, TokenRows) for rows in inputs.rows.values())
@@ -48,17 +48,17 @@ def test_without_room_the_frozen_half_runs_in_every_step(prepare, capsys):
     assert expected in capsys.readouterr().out
 
 
-def test_with_all_layers_frozen_only_what_the_head_reads_is_kept(prepare):
+def test_with_all_layers_frozen_only_the_first_token_is_stored(prepare):
     assert prepare("all").report["train_bytes"] == 20 * 32 * 4
 
 
-def test_nothing_is_kept_of_what_is_not_frozen(prepare):
+def test_nothing_is_cached_when_nothing_is_frozen(prepare):
     inputs = prepare(0)
     assert (inputs.frozen, inputs.report) == (None, {})
     assert isinstance(inputs.rows["train"], TokenRows)
 
 
-def test_a_disk_that_fails_costs_no_run(prepare, monkeypatch, capsys):
+def test_a_failing_disk_does_not_stop_the_run(prepare, monkeypatch, capsys):
     def fill(*_):
         raise OSError(28, "No space left on device")
 
