@@ -32,11 +32,10 @@ from stages.tracking.callbacks import RunLogger, tensorboard_callbacks
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import log_datasets, log_feature_cache, log_history, open_run
-from stages.training.checkpoints import mark_finished, open_checkpoints, make_training_key
+from stages.training.checkpoints import make_training_key, mark_finished, open_checkpoints
 from stages.training.history import write_history
 from stages.training.inputs import Inputs, prepare_inputs
-from stages.training.resumable_trainer import ResumableTrainer
-from stages.training.trainer import find_best_validation, make_trainer, measure_speed
+from stages.training.trainer import ClassifierTrainer, find_best_validation, make_trainer, measure_speed
 
 SPLITS = ("train", "validation")
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "columns", "dropped", "leaks")
@@ -89,7 +88,7 @@ def make_model(labels: list[str], tokenizer: PreTrainedTokenizerBase, params: Pa
     return model
 
 
-def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> ResumableTrainer:
+def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> ClassifierTrainer:
     """Train, from the last checkpoint if there is one; return the Trainer with the best model."""
     callbacks = [RunLogger(run), *tensorboard_callbacks(params.tracking.tensorboard, run)]
     # Cached features were computed in batches of other shapes, which may change their last bits: a training that

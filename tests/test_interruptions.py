@@ -117,10 +117,10 @@ def test_after_each_interruption_repro_goes_on_and_it_ends_with_the_same_bytes(c
         output = dvc.communicate()[0]
         assert dvc.returncode != 0
         assert "Traceback" not in output
-        assert ("goes on after step" in output) == (last > 0)
+        assert ("resuming after step" in output) == (last > 0)
         psutil.wait_procs(senders, timeout=60)
         assert checkout.runs()[-1].info.status == "KILLED"
-    assert "goes on after step" in checkout.run("dvc", "repro", "--no-run-cache")
+    assert "resuming after step" in checkout.run("dvc", "repro", "--no-run-cache")
     assert (hashes(checkout), losses(checkout)) == checkout.expected
     assert checkpoints(checkout) == []
     runs = checkout.runs()
@@ -154,10 +154,10 @@ def test_a_training_on_kept_outputs_does_not_go_on_with_others(tokenized, write_
     write_params({"train.freeze_layers": 1})
     train.main()
     train.main()
-    assert "goes on after step" in capsys.readouterr().out
+    assert "resuming after step" in capsys.readouterr().out
     monkeypatch.setattr(inputs, "count_feature_bytes", lambda *_: 10**12)
     train.main()
-    assert "goes on after step" not in capsys.readouterr().out
+    assert "resuming after step" not in capsys.readouterr().out
 
 
 def test_changed_params_never_resume_a_stale_checkpoint(checkout):
@@ -170,4 +170,4 @@ def test_changed_params_never_resume_a_stale_checkpoint(checkout):
     changed = params.replace("weight_decay: 0.01", "weight_decay: 0.02").replace("epochs: 10", "epochs: 1")
     assert changed != params
     (checkout.folder / "params.yaml").write_text(changed)
-    assert "goes on after step" not in checkout.run("dvc", "repro", "--no-run-cache", "train")
+    assert "resuming after step" not in checkout.run("dvc", "repro", "--no-run-cache", "train")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ MIN_GROUPS = 4  # of small data, where a group has fewer batches; also as in tra
 # Widths of batches are multiples of this: on a CPU, oneDNN compiles kernels for each width and keeps them in memory
 # (200 MiB for those of IMDB up to 128 tokens), and tensor cores of a GPU are faster with multiples of eight.
 WIDTH_MULTIPLE = 8
+Batch = TypeVar("Batch")
 TOKEN_COLUMNS = ("input_ids", "token_type_ids")
 
 
@@ -96,8 +97,8 @@ def add_attention_mask(batch: dict[str, torch.Tensor], mask: np.ndarray) -> dict
     return batch if mask.all() else batch | {"attention_mask": torch.from_numpy(mask.astype(np.int64))}
 
 
-def pass_batch_through(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The `collate_fn` of data sets that return complete batches."""
+def pass_batch_through(batch: Batch) -> Batch:
+    """The `collate_fn` for a `RowDataset`, whose batches are complete."""
     return batch
 
 

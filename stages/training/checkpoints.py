@@ -1,7 +1,7 @@
-"""Checkpoints of a training, found again by what it started from; only whole ones count.
+"""Checkpoints of trainings: found again by the training's key, used only when they are complete.
 
-They lie in `checkpoints` of the cache folder, outside of DVC's outputs, which DVC deletes before a stage runs. `train`
-says when it has finished, and `evaluate`, which DVC runs once it has recorded that, removes them.
+They are in `checkpoints` of the cache folder, outside of DVC's outputs, which DVC deletes before a stage runs. `train`
+marks them as finished; `evaluate`, which DVC runs after it has recorded the results of `train`, removes them.
 """
 
 import shutil
@@ -20,49 +20,55 @@ from stages.core.errors import UserError
 from stages.core.files import cache_dir, read_json, sha256_of_all, write_json
 from stages.core.hardware import describe_processor
 
-KEPT_DAYS = 30  # since the last use, of trainings that were never finished
+DAYS_UNFINISHED = 30  # since the last use, until the checkpoints of a training that was not finished are removed
+DAYS_FINISHED = 1
 FINISHED = "finished.json"
 
 
 @contextmanager
-def open_checkpoints(inputs: dict[str, Any]) -> Iterator[Path]:
-    """The folder for checkpoints of the training that `inputs` decide. A second process with the same inputs waits.
+def open_checkpoints(key: dict[str, Any]) -> Iterator[Path]:
+    """The folder for checkpoints of the training with this key; a second process with the same key waits.
 
-    Those of trainings that were finished or forgotten go.
+    Checkpoints of other trainings that were finished or not used for long are removed.
     """
-    root = cache_dir() / "checkpoints"
-    folder = root / hash_key(inputs)
+    folder = cache_dir() / "checkpoints" / hash_key(key)
     folder.mkdir(parents=True, exist_ok=True)
     with hold_lock(FileLock(f"{folder}.lock")):
         (folder / FINISHED).unlink(missing_ok=True)
-        write_json(folder / "inputs.json", inputs)
-        remove_unused(lambda other: days_since_use(other) > (1 if finished_run(other) else KEPT_DAYS))
+        write_json(folder / "inputs.json", key)
+        remove_folders(lambda other: days_since_use(other) > (DAYS_FINISHED if read_run(other) else DAYS_UNFINISHED))
         yield folder
 
 
 def mark_finished(folder: Path, run: str) -> None:
-    """Say that a run's training has all its results; its checkpoints stay for DVC to record these, at most a day."""
+    """Record that the training of a run has all its results.
+
+    The checkpoints stay until `evaluate` removes them, at most a day: if DVC does not record the results of `train`,
+    it runs again without training.
+    """
     with suppress(OSError):  # a full disk; then they stay longer
         write_json(folder / FINISHED, {"run": run})
 
 
 def remove_finished(run: str) -> None:
-    """Remove the checkpoints of a run whose results were recorded."""
-    remove_unused(lambda folder: finished_run(folder) == run)
+    """Remove the checkpoints of a run whose results DVC has recorded."""
+    remove_folders(lambda folder: read_run(folder) == run)
 
 
-def remove_unused(unwanted: Callable[[Path], Any]) -> None:
-    """Remove the folders of checkpoints that are unwanted, unless a process uses them (Timeout is an OSError)."""
+def remove_folders(is_unused: Callable[[Path], bool]) -> None:
+    """Remove the folders of checkpoints that are unused, except those that a process has locked."""
     for folder in (cache_dir() / "checkpoints").glob("*/"):
-        with suppress(OSError), FileLock(f"{folder}.lock", timeout=0):
-            if unwanted(folder):
+        with suppress(OSError), FileLock(f"{folder}.lock", timeout=0):  # its Timeout is an OSError
+            if is_unused(folder):
                 shutil.rmtree(folder)
 
 
-def finished_run(folder: Path) -> str | None:
-    """The run of a finished training."""
-    with suppress(UserError):
+def read_run(folder: Path) -> str | None:
+    """The key of the run whose finished training has its checkpoints in a folder; None when it is not finished."""
+    try:
         return read_json(folder / FINISHED, ["run"])["run"]
+    except UserError:
+        return None
 
 
 def days_since_use(folder: Path) -> float:
@@ -70,38 +76,39 @@ def days_since_use(folder: Path) -> float:
 
 
 def make_training_key(params: dict[str, Any], files: list[Path]) -> dict[str, Any]:
-    """All that decides the bytes of a training's result: params, files, code, versions and hardware."""
-    folder = Path(__file__).parent.parent
-    loaded = {Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)}
+    """All that decides the bytes of a training's result: params, files, code, versions and processor."""
+    stages = Path(__file__).parent.parent
+    files_loaded = [getattr(module, "__file__", None) for module in sys.modules.values()]
+    code = {Path(file) for file in files_loaded if file and stages in Path(file).parents}
     return {
         "params": params,
         "files": sha256_of_all(files),
-        "code": sha256_of_all(sorted(file for file in loaded if folder in file.parents)),
+        "code": sha256_of_all(sorted(code)),
         "versions": {name: version(name) for name in ("accelerate", "numpy", "torch", "transformers")},
         "device": describe_processor(),
     }
 
 
-def latest(folder: Path) -> Path | None:
-    """The last whole checkpoint whose best one is whole too; what is left of others is removed."""
+def find_latest(folder: Path) -> Path | None:
+    """The last complete checkpoint whose best checkpoint is complete too; incomplete ones are removed."""
     found = sorted(folder.glob("checkpoint-*"), key=get_step, reverse=True)
-    whole = {checkpoint.name: best for checkpoint in found if (best := read_best(checkpoint))}
+    complete = {checkpoint.name: best for checkpoint in found if (best := read_best(checkpoint))}
     for checkpoint in found:
-        if checkpoint.name not in whole:
+        if checkpoint.name not in complete:
             shutil.rmtree(checkpoint)
-    return next((folder / name for name, best in whole.items() if best in whole), None)
+    return next((folder / name for name, best in complete.items() if best in complete), None)
 
 
 def read_best(checkpoint: Path) -> str | None:
-    """The best checkpoint when this one was written; None when this one is not as it was then."""
+    """The name of the best checkpoint at the time when this one was written; None when this one is not complete."""
     try:
         manifest = read_json(checkpoint / MANIFEST, ["best", "sha256"])
     except UserError:
         return None
-    return manifest["best"] if manifest["sha256"] == checksum(checkpoint) else None
+    return manifest["best"] if manifest["sha256"] == hash_checkpoint(checkpoint) else None
 
 
-def checksum(checkpoint: Path) -> str:
+def hash_checkpoint(checkpoint: Path) -> str:
     return sha256_of_all(sorted(file for file in checkpoint.iterdir() if file.name != MANIFEST))
 
 
@@ -110,8 +117,8 @@ def get_step(checkpoint: Path) -> int:
 
 
 @contextmanager
-def writing(checkpoint: Path) -> Iterator[None]:
-    """From now on the checkpoint is not whole; it goes when it cannot be written, so as not to fill a disk."""
+def begin_checkpoint(checkpoint: Path) -> Iterator[None]:
+    """Mark a checkpoint as incomplete while the block writes it; if the block fails, remove it to free the disk."""
     (checkpoint / MANIFEST).unlink(missing_ok=True)
     try:
         yield
@@ -120,10 +127,10 @@ def writing(checkpoint: Path) -> Iterator[None]:
         raise
 
 
-def finish(checkpoint: Path, best: str | None) -> None:
-    """Say that a checkpoint is whole; then remove all others but the best one."""
+def complete_checkpoint(checkpoint: Path, best: str | None) -> None:
+    """Mark a checkpoint as complete; then remove all others except the best one."""
     best = Path(best or checkpoint).name
-    write_json(checkpoint / MANIFEST, {"best": best, "sha256": checksum(checkpoint)})
+    write_json(checkpoint / MANIFEST, {"best": best, "sha256": hash_checkpoint(checkpoint)})
     for other in checkpoint.parent.glob("checkpoint-*"):
         if other.name not in (checkpoint.name, best):
             shutil.rmtree(other)

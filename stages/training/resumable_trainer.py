@@ -1,4 +1,4 @@
-"""A Trainer that, killed at any moment, goes on where it was and ends with the same weights, bit for bit."""
+"""A Trainer that can be killed at any moment, resumes, and ends with the same weights, bit for bit."""
 
 import os
 import signal
@@ -16,31 +16,37 @@ from stages.core.errors import Terminated
 from stages.core.files import read_json, write_json
 from stages.training import checkpoints
 
-CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS") or 300)  # between two checkpoints, at most
+CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS") or 300)  # at most, between two checkpoints
 PROGRESS = "progress.json"
 
 
 class ResumableTrainer(Trainer):
-    """Trainer with checkpoints that count only when they are whole, and that hold what Trainer's own forget.
+    """Trainer whose checkpoints are used only when they are complete, and hold what Trainer's own do not.
 
-    Trainer keeps weights, optimizer, scheduler, loss scaler, random states, early stopping's patience and the best
-    model so far. It forgets the loss since the last point of the training curve, the time spent, and that early
-    stopping has decided. The order of rows must depend on seed and epoch alone.
+    Trainer saves weights, optimizer, scheduler, loss scaler, random states, early stopping's patience and the best
+    model so far. It does not save the loss since the last point of the training curve, the time spent, and that early
+    stopping has stopped the training. The order of rows must depend on seed and epoch alone.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.add_callback(ProgressCallback(self))
+        self.add_callback(ResumeCallback(self))
         self.seconds, self.started, self.signal = 0.0, time.monotonic(), 0
 
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoints are."""
+        assert self.args.output_dir is not None
+        return Path(self.args.output_dir)
+
     def fit(self) -> None:
-        """Train from the last whole checkpoint in `output_dir` on; `seconds` is then what that took in all processes.
+        """Train, from the last complete checkpoint if there is one; then `seconds` is the time of all processes.
 
         On SIGTERM or Ctrl-C a checkpoint is saved, and Terminated or KeyboardInterrupt raised.
         """
-        last = checkpoints.latest(Path(self.args.output_dir))
+        last = checkpoints.find_latest(self.folder)
         if last:
-            print(f"goes on after step {checkpoints.get_step(last)} of an earlier run")
+            print(f"resuming after step {checkpoints.get_step(last)} of an earlier run")
         self.started = time.monotonic()
         with self.stop_on_signal():
             self.train(resume_from_checkpoint=str(last) if last else None)
@@ -48,30 +54,33 @@ class ResumableTrainer(Trainer):
 
     @contextmanager
     def stop_on_signal(self) -> Iterator[None]:
-        """On a first signal, wait for the end of the step; on a second one, leave at once."""
-        process, before = os.getpid(), {}
+        """On the first signal, stop after the step; on the second one, stop at once."""
+        process = os.getpid()
+        handlers: dict[int, Any] = {}
 
-        def note(number: int, frame: FrameType | None) -> None:
-            if os.getpid() == process:  # workers that load data get Ctrl-C too
+        def record_signal(number: int, frame: FrameType | None) -> None:
+            if os.getpid() == process:  # Ctrl-C reaches the workers that load data, too
                 self.signal = number
-                print("\nwill save and leave after this step; once more, and it leaves at once", file=sys.stderr)
-                restore()
+                print(
+                    "\nsaving a checkpoint and stopping after this step; a second signal stops at once", file=sys.stderr
+                )
+                restore_handlers()
 
-        def restore() -> None:
-            for number, handler in before.items():
+        def restore_handlers() -> None:
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
 
-        before |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers |= {number: signal.signal(number, record_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            restore()
+            restore_handlers()
         if self.signal:
             raise Terminated if self.signal == signal.SIGTERM else KeyboardInterrupt
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with checkpoints.writing(checkpoint):
+        checkpoint = self.folder / f"checkpoint-{self.state.global_step}"
+        with checkpoints.begin_checkpoint(checkpoint):
             super()._save_checkpoint(model, trial)
             progress = {
                 "loss": self._tr_loss.item(),
@@ -79,25 +88,25 @@ class ResumableTrainer(Trainer):
                 "seconds": self.seconds + time.monotonic() - self.started,
             }
             write_json(checkpoint / PROGRESS, progress)
-        checkpoints.finish(checkpoint, best=self.state.best_model_checkpoint)
+        checkpoints.complete_checkpoint(checkpoint, best=self.state.best_model_checkpoint)
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
-        """Trainer's, but a training that was at its end does not make another step, and its folder may have moved."""
+        """Trainer's, but a finished training makes no further step, and the folder may have been moved."""
         epoch, batches = super()._init_training_state(*args)
-        if self.state.best_global_step:  # Trainer keeps the whole path
-            best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
+        if self.state.best_global_step:  # Trainer saved the complete path
+            best = self.folder / f"checkpoint-{self.state.best_global_step}"
             self.state.best_model_checkpoint = str(best)
         stopped = any(
             callback.early_stopping_patience_counter >= callback.early_stopping_patience
             for callback in self.callback_handler.callbacks
             if isinstance(callback, EarlyStoppingCallback)
         )
-        over = stopped or self.state.global_step >= self.state.max_steps
-        return (sys.maxsize if over else epoch), batches
+        is_finished = stopped or self.state.global_step >= self.state.max_steps
+        return (sys.maxsize if is_finished else epoch), batches
 
 
-class ProgressCallback(TrainerCallback):
-    """Restores what `ResumableTrainer` adds to a checkpoint, saves in time, and stops when a signal has come."""
+class ResumeCallback(TrainerCallback):
+    """Restores what `ResumableTrainer` adds to a checkpoint, saves often enough, and stops after a signal."""
 
     def __init__(self, trainer: ResumableTrainer):
         self.trainer, self.saved = trainer, time.monotonic()

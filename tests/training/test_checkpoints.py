@@ -5,63 +5,63 @@ import pytest
 
 from stages.core.files import cache_dir
 from stages.training.checkpoints import (
-    finish,
-    latest,
+    begin_checkpoint,
+    complete_checkpoint,
+    find_latest,
     make_training_key,
     mark_finished,
     open_checkpoints,
     remove_finished,
-    writing,
 )
 
 
 def write(folder, step):
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(exist_ok=True)
-    with writing(checkpoint):
+    with begin_checkpoint(checkpoint):
         (checkpoint / "model.safetensors").write_text(f"weights {step}")
     return checkpoint
 
 
 def test_only_whole_checkpoints_count_and_the_rest_is_removed(tmp_path):
-    finish(write(tmp_path, 9), best=None)
+    complete_checkpoint(write(tmp_path, 9), best=None)
     write(tmp_path, 10)
     write(tmp_path, 100)
-    assert latest(tmp_path).name == "checkpoint-9"
+    assert find_latest(tmp_path).name == "checkpoint-9"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-9"]
 
 
 def test_a_checkpoint_that_is_written_again_is_not_whole_meanwhile(tmp_path):
-    finish(write(tmp_path, 1), best=None)
-    finish(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
+    complete_checkpoint(write(tmp_path, 1), best=None)
+    complete_checkpoint(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
     write(tmp_path, 2)
-    assert latest(tmp_path).name == "checkpoint-1"
+    assert find_latest(tmp_path).name == "checkpoint-1"
 
 
 def test_the_last_and_the_best_are_kept(tmp_path):
     for step in (1, 2, 3):
-        finish(write(tmp_path, step), best=str(tmp_path / "checkpoint-1"))
+        complete_checkpoint(write(tmp_path, step), best=str(tmp_path / "checkpoint-1"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-1", "checkpoint-3"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
 @pytest.mark.parametrize("content", ["wei", "weights 2", "{}"])
 def test_a_checkpoint_with_a_broken_file_does_not_count(tmp_path, name, content):
-    finish(write(tmp_path, 1), best=None)
+    complete_checkpoint(write(tmp_path, 1), best=None)
     (tmp_path / "checkpoint-1" / name).write_text(content)
-    assert latest(tmp_path) is None
+    assert find_latest(tmp_path) is None
 
 
 def test_a_checkpoint_counts_only_with_its_best_one(tmp_path):
-    finish(write(tmp_path, 1), best=None)
-    finish(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
+    complete_checkpoint(write(tmp_path, 1), best=None)
+    complete_checkpoint(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
     (tmp_path / "checkpoint-1/model.safetensors").write_text("wei")
-    assert latest(tmp_path) is None
+    assert find_latest(tmp_path) is None
 
 
 def test_a_checkpoint_that_cannot_be_written_goes(tmp_path):
-    finish(write(tmp_path, 1), best=None)
-    with pytest.raises(OSError, match="full"), writing(write(tmp_path, 2)):
+    complete_checkpoint(write(tmp_path, 1), best=None)
+    with pytest.raises(OSError, match="full"), begin_checkpoint(write(tmp_path, 2)):
         raise OSError("full")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
@@ -69,18 +69,18 @@ def test_a_checkpoint_that_cannot_be_written_goes(tmp_path):
 def test_other_inputs_have_other_checkpoints(workspace):
     for inputs in ({"seed": 1}, {"seed": 2}):
         with pytest.raises(RuntimeError, match="crash"), open_checkpoints(inputs) as folder:
-            assert latest(folder) is None
-            finish(write(folder, 1), best=None)
+            assert find_latest(folder) is None
+            complete_checkpoint(write(folder, 1), best=None)
             raise RuntimeError("crash")
     with open_checkpoints({"seed": 1}) as folder:
-        assert latest(folder).name == "checkpoint-1"
+        assert find_latest(folder).name == "checkpoint-1"
     assert len(list((cache_dir() / "checkpoints").glob("*/inputs.json"))) == 2
 
 
 def finished(seed):
     """The folder of a training that has its results, with the seed as its run."""
     with open_checkpoints({"seed": seed}) as folder:
-        finish(write(folder, 1), best=None)
+        complete_checkpoint(write(folder, 1), best=None)
         mark_finished(folder, str(seed))
     return folder
 
@@ -96,7 +96,7 @@ def test_checkpoints_of_a_finished_run_go_when_that_is_recorded(workspace):
 def test_a_finished_training_can_be_gone_on_from_and_is_not_finished_meanwhile(workspace):
     folder = finished(1)
     with open_checkpoints({"seed": 1}):
-        assert latest(folder).name == "checkpoint-1"
+        assert find_latest(folder).name == "checkpoint-1"
     remove_finished("1")
     assert folder.exists()
 

@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 
 from stages.core.errors import Terminated
 from stages.training import resumable_trainer as resumable
-from stages.training.checkpoints import get_step, latest
+from stages.training.checkpoints import find_latest, get_step
 
 
 class At(TrainerCallback):
@@ -71,7 +71,7 @@ def test_a_training_that_goes_on_ends_with_the_same_bytes(train, tmp_path, step,
     whole = train("whole", changes)
     with pytest.raises(RuntimeError, match="crash"):
         train("parts", changes, At(step, crash))
-    assert get_step(latest(tmp_path / "parts")) == step
+    assert get_step(find_latest(tmp_path / "parts")) == step
     parts = train("parts", changes)
     one, other = whole.model.state_dict(), parts.model.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -109,7 +109,7 @@ def test_a_signal_saves_and_leaves(train, tmp_path, monkeypatch, number, error):
     handler = signal.getsignal(number)
     with pytest.raises(error):
         train("parts", {}, At(3, lambda: signal.raise_signal(number)))
-    assert get_step(latest(tmp_path / "parts")) == 4
+    assert get_step(find_latest(tmp_path / "parts")) == 4
     assert signal.getsignal(number) == handler
     assert train("parts", {}).state.global_step == 16
 
@@ -123,4 +123,4 @@ def test_a_second_signal_leaves_at_once(train, tmp_path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         train("parts", {}, At(3, press_twice))
-    assert latest(tmp_path / "parts") is None
+    assert find_latest(tmp_path / "parts") is None

@@ -12,7 +12,7 @@ from support import easy_task
 from stages.core.errors import UserError
 from stages.training import inputs
 from stages.training import trainer as training
-from stages.training.trainer import balanced_weights, find_best_validation, make_loss, measure_speed, predict_logits
+from stages.training.trainer import balance_classes, find_best_validation, make_loss, measure_speed, predict_logits
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_speed_counts_the_rows_that_were_trained(fit):
 
 
 def test_balanced_weights_make_classes_count_the_same():
-    weights = balanced_weights(np.array([0] * 30 + [1] * 10), 2)
+    weights = balance_classes(np.array([0] * 30 + [1] * 10), 2)
     assert weights.tolist() == pytest.approx([40 / 60, 2.0])
 
 
