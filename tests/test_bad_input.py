@@ -33,14 +33,14 @@ SMALL = DEMO | {
     "tracking.log_model": False,
     "tracking.system_metrics": False,
 }
-KEPT_APART = (".cache", "mlruns")  # downloads to be continued, and MLflow's record of the runs that failed
+NOT_COMPARED = (".cache", "mlruns")  # downloads to be resumed, and MLflow's record of the runs that failed
 AS_COMMANDS = {
-    "tar that climbs out",
+    "tar with a path outside",
     "a wrong checksum",
-    "csv with names that drive terminals",
+    "csv with names that control terminals",
     "params that are a bomb",
     "a model of pickled weights",
-    "tokens that are cut",
+    "truncated tokens",
 }
 
 
@@ -66,7 +66,7 @@ def after_all_stages(tmp_path_factory, tiny_model):
 
 @pytest.fixture(scope="module")
 def server():
-    """The address of a server that breaks off in `cut.csv`."""
+    """The address of a server that stops within `truncated.csv`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -74,7 +74,7 @@ def server():
             self.send_response(404 if self.path == "/none.csv" else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body[:100] if self.path == "/cut.csv" else body)
+            self.wfile.write(body[:100] if self.path == "/truncated.csv" else body)
 
         def log_message(self, *arguments):
             pass
@@ -87,7 +87,7 @@ def server():
 
 @pytest.fixture
 def prepared(after_all_stages, server, tmp_path, monkeypatch):
-    """Put a case into a copy of that workspace, which becomes the current folder and main checkout."""
+    """Prepare a case in a copy of that workspace, which becomes the current folder and main checkout."""
 
     def prepare(case: Case) -> Path:
         folder = tmp_path / "copy"
@@ -102,9 +102,9 @@ def prepared(after_all_stages, server, tmp_path, monkeypatch):
     return prepare
 
 
-def content(folder: Path) -> dict[str, bytes | None]:
+def read_all(folder: Path) -> dict[str, bytes | None]:
     """The bytes of every file, None for a folder."""
-    paths = [path for path in folder.rglob("*") if path.relative_to(folder).parts[0] not in KEPT_APART]
+    paths = [path for path in folder.rglob("*") if path.relative_to(folder).parts[0] not in NOT_COMPARED]
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
@@ -124,15 +124,15 @@ def test_there_are_more_than_forty_cases_of_every_group():
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.limit], ids=lambda case: case.name)
-def test_bad_input_ends_in_one_message_and_hurts_nothing(case, prepared, monkeypatch, capsys):
+def test_bad_input_ends_with_one_message_and_changes_nothing(case, prepared, monkeypatch, capsys):
     monkeypatch.setattr(downloads, "ATTEMPTS", 1)
     folder = prepared(case)
-    before = content(folder)
+    before = read_all(folder)
     with pytest.raises(SystemExit) as stop:
         run_stage(case.stage, importlib.import_module(f"stages.{case.stage}").main)
-    assert isinstance(stop.value.code, str)  # which Python prints, and ends with code 1
+    assert isinstance(stop.value.code, str)  # Python prints it and exits with code 1
     check_message(case, capsys.readouterr().err + stop.value.code)
-    assert content(folder) == before
+    assert read_all(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,9 @@ def test_bad_input_ends_in_one_message_and_hurts_nothing(case, prepared, monkeyp
 )
 def test_the_command_ends_with_code_1(case, prepared):
     folder = prepared(case)
-    before = content(folder)
+    before = read_all(folder)
 
-    def limit_files() -> None:  # as a full disk: Python ignores the signal, so that writing fails
+    def limit_files() -> None:  # like a full disk: Python ignores SIGXFSZ, so that writing fails
         resource.setrlimit(resource.RLIMIT_FSIZE, (case.limit, case.limit))
 
     result = subprocess.run(
@@ -151,13 +151,13 @@ def test_the_command_ends_with_code_1(case, prepared):
     )  # fmt: skip
     assert result.returncode == 1, result.stderr
     check_message(case, result.stderr)
-    assert content(folder) == before
+    assert read_all(folder) == before
 
 
-def test_kept_outputs_and_journals_that_are_broken_end_no_run(prepared, capsys):
-    folder = prepared(Case("kept", "train", "", params={"train.freeze_layers": 1}))
+def test_broken_cached_features_and_journals_end_no_run(prepared, capsys):
+    folder = prepared(Case("cached features", "train", "", params={"train.freeze_layers": 1}))
     run_stage("train", train.main)
-    outputs = content(folder / "models")
+    outputs = read_all(folder / "models")
     for path in folder.glob(".cache/frozen/*/*.safetensors"):
         os.truncate(path, 100)
     for key in ("of another run", read_json(folder / "models/mlflow_run.json")["run"]):
@@ -166,5 +166,5 @@ def test_kept_outputs_and_journals_that_are_broken_end_no_run(prepared, capsys):
         (folder / "mlruns/journal" / key / "state.json").write_text("{")
     for stage in (train, evaluate):
         run_stage(stage.__name__.removeprefix("stages."), stage.main)
-    assert content(folder / "models") | {"mlflow_run.json": None} == outputs | {"mlflow_run.json": None}
+    assert read_all(folder / "models") | {"mlflow_run.json": None} == outputs | {"mlflow_run.json": None}
     assert "of another run: broken, and cannot be sent; delete it" in capsys.readouterr().err

@@ -1,16 +1,16 @@
 """Freezing: which parameters of a classifier train, and which keep their pretrained values."""
 
 from types import MethodType
-from typing import Literal
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from stages.core.errors import UserError
+from stages.core.param_types import FreezeLayers
 from stages.model.families import find_family
 
 
-def freeze(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> None:
+def freeze(model: PreTrainedModel, freeze_layers: FreezeLayers) -> None:
     """Freeze the embeddings and the first `freeze_layers` layers in place; 0 freezes nothing.
 
     `all` freezes everything before the head; BERT's pooler counts as head, because it reads only the first token.

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from stages.core.errors import UserError
 from stages.core.files import sha256
 from stages.core.hardware import describe_processor
+from stages.core.param_types import FreezeLayers
 from stages.model.attention import use_chunked_attention
 from stages.model.families import find_family
 from stages.model.first_token import FirstTokenLayer
@@ -36,7 +37,7 @@ class FrozenEncoder:
     The layers are cast to `dtype` once. `key` holds all that the features depend on, except for the tokens.
     """
 
-    def __init__(self, model: PreTrainedModel, freeze_layers: int | Literal["all"], dtype: torch.dtype):
+    def __init__(self, model: PreTrainedModel, freeze_layers: FreezeLayers, dtype: torch.dtype):
         num_frozen = count_frozen_layers(model, freeze_layers)
         encoder = select_layers(model, 0, num_frozen)
         for name in find_family(model.config.model_type).head:
@@ -99,9 +100,7 @@ class PrecomputedInputs(nn.Module):
         return inputs_embeds
 
 
-def build_frozen_encoder(
-    model: PreTrainedModel, freeze_layers: int | Literal["all"], precision: str
-) -> FrozenEncoder | None:
+def build_frozen_encoder(model: PreTrainedModel, freeze_layers: FreezeLayers, precision: str) -> FrozenEncoder | None:
     """The model's frozen encoder in `fp32`, `bf16` or `fp16`.
 
     None when nothing is frozen, and for families of which it is not known where the frozen layers end.
@@ -111,7 +110,7 @@ def build_frozen_encoder(
     return FrozenEncoder(model, freeze_layers, DTYPES[precision])
 
 
-def build_trainable_classifier(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> PreTrainedModel:
+def build_trainable_classifier(model: PreTrainedModel, freeze_layers: FreezeLayers) -> PreTrainedModel:
     """A view of the model that runs only what is not frozen; it has the same parameters under the same names.
 
     It takes the features of the frozen encoder as `inputs_embeds` or, when nothing is frozen, tokens like the model.
@@ -134,7 +133,7 @@ def is_partitionable(model: PreTrainedModel) -> bool:
     return find_family(model.config.model_type).layer_kind is not None and not is_decoder
 
 
-def count_frozen_layers(model: PreTrainedModel, freeze_layers: int | Literal["all"]) -> int:
+def count_frozen_layers(model: PreTrainedModel, freeze_layers: FreezeLayers) -> int:
     return len(find_layers(model, 0)) if freeze_layers == "all" else freeze_layers
 
 

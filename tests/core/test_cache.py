@@ -18,18 +18,18 @@ def fill(size):
     return lambda folder: (folder / "data").write_bytes(b"x" * size)
 
 
-def refuse(folder):
-    raise AssertionError("made again")
+def fail(folder):
+    raise AssertionError("computed again")
 
 
-def test_an_entry_is_made_once_and_found_again(cache):
+def test_an_entry_is_computed_once_and_found_again(cache):
     path, found = cache.fetch({"a": 1}, 10, fill(10))
     assert (found, (path / "data").stat().st_size) == (False, 10)
-    assert cache.fetch({"a": 1}, 10, refuse) == (path, True)
+    assert cache.fetch({"a": 1}, 10, fail) == (path, True)
     assert cache.fetch({"a": 2}, 10, fill(20))[0] != path
 
 
-def test_a_broken_entry_is_made_again(cache):
+def test_a_broken_entry_is_computed_again(cache):
     path, _ = cache.fetch({"a": 1}, 10, fill(10))
     (path / "data").write_bytes(b"x")
     assert cache.fetch({"a": 1}, 10, fill(10)) == (path, False)
@@ -38,35 +38,35 @@ def test_a_broken_entry_is_made_again(cache):
     assert (path / "data").stat().st_size == 10
 
 
-def test_an_entry_appears_whole_or_not_at_all(cache):
-    def break_off(folder):
+def test_an_entry_appears_complete_or_not_at_all(cache):
+    def interrupt(folder):
         fill(5)(folder)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cache.fetch({"a": 1}, 10, break_off)
+        cache.fetch({"a": 1}, 10, interrupt)
     assert cache.list_entries() == []
     shutil.copytree(cache.folder, cache.folder.with_name("copy"))
     assert not any(path.is_dir() for path in cache.folder.iterdir())
 
 
-def test_what_a_killed_process_left_is_removed(cache):
+def test_the_leftovers_of_a_killed_process_are_removed(cache):
     path, _ = cache.fetch({"a": 1}, 10, fill(10))
     left = path.rename(path.with_name(f".{path.name}.abc_1234.part"))
     cache.fetch({"a": 1}, 10, fill(10))
     assert not left.exists()
 
 
-def test_entries_not_used_for_longest_make_room(cache):
+def test_the_least_recently_used_entries_are_deleted_for_new_ones(cache):
     paths = [cache.fetch({"number": number}, 200, fill(200))[0] for number in range(3)]
     for age, path in zip((100, 300, 200), paths, strict=True):
         os.utime(path / "manifest.json", (1e9 - age, 1e9 - age))
-    cache.fetch({"number": 0}, 200, refuse)  # is used now
+    cache.fetch({"number": 0}, 200, fail)  # is used now
     cache.fetch({"number": 3}, 500, fill(200))
     assert [path.exists() for path in paths] == [True, False, False]
 
 
-def test_room_is_what_is_allowed_or_what_the_disk_has(cache, monkeypatch):
+def test_the_available_bytes_are_what_params_allow_or_what_the_disk_has(cache, monkeypatch):
     assert cache.available_bytes() == 1000
     path, _ = cache.fetch({"a": 1}, 100, fill(100))
     taken = sum(file.stat().st_size for file in path.iterdir())
@@ -86,7 +86,7 @@ def fetch_slowly(folder):
     return FolderCache(folder / "cache", 1000).fetch({"a": 1}, 10, make)[1]
 
 
-def test_of_several_processes_one_makes_the_entry(tmp_path):
+def test_only_one_of_several_processes_computes_an_entry(tmp_path):
     with get_context("spawn").Pool(3) as pool:
         found = pool.map(fetch_slowly, [tmp_path] * 3)
     assert sorted(found) == [False, True, True]

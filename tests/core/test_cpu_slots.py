@@ -38,16 +38,16 @@ def compute(workspace, monkeypatch):
 
 
 @pytest.mark.parametrize(("threads", "at_once"), [(4, 1), (2, 2), (1, 4), (9, 1)])
-def test_as_many_compute_at_once_as_have_cores(compute, threads, at_once):
+def test_as_many_processes_compute_at_once_as_there_are_cores_for(compute, threads, at_once):
     assert compute(threads) == at_once
 
 
-def test_who_waits_says_so(compute, capsys):
+def test_a_process_that_waits_prints_why(compute, capsys):
     compute(4)
     assert "waiting for CPU cores: another experiment uses them" in capsys.readouterr().out
 
 
-def test_nobody_waits_for_cores_with_a_gpu(workspace, monkeypatch):
+def test_with_a_gpu_there_is_no_waiting(workspace, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     with reserve_cores(), reserve_cores():
         pass

@@ -26,14 +26,14 @@ def test_an_interrupted_folder_leaves_the_old_one_or_nothing(tmp_path, existed):
     assert len(list(tmp_path.iterdir())) == existed
 
 
-def test_a_finished_folder_takes_the_place_of_the_old_one(tmp_path):
+def test_a_finished_folder_replaces_the_old_one(tmp_path):
     for content in ("old", "new"):
         with new_folder(tmp_path / "data") as part:
             (part / content).write_text(content)
     assert [path.name for path in tmp_path.rglob("*")] == ["data", "new"]
 
 
-def test_what_a_killed_process_left_goes_with_the_next_folder(tmp_path):
+def test_the_leftovers_of_a_killed_process_are_removed_with_the_next_folder(tmp_path):
     for name in (".data.abc_1234.part", ".data.abc_1234.old", ".data.v2.abc_1234.part"):
         (tmp_path / name).mkdir()
     with new_folder(tmp_path / "data"):
@@ -41,7 +41,7 @@ def test_what_a_killed_process_left_goes_with_the_next_folder(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".data.v2.abc_1234.part", "data"]
 
 
-def test_broken_json_is_named(tmp_path):
+def test_the_message_about_broken_json_names_the_file(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(UserError, match=r"a.json: not valid JSON"):
         read_json(tmp_path / "a.json")
@@ -55,7 +55,7 @@ def test_json_keeps_letters_of_all_languages(tmp_path):
     assert read_json(tmp_path / "a.json") == {"label": "好"}
 
 
-def test_the_main_checkout_is_what_dvc_says(tmp_path, monkeypatch):
+def test_the_main_checkout_is_the_one_that_dvc_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     assert main_checkout() == tmp_path

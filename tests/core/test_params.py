@@ -57,20 +57,20 @@ def test_every_key_of_the_default_params_has_a_comment():
         ("zzz", {}, r"zzz: unknown key; known: seed, data"),
     ],
 )
-def test_a_fault_is_told_with_key_value_and_what_is_allowed(write_params, key, value, message):
+def test_an_error_names_key_value_and_what_is_allowed(write_params, key, value, message):
     path = write_params({key: value})
     with pytest.raises(UserError, match=message):
         Params.load(path)
 
 
-def test_all_faults_come_in_one_report(write_params):
+def test_all_errors_are_in_one_report(write_params):
     path = write_params({"seed": -1, "data.source": "folder", "data.max_test_samples": 0, "train.weight_decay": "much"})
     found = r"4 errors\n  seed.*\n  data.path.*\n  data.max_test_samples.*\n  train.weight_decay"
     with pytest.raises(UserError, match=found):
         Params.load(path)
 
 
-def test_a_missing_key_is_named(tmp_path):
+def test_the_error_names_a_missing_key(tmp_path):
     text = (ROOT / "params.yaml").read_text().replace("  freeze_layers:", "  # freeze_layers:")
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=r"train.freeze_layers: missing; allowed"):
@@ -87,7 +87,7 @@ def test_numbers_are_read_as_dvc_writes_them(tmp_path, number):
 @pytest.mark.parametrize(
     ("text", "message"), [("a: [", "cannot be read as YAML"), ("- a", "found a list"), ("", "found an empty file")]
 )
-def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, message):
+def test_a_file_that_is_not_a_mapping_is_an_error(tmp_path, text, message):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=message):
         Params.load(tmp_path / "params.yaml")

@@ -27,7 +27,7 @@ def make_tar(path, *members):
     return path
 
 
-def test_folder_tar_and_zip_hold_the_same(tmp_path):
+def test_folder_tar_and_zip_give_the_same_files(tmp_path):
     (tmp_path / "box/train/pos").mkdir(parents=True)
     (tmp_path / "box/train/pos/1.txt").write_bytes(b"good")
     tar = make_tar(tmp_path / "a.tar.gz", (member("train/pos/1.txt"), b"good"))
@@ -45,13 +45,13 @@ def test_an_archive_made_of_the_current_folder_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.tar.gz", "a.zip"])
-def test_a_broken_archive_is_named(tmp_path, name):
+def test_the_message_about_a_broken_archive_names_it(tmp_path, name):
     (tmp_path / name).write_bytes(b"no archive" * 100)
     with pytest.raises(UserError, match=rf"{name}: broken archive"):
         list(read_files(tmp_path / name))
 
 
-def test_another_kind_of_file_is_refused(tmp_path):
+def test_another_kind_of_file_is_an_error(tmp_path):
     (tmp_path / "a.rar").write_bytes(b"x")
     with pytest.raises(UserError, match=r"neither a folder nor an archive; allowed are .tar.gz"):
         list(read_files(tmp_path / "a.rar"))

@@ -14,7 +14,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @contextmanager
 def server(content=CONTENT, breaks_after=(), etag='"v1"'):
-    """Serve one file; the first answers break off after so many bytes. Yields the URL and the ranges asked for."""
+    """Serve one file; the first responses stop after so many bytes. Yields the URL and the requested ranges."""
     asked, breaks = [], list(breaks_after)
 
     class Handler(BaseHTTPRequestHandler):
@@ -41,7 +41,7 @@ def server(content=CONTENT, breaks_after=(), etag='"v1"'):
         http.shutdown()
 
 
-def test_a_download_that_breaks_off_is_continued_where_it_was(workspace):
+def test_an_interrupted_download_is_resumed_where_it_stopped(workspace):
     with server(breaks_after=[100_000, 200_000]) as (url, asked):
         assert fetch(url, SHA256).read_bytes() == CONTENT
     assert asked[0] is None
@@ -49,7 +49,7 @@ def test_a_download_that_breaks_off_is_continued_where_it_was(workspace):
     assert 0 < received[0] <= 100_000 < received[1] <= 300_000
 
 
-def test_a_later_run_continues_unless_the_file_has_changed(workspace, monkeypatch):
+def test_a_later_run_resumes_unless_the_file_has_changed(workspace, monkeypatch):
     monkeypatch.setattr("stages.data.downloads.ATTEMPTS", 1)
     with server(breaks_after=[100_000, 0]) as (url, asked):
         with pytest.raises(UserError, match=r"cannot be fetched .* what was received is kept, run it again to resume"):
@@ -60,7 +60,7 @@ def test_a_later_run_continues_unless_the_file_has_changed(workspace, monkeypatc
         pytest.fail(f"{part} is left over")
 
 
-def test_another_version_is_fetched_from_its_beginning(workspace, monkeypatch):
+def test_another_version_is_downloaded_from_its_beginning(workspace, monkeypatch):
     monkeypatch.setattr("stages.data.downloads.ATTEMPTS", 1)
     with server(breaks_after=[100_000, 0]) as (url, _), pytest.raises(UserError, match="is kept"):
         fetch(url, None)
@@ -73,13 +73,13 @@ def test_another_version_is_fetched_from_its_beginning(workspace, monkeypatch):
         assert asked[0].startswith("bytes=")
 
 
-def test_without_a_version_nothing_is_continued(workspace):
+def test_without_a_version_nothing_is_resumed(workspace):
     with server(breaks_after=[100_000], etag="") as (url, asked):
         assert fetch(url, SHA256).read_bytes() == CONTENT
     assert asked == [None, None]
 
 
-def test_a_checked_copy_needs_no_server_and_a_wrong_one_is_refused(workspace):
+def test_a_verified_copy_needs_no_server_and_a_wrong_one_is_an_error(workspace):
     with server() as (url, asked):
         fetch(url, SHA256)
         with pytest.raises(UserError, match=r"data.sha256: .* its SHA-256 is .*, expected 0000"):
@@ -91,8 +91,8 @@ def test_a_checked_copy_needs_no_server_and_a_wrong_one_is_refused(workspace):
 
 
 @pytest.mark.parametrize("status", [206, 416])
-def test_what_is_not_the_rest_of_the_file_is_not_taken_for_it(workspace, monkeypatch, status):
-    """A server that heeds Range but not If-Range, after its file was replaced by another one."""
+def test_a_response_that_is_not_the_rest_of_the_file_is_not_used(workspace, monkeypatch, status):
+    """A server that supports Range but not If-Range, after its file was replaced by another one."""
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -104,8 +104,8 @@ def test_what_is_not_the_rest_of_the_file_is_not_taken_for_it(workspace, monkeyp
             self.send_header("ETag", etag)
             self.send_header("Content-Length", str(len(CONTENT) if len(asked) == 1 else len(body)))
             if code != 200:
-                whole = f"bytes 65536-{len(CONTENT) - 1}/{len(CONTENT)}" if code == 206 else "bytes */50"
-                self.send_header("Content-Range", whole)
+                complete = f"bytes 65536-{len(CONTENT) - 1}/{len(CONTENT)}" if code == 206 else "bytes */50"
+                self.send_header("Content-Range", complete)
             self.end_headers()
             self.wfile.write(body)
 
@@ -119,13 +119,13 @@ def test_what_is_not_the_rest_of_the_file_is_not_taken_for_it(workspace, monkeyp
     assert [wanted is None for wanted in asked] == [True, False, True]
 
 
-def test_a_url_that_is_none_is_told(workspace):
+def test_an_invalid_url_is_an_error(workspace):
     with pytest.raises(UserError, match=r"data.path: http://\[x/a.csv is not a URL"):
         fetch("http://[x/a.csv", None)
 
 
 @pytest.mark.parametrize("status", [206, 416])
-def test_a_server_that_never_sends_the_whole_is_told(workspace, status):
+def test_a_server_that_never_sends_the_complete_file_is_an_error(workspace, status):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(status)
@@ -137,6 +137,6 @@ def test_a_server_that_never_sends_the_whole_is_told(workspace, status):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
-        with pytest.raises(UserError, match=rf"cannot be fetched \(the server returned status {status} to a request for the comp"):
+        with pytest.raises(UserError, match=rf"the server returned status {status} to a request for the complete file"):
             fetch(f"http://127.0.0.1:{http.server_port}/data.csv", None)
         http.shutdown()

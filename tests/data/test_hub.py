@@ -21,7 +21,7 @@ def reviews(tmp_path_factory):
     return folder
 
 
-# The client waits half a minute in all for a hub that is down; not here.
+# The client waits half a minute in all for a hub that it cannot reach; not here.
 DOWNLOAD = """
 import runpy, time
 time.sleep = lambda seconds: None
@@ -42,7 +42,7 @@ def params_for(path, config=None, revision=None, **more):
     return {"data.source": "hub", "data.path": path, "data.config": config, "data.revision": revision} | more
 
 
-def test_a_data_set_with_one_split_is_split_and_later_the_hub_is_not_needed(write_params, workspace, reviews):
+def test_a_data_set_with_one_split_is_split_and_later_read_without_the_hub(write_params, workspace, reviews):
     write_params(params_for("someone/reviews", "small", hub.COMMIT))
     with hub.serve(datasets={"someone/reviews": reviews}) as (url, _):
         first = download(workspace, url)
@@ -76,7 +76,7 @@ def test_a_data_set_with_one_split_is_split_and_later_the_hub_is_not_needed(writ
         ),
     ],
 )
-def test_what_the_hub_lacks_is_told_in_one_message(write_params, workspace, reviews, changes, message):
+def test_what_the_hub_does_not_have_is_an_error_with_one_message(write_params, workspace, reviews, changes, message):
     write_params(changes)
     with hub.serve(datasets={"someone/reviews": reviews}) as (url, _):
         result = download(workspace, url)
@@ -86,7 +86,7 @@ def test_what_the_hub_lacks_is_told_in_one_message(write_params, workspace, revi
     assert not (workspace / "data/raw").exists()
 
 
-def test_a_hub_that_is_down_is_told_in_one_message(write_params, workspace):
+def test_a_hub_that_cannot_be_reached_is_an_error_with_one_message(write_params, workspace):
     write_params(params_for("someone/reviews"))
     result = download(workspace, "http://127.0.0.1:9")
     assert result.returncode == 1

@@ -33,7 +33,7 @@ def read(workspace, write_params):
     return run
 
 
-def test_nothing_is_said_of_splits_that_share_no_text(read, capsys):
+def test_there_is_no_warning_when_splits_share_no_text(read, capsys):
     texts, leaks = read(dev=DEV, on_leak="error")
     assert leaks == dict.fromkeys(
         ["train_and_validation", "train_and_test", "validation_and_test", "dropped_from_train",
@@ -43,15 +43,15 @@ def test_nothing_is_said_of_splits_that_share_no_text(read, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
-def test_shared_texts_are_counted_whatever_their_label_and_warned_of(read, capsys):
+def test_shared_texts_with_any_label_are_counted_with_a_warning(read, capsys):
     train = [*TRAIN, ("dev 1", "a"), ("test 1", "a"), ("test 1", "b"), ("test 2", "a")]
     texts, leaks = read(train, [*TEST, ("dev 2", "a")], DEV)
     assert list(leaks.values()) == [1, 2, 1, 0, 0]
     assert len(texts["train"]) == 44
-    told = capsys.readouterr().out
-    assert "warning: train and validation share 1 text; data.on_leak: drop_from_train drops them from train" in told
-    assert "warning: train and test share 2 texts; data.on_leak: drop_from_train drops them from train" in told
-    assert "warning: validation and test share 1 text; data.on_leak: drop_from_train leaves both as they are" in told
+    printed = capsys.readouterr().out
+    assert "warning: train and validation share 1 text; data.on_leak: drop_from_train drops them from train" in printed
+    assert "warning: train and test share 2 texts; data.on_leak: drop_from_train drops them from train" in printed
+    assert "warning: validation and test share 1 text; data.on_leak: drop_from_train leaves both as they are" in printed
 
 
 def test_training_rows_with_a_text_of_validation_or_test_are_dropped(read, capsys):
@@ -60,9 +60,9 @@ def test_training_rows_with_a_text_of_validation_or_test_are_dropped(read, capsy
     assert texts["train"] == [text for text, _ in TRAIN]
     assert (len(texts["validation"]), len(texts["test"])) == (10, 11)
     assert list(leaks.values()) == [1, 2, 1, 4, 0]
-    told = capsys.readouterr().out
-    assert "dropped: text is in another split too (4 rows of train)" in told
-    assert told.count("warning") == 1  # of what the source has in both validation and test
+    printed = capsys.readouterr().out
+    assert "dropped: text is in another split too (4 rows of train)" in printed
+    assert printed.count("warning") == 1  # of what the source has in both validation and test
 
 
 def test_a_carved_validation_split_loses_texts_of_test_too(read, capsys):
@@ -76,7 +76,7 @@ def test_a_carved_validation_split_loses_texts_of_test_too(read, capsys):
     assert "warning" not in capsys.readouterr().out
 
 
-def test_texts_that_one_file_repeats_leak_into_what_is_carved_from_it(workspace, read):
+def test_texts_that_a_file_repeats_leak_into_the_splits_carved_from_it(workspace, read):
     lines = [json.dumps({"text": f"text {number % 30}", "label": number % 2}) for number in range(60)]
     (workspace / "all.jsonl").write_text("\n".join(lines))
     splits = {"path": "all.jsonl", "test_fraction": 0.2, "validation_fraction": 0.2}
@@ -87,7 +87,7 @@ def test_texts_that_one_file_repeats_leak_into_what_is_carved_from_it(workspace,
     assert sum(map(len, texts.values())) + leaks["dropped_from_train"] + leaks["dropped_from_validation"] == 60
 
 
-def test_an_error_names_counts_and_places_and_leaves_nothing(workspace, read):
+def test_an_error_names_counts_and_locations_and_leaves_nothing(workspace, read):
     with pytest.raises(UserError, match=r"splits: splits share texts\n  train and test \(4\): ") as caught:
         read([*TRAIN, *TEST[:4]], TEST, DEV, on_leak="error")
     message = str(caught.value)
@@ -109,14 +109,14 @@ def test_a_pair_is_the_same_when_both_texts_are(read):
     assert read([*TRAIN, TEST[0]], TEST, DEV, text_pair_column="pair")[1]["train_and_test"] == 1
 
 
-def test_only_rows_that_were_sampled_count(read):
+def test_only_sampled_rows_are_counted(read):
     every = read([*TRAIN, *TEST], TEST, DEV)[1]
     texts, leaks = read([*TRAIN, *TEST], TEST, DEV, max_train_samples=20, max_test_samples=4, on_leak=DROP)
     assert every["train_and_test"] == 10 > leaks["train_and_test"]
     assert len(texts["train"]) == 20 - leaks["dropped_from_train"]
 
 
-def test_a_class_that_dropping_would_take_away_is_told(read):
+def test_a_class_that_would_lose_all_rows_is_an_error(read):
     rare = [("rare 1", "c"), ("rare 2", "c")]
     with pytest.raises(UserError, match=r"on_leak: found drop_.* no rows of 1 of the 3 classes of train \(c\): all"):
         read([*TRAIN, *rare], [*TEST, *rare], DEV, on_leak=DROP)

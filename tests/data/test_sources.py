@@ -39,7 +39,7 @@ def read(params, tmp_path, tmp_path_factory):
 
 @pytest.fixture
 def reviews(workspace):
-    """A folder of 20 train and 10 test texts a label, with things beside that are no texts."""
+    """A folder of 20 train and 10 test texts for each label, and of other files."""
     folder = workspace / "corpus"
     for split, count in (("train", 20), ("test", 10)):
         for label in ("neg", "pos"):
@@ -180,14 +180,14 @@ def empty_a_text(folder):
         (empty_a_text, r"1 row cannot be used\n  empty text \(1\): test/pos/7.txt"),
     ],
 )
-def test_a_fault_of_the_data_is_told(reviews, read_folder, damage, message):
+def test_an_error_in_the_data_is_described(reviews, read_folder, damage, message):
     damage(reviews)
     with pytest.raises(UserError, match=message):
         read_folder()
 
 
 @pytest.mark.parametrize("key", ["max_train_samples", "max_test_samples"])
-def test_fewer_samples_than_classes_are_refused(reviews, read_folder, key):
+def test_fewer_samples_than_classes_are_an_error(reviews, read_folder, key):
     with pytest.raises(UserError, match=rf"data.{key}: found 1; the data has 2 classes"):
         read_folder(**{key: 1})
 
@@ -199,7 +199,7 @@ def test_hidden_folders_are_no_labels(reviews, read_folder):
     assert read_folder()[1]["labels"] == ["neg", "pos"]
 
 
-def test_a_missing_path_and_a_wrong_checksum_are_told(reviews, read_folder, tmp_path):
+def test_a_missing_path_and_a_wrong_checksum_are_errors(reviews, read_folder, tmp_path):
     with pytest.raises(UserError, match=r"data.path: nowhere does not exist \(looked at .*/nowhere\)"):
         read_folder(path="nowhere")
     with pytest.raises(UserError, match=r"data.sha256: given, but data.path is a folder"):
@@ -274,7 +274,7 @@ def test_a_folder_of_files_has_a_split_a_file(workspace, read):
 @pytest.mark.parametrize(
     "names", [["train.csv", "train.tsv"], ["train-00000-of-00003.csv"], ["train.csv", "train-0-of-1.csv"]]
 )
-def test_files_that_are_not_all_parts_of_one_are_refused(workspace, read, names):
+def test_files_that_are_not_all_parts_of_one_are_an_error(workspace, read, names):
     (workspace / "data").mkdir()
     for name in [*names, "test.csv"]:
         write_csv(workspace / f"data/{name}", ROWS[:20])
@@ -288,14 +288,14 @@ def test_columns_without_header_have_numbers_and_quotes_may_be_text(workspace, r
     form = {"text_column": 0, "label_column": 1, "header": False, "delimiter": "\\t", "quotechar": None}
     rows, _ = read(source="csv", path="all.tsv", **form)
     assert ('"half open 7', "no") in [row for found in rows.values() for row in found]
-    with pytest.raises(UserError, match=r"(?s)broken quotes .* If quotes are a part of the text, set data.quotechar to null"):
+    with pytest.raises(UserError, match=r"(?s)broken quotes .* If quotes are a part of the text, set data.quotechar"):
         read(source="csv", path="all.tsv", **form | {"quotechar": '"'})
     with pytest.raises(UserError, match=r"data.text_column: found 'text'; with data.header false .* numbers, 0 to 1"):
         read(source="csv", path="all.tsv", **form | {"text_column": "text"})
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
-def test_texts_come_through_unharmed(workspace, read, encoding):
+def test_texts_are_not_changed(workspace, read, encoding):
     texts = [
         "好吃！１２３",
         "مرحبا بالعالم",
@@ -350,7 +350,7 @@ BAD = {
 }
 
 
-def test_bad_rows_are_told_by_reason_and_place(workspace, read):
+def test_bad_rows_are_listed_by_reason_and_location(workspace, read):
     lines = [*GOOD[:10], *BAD.values(), *GOOD[10:], *[BAD["empty text"]] * 4]
     (workspace / "all.jsonl").write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"all.jsonl: 13 rows cannot be used") as caught:
@@ -365,7 +365,7 @@ def test_bad_rows_are_told_by_reason_and_place(workspace, read):
     assert manifest["dropped"] == {"all": dict(sorted((dict.fromkeys(BAD, 1) | {"empty text": 5}).items()))}
 
 
-def test_bad_rows_of_a_csv_are_told_with_their_line(workspace, read):
+def test_bad_rows_of_a_csv_are_listed_with_their_line(workspace, read):
     write_csv(workspace / "all.csv", ROWS[:20])
     with (workspace / "all.csv").open("ab") as file:
         file.write(b'a,b,c\nbad,"caf\xe9"\n\n,no label\nx,"open" quote\n')
@@ -381,13 +381,13 @@ def test_bad_rows_of_a_csv_are_told_with_their_line(workspace, read):
     }  # fmt: skip
 
 
-def test_a_quote_that_swallows_rows_is_no_row_to_drop(workspace, read):
+def test_an_open_quote_over_several_rows_is_never_dropped(workspace, read):
     (workspace / "all.csv").write_text('label,text\na,"open\nb,x\na,y\n')
     with pytest.raises(UserError, match=r"quote that opens in row 1 \(line 2\) is not closed properly up to line 4"):
         read(source="csv", path="all.csv", on_bad_rows="drop")
 
 
-def test_a_label_that_train_lacks_is_told_or_dropped(workspace, read):
+def test_a_label_that_train_does_not_have_is_an_error_or_dropped(workspace, read):
     (workspace / "data").mkdir()
     write_csv(workspace / "data/train.csv", ROWS[:40])
     write_csv(workspace / "data/test.csv", [*ROWS[40:], ("text", "so-so")])
@@ -418,13 +418,13 @@ def test_a_label_that_train_lacks_is_told_or_dropped(workspace, read):
         (["text,label", "x,a"], {"encoding": "utf-16"}, r"cannot be read as utf-16 .* set data.encoding"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told(workspace, read, lines, data, message):
+def test_a_file_that_cannot_be_used_is_an_error(workspace, read, lines, data, message):
     (workspace / "all.csv").write_text("\n".join(lines))
     with pytest.raises(UserError, match=message):
         read(source="csv", path="all.csv", **data)
 
 
-def test_a_file_of_another_format_is_told(workspace, read):
+def test_a_file_of_another_format_is_an_error(workspace, read):
     (workspace / "all.csv").write_text("text,label\n")
     with pytest.raises(UserError, match=r"all.csv: cannot be read as Parquet"):
         read(source="parquet", path="all.csv")

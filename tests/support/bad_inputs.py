@@ -1,4 +1,4 @@
-"""Input that is broken or was made to do harm: what to put into the workspace, which stage meets it, what it says."""
+"""Input that is broken or was made to do harm: the files, the stage that reads them, and its message."""
 
 import gzip
 import io
@@ -16,9 +16,9 @@ from safetensors.numpy import load_file, save_file
 
 
 class Case(NamedTuple):
-    """`prepare(workspace)` makes the input; `message` is a pattern of what the stage says; SERVER in params is a URL.
+    """`prepare(workspace)` makes the input; `message` is a pattern of the error message; SERVER in params is a URL.
 
-    `limit`: bytes that a file may have, as on a disk that is full.
+    `limit`: bytes that a file may have, as on a full disk.
     """
 
     name: str
@@ -34,8 +34,8 @@ def write(name: str, content: str | bytes) -> Callable[[Path], Any]:
     return lambda workspace: (workspace / name).write_bytes(data)
 
 
-def cut(name: str, size: int) -> Callable[[Path], Any]:
-    """Shorten a file that an earlier stage wrote, from its end."""
+def truncate(name: str, size: int) -> Callable[[Path], Any]:
+    """Remove the last bytes of a file that an earlier stage wrote."""
     return lambda workspace: os.truncate(path := next(workspace.glob(name)), path.stat().st_size - size)
 
 
@@ -47,7 +47,7 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], Any]:
 
 
 def member(name: str, content: bytes = b"good", form: int = tarfile.PAX_FORMAT, **attributes: Any) -> bytes:
-    """The bytes of one member of a tar, as it is: tarfile itself would refuse to write some of them."""
+    """The bytes of one member of a tar, without the checks of tarfile, which would not write some of them."""
     info = tarfile.TarInfo(name)
     info.size = len(content)
     for key, value in attributes.items():
@@ -72,8 +72,8 @@ def packed(content: dict[str, bytes], change: Callable[[zipfile.ZipInfo], Any] =
     return file.getvalue()
 
 
-def lying(size: int) -> bytes:
-    """A zip with a megabyte in it that says to be of another size."""
+def declare_size(size: int) -> bytes:
+    """A zip with a file of a megabyte, for which it declares another size."""
     data = packed({"train/pos/1.txt": bytes(1 << 20)}, lambda info: setattr(info, "compress_type", 8))
     return data.replace(struct.pack("<I", 1 << 20), struct.pack("<I", size))
 
@@ -90,7 +90,7 @@ OUTSIDE, NO_FILE, BROKEN, LARGE = (
     "contains more",
 )
 ARCHIVES = [
-    archive("tar that climbs out", OUTSIDE, member("train/../../out.txt") + END),
+    archive("tar with a path outside", OUTSIDE, member("train/../../out.txt") + END),
     archive("tar with an absolute path", OUTSIDE, member("/etc/passwd") + END),
     archive("tar with a drive", OUTSIDE, member("C:\\out.txt") + END),
     archive(
@@ -110,7 +110,7 @@ ARCHIVES = [
     archive("tar with bytes as a name", "'.*' is not a valid name",
             member("train/caf\udce9", form=tarfile.USTAR_FORMAT) + END),
     archive("tar with a file without a name", "'.*' is not a valid name", member(".") + END),
-    archive("tar with a long name that drives terminals", r"'\.\./\\x1b\[2J.* \.\.\. x*' leads",
+    archive("tar with a long name that controls terminals", r"'\.\./\\x1b\[2J.* \.\.\. x*' leads",
             member("../\x1b[2J" + "x" * 9999) + END),
     archive("tar with an endless name", f"{BROKEN} .a header is longer", gzip.compress(member("x" * (2 << 20)) + END)),
     archive(
@@ -118,7 +118,7 @@ ARCHIVES = [
         content=b"".join(member(f"train/pos/{number}.txt", bytes(30_000)) for number in range(4)) + END,
     ),
     archive(
-        "tar that says to be larger than any disk", LARGE, member("train/pos/1.txt", b"", size=1 << 60) + END,
+        "tar that declares a size larger than any disk", LARGE, member("train/pos/1.txt", b"", size=1 << 60) + END,
     ),
     archive(
         "tar of very many empty files", LARGE, max_size_gb=0.0001,
@@ -126,14 +126,15 @@ ARCHIVES = [
     ),
     archive("tar with an endless tail", LARGE, gzip.compress(TEXT + bytes(4 << 20)), "tar.gz", max_size_gb=0.001),
     archive("tar without its end", f"{BROKEN} .its end is missing", TEXT),
-    archive("tar cut in a header", f"{BROKEN} .truncated header", TEXT + member("train/pos/2.txt")[:300]),
-    archive("tar cut in a file", f"{BROKEN} .unexpected end", TEXT + member("train/pos/2.txt", bytes(9000))[:3000]),
+    archive("tar truncated in a header", f"{BROKEN} .truncated header", TEXT + member("train/pos/2.txt")[:300]),
+    archive("tar truncated in a file", f"{BROKEN} .unexpected end",
+            TEXT + member("train/pos/2.txt", bytes(9000))[:3000]),
     archive("tar with a changed header", f"{BROKEN} .bad checksum",
             TEXT + member("b").replace(b"b\0", b"c\0", 1) + END),
-    archive("tar.gz that is cut", f"{BROKEN} .Compressed file ended", gzip.compress(TEXT + END)[:-9], "tar.gz"),
+    archive("truncated tar.gz", f"{BROKEN} .Compressed file ended", gzip.compress(TEXT + END)[:-9], "tar.gz"),
     archive("tar.gz with another checksum", f"{BROKEN} .CRC", gzip.compress(TEXT + END)[:-8] + bytes(8), "tar.gz"),
     archive("junk as a tar", BROKEN, b"no archive" * 100),
-    archive("zip that climbs out", OUTSIDE, packed({"../out.txt": b"x"}), "zip"),
+    archive("zip with a path outside", OUTSIDE, packed({"../out.txt": b"x"}), "zip"),
     archive("zip with an absolute path", OUTSIDE, packed({"/out.txt": b"x"}), "zip"),
     archive(
         "zip with a link", NO_FILE, suffix="zip",
@@ -141,10 +142,10 @@ ARCHIVES = [
     ),
     archive("zip with a path twice", "contains 'a' twice", packed({"a": b"x", "./a": b"y"}), "zip"),
     archive("zip of more than is allowed", LARGE, packed({"a": bytes(300_000)}), "zip", max_size_gb=0.0001),
-    archive("zip with more in it than it says", f"{BROKEN} .Bad CRC-32", lying(10), "zip"),
-    archive("zip with less in it than it says", "'.*' does not have the size that the archive declares", lying(2 << 20),
-            "zip"),
-    archive("zip that is cut", BROKEN, packed({"a": bytes(300_000)})[:-50], "zip"),
+    archive("zip with more bytes than it declares", f"{BROKEN} .Bad CRC-32", declare_size(10), "zip"),
+    archive("zip with fewer bytes than it declares", "'.*' does not have the size that the archive declares",
+            declare_size(2 << 20), "zip"),
+    archive("truncated zip", BROKEN, packed({"a": bytes(300_000)})[:-50], "zip"),
 ]  # fmt: skip
 
 
@@ -175,7 +176,7 @@ ROWS = [
     rows("csv without the column", rf"{LACKS} body, label \(", "body,label\nfine,a\n"),
     rows("csv with a column twice", "data.label_column: .*rows.csv has several columns 'label'",
          "text,label,label\nx,a,b"),
-    rows("csv with names that drive terminals", rf"{LACKS} \\x1b\[2Jtext, label", "\x1b[2Jtext,label\nfine,a\n"),
+    rows("csv with names that control terminals", rf"{LACKS} \\x1b\[2Jtext, label", "\x1b[2Jtext,label\nfine,a\n"),
     rows("csv with names of two lines", rf"{LACKS} te\\nxt, label", '"te\nxt",label\nfine,a\n'),
     rows("csv with long names", rf"{LACKS} x{{200}}\.\.\.", "x" * 10_000 + ",label\nfine,a\n"),
     rows("csv with empty names", rf"{LACKS} , , label \(", ",,label\nfine,,a\n"),
@@ -183,7 +184,7 @@ ROWS = [
     rows("csv of two encodings", r"text is not utf-8 \(1\): rows.csv row 41 \(line 42\)", GOOD + "caf\udce9,a\n"),
     rows("csv with an open quote", r"broken quotes \(1\): rows.csv row 41 \(line 42\)", GOOD + '"open,a\nfine,b\n'),
     rows("csv of another encoding", "rows.csv: cannot be read as utf-16", GOOD, encoding="utf-16"),
-    rows("csv.gz that is cut", "rows.csv.gz: cannot be read", gzip.compress(GOOD.encode())[:-9], "csv.gz"),
+    rows("truncated csv.gz", "rows.csv.gz: cannot be read", gzip.compress(GOOD.encode())[:-9], "csv.gz"),
     rows(
         "csv.gz of more than is allowed", "rows.csv.gz: contains more than the 0.001 GB that data.max_size_gb allows",
         gzip.compress(GOOD.encode() * 4000), "csv.gz", max_size_gb=0.001,
@@ -192,7 +193,7 @@ ROWS = [
     rows("json with objects in columns", "text is not a string", '{"text": {"a": 1}, "label": {"b": 2}}\n', "jsonl"),
     rows("json of deep nesting", "not valid JSON", '{"text": ' + "[" * 100_000, "jsonl"),
     rows("json with a lone surrogate", r"text is not utf-8 \(1\)", '{"text": "\\ud83d", "label": "a"}', "jsonl"),
-    rows("parquet that is cut", "rows.parquet: cannot be read as Parquet", TABLE[:-500], "parquet"),
+    rows("truncated parquet", "rows.parquet: cannot be read as Parquet", TABLE[:-500], "parquet"),
     rows("parquet with junk in its footer", "rows.parquet: cannot be read", TABLE[:-400] + b"x" * 392 + TABLE[-8:],
          "parquet"),
     rows("parquet with junk in its pages", "rows.parquet: cannot be read", TABLE[:4] + b"x" * 90 + TABLE[94:],
@@ -204,11 +205,12 @@ ROWS = [
          params={"data.source": "csv", "data.path": "/dev/zero"}),
     Case("a path that is too long", "download", "cannot be read or written .File name too long",
          params={"data.source": "csv", "data.path": "x" * 5000}),
-    Case("a download that breaks off", "download", "data.path: http.*/cut.csv cannot be fetched .*IncompleteRead",
-         params={"data.source": "csv", "data.path": "SERVER/cut.csv"}),
-    Case("a download of other bytes", "download", "data.sha256: http.*/whole.csv: its SHA-256 is .*, expected 0000",
-         params={"data.source": "csv", "data.path": "SERVER/whole.csv", "data.sha256": "0" * 64}),
-    Case("a download that is none", "download", "data.path: http.*/none.csv cannot be fetched .404",
+    Case("a download that is interrupted", "download",
+         "data.path: http.*/truncated.csv cannot be fetched .*IncompleteRead",
+         params={"data.source": "csv", "data.path": "SERVER/truncated.csv"}),
+    Case("a download of other bytes", "download", "data.sha256: http.*/complete.csv: its SHA-256 is .*, expected 0000",
+         params={"data.source": "csv", "data.path": "SERVER/complete.csv", "data.sha256": "0" * 64}),
+    Case("a download that does not exist", "download", "data.path: http.*/none.csv cannot be fetched .404",
          params={"data.source": "csv", "data.path": "SERVER/none.csv"}),
 ]  # fmt: skip
 
@@ -234,7 +236,7 @@ PARAMS = [
     key("a param that is infinite", "cache.max_size_gb: found inf; allowed", cache__max_size_gb=float("inf")),
     key("a param that is huge", "train.logging_steps: found 9{30}; allowed: a whole number ≥ 1, at most 2147483647",
         train__logging_steps=int("9" * 30)),
-    key("a param that drives terminals", r"model.name: .*\\x1b", model__name=["\x1b[2J"]),
+    key("a param that controls terminals", r"model.name: .*\\x1b", model__name=["\x1b[2J"]),
     params("params with tabs", "cannot be read as YAML: .*cannot start any token", "train:\n\tseed: 1\n"),
     params("params with a key twice", "cannot be read as YAML: the key 'seed' is given twice.*line 2",
            "seed: 1\nseed: 2\n"),
@@ -273,36 +275,36 @@ def only_pickle(workspace: Path) -> None:
 MODEL, AGAIN = "model.name: .*", "run `dvc repro"
 MODELS = [
     Case("a model of pickled weights", "base_model", f"{MODEL}has no model.safetensors; other formats", only_pickle),
-    Case("weights that are cut", "base_model", f"{MODEL}model.safetensors .* is broken",
-         cut("tiny/model.safetensors", 9)),
+    Case("truncated weights", "base_model", f"{MODEL}model.safetensors .* is broken",
+         truncate("tiny/model.safetensors", 9)),
     Case("weights with an endless header", "base_model", f"{MODEL}model.safetensors .* is broken",
          start_with("tiny/model.safetensors", struct.pack("<Q", 1 << 40))),
     Case("weights with junk as header", "base_model", f"{MODEL}model.safetensors .* is broken",
          start_with("tiny/model.safetensors", struct.pack("<Q", 64) + b"x" * 64)),
     Case("a config of no type", "base_model", f"{MODEL}is not a JSON object with a model_type",
          write("tiny/config.json", "{}")),
-    Case("a config that is cut", "base_model", f"{MODEL}is not a JSON object with a model_type",
-         cut("tiny/config.json", 9)),
-    Case("a tokenizer that is cut", "preprocess", f"{MODEL}no tokenizer that can be loaded",
-         cut("models/base/tokenizer.json", 9)),
-    Case("a manifest that is cut", "preprocess", f"dataset.json: not valid JSON .*{AGAIN}",
-         cut("data/raw/dataset.json", 9)),
+    Case("a truncated config", "base_model", f"{MODEL}is not a JSON object with a model_type",
+         truncate("tiny/config.json", 9)),
+    Case("a truncated tokenizer", "preprocess", f"{MODEL}no tokenizer that can be loaded",
+         truncate("models/base/tokenizer.json", 9)),
+    Case("a truncated manifest", "preprocess", f"dataset.json: not valid JSON .*{AGAIN}",
+         truncate("data/raw/dataset.json", 9)),
     Case("a manifest of nothing", "preprocess", f"dataset.json: has no columns, labels, .*{AGAIN}",
          write("data/raw/dataset.json", "[]")),
-    Case("rows that are cut", "preprocess", f"train.parquet: its SHA-256 is .*{AGAIN} download",
-         cut("data/raw/train.parquet", 9)),
-    Case("rows that are gone", "preprocess", f"test.parquet: missing; .*{AGAIN}",
+    Case("truncated rows", "preprocess", f"train.parquet: its SHA-256 is .*{AGAIN} download",
+         truncate("data/raw/train.parquet", 9)),
+    Case("rows that are missing", "preprocess", f"test.parquet: missing; .*{AGAIN}",
          lambda workspace: (workspace / "data/raw/test.parquet").unlink()),
-    Case("tokens that are cut", "train", f"arrow: has changed since it was written; {AGAIN}",
-         cut("data/tokenized/train/*.arrow", 8)),
+    Case("truncated tokens", "train", f"arrow: has changed since it was written; {AGAIN}",
+         truncate("data/tokenized/train/*.arrow", 8)),
     Case("tokens without columns", "train", f"tokenized: cannot be read .*{AGAIN}",
          write("data/tokenized/train/dataset_info.json", "[]")),
-    Case("statistics that are cut", "train", f"statistics.json: not valid JSON .*{AGAIN}",
-         cut("data/statistics.json", 9)),
+    Case("truncated statistics", "train", f"statistics.json: not valid JSON .*{AGAIN}",
+         truncate("data/statistics.json", 9)),
     Case("statistics of nothing", "train", f"statistics.json: has no raw_sha256, .*{AGAIN}",
          write("data/statistics.json", "{}")),
-    Case("a kept tokenizer that is cut", "train", "no tokenizer that can be loaded",
-         cut("data/tokenized/tokenizer/tokenizer.json", 9)),
+    Case("a truncated cached tokenizer", "train", "no tokenizer that can be loaded",
+         truncate("data/tokenized/tokenizer/tokenizer.json", 9)),
     Case("a base of other shapes", "train", r"do not fit together: .*word_emb.*weight is \[600, 16\], not \[600, 32\]",
          lambda workspace: change_weights(workspace / "models/base/model.safetensors")),
     Case("a base of other sizes", "train", "do not fit together: .* is missing .and 15 more",
@@ -313,16 +315,16 @@ MODELS = [
          replace("models/base/config.json", '"num_attention_heads": 2', '"num_attention_heads": 5')),
     Case("a learning rate that breaks the model", "train", r"train.learning_rate: found 1e\+09; .* is not a number",
          params={"train.learning_rate": 1e9, "train.eval_steps": 0.999}),
-    Case("a classifier that is cut", "evaluate", "models/classifier: cannot be loaded",
-         cut("models/classifier/model.safetensors", 9)),
+    Case("a truncated classifier", "evaluate", "models/classifier: cannot be loaded",
+         truncate("models/classifier/model.safetensors", 9)),
     Case("a classifier of other shapes", "evaluate", "models/classifier: weights and config.json do not fit together",
          lambda workspace: change_weights(workspace / "models/classifier/model.safetensors")),
-    Case("a run that is none", "evaluate", f"mlflow_run.json: has no run; .*{AGAIN}",
+    Case("a run without an id", "evaluate", f"mlflow_run.json: has no run; .*{AGAIN}",
          write("models/mlflow_run.json", "{}")),
-    Case("curves that are cut", "evaluate", f"validation.csv: cannot be read .*{AGAIN} train",
-         cut("plots/validation.csv", 30)),
-    Case("test rows that are cut", "evaluate", f"test.parquet: cannot be read .*{AGAIN}",
-         cut("data/raw/test.parquet", 9)),
+    Case("truncated curves", "evaluate", f"validation.csv: cannot be read .*{AGAIN} train",
+         truncate("plots/validation.csv", 30)),
+    Case("truncated test rows", "evaluate", f"test.parquet: cannot be read .*{AGAIN}",
+         truncate("data/raw/test.parquet", 9)),
 ]  # fmt: skip
 
 
@@ -332,8 +334,8 @@ MODELS = [
 FULL = r"cannot be written \(File too large\)"
 DISKS = [
     Case("a disk too small for rows", "download", f"data/raw: {FULL}", limit=20_000),
-    Case("a disk too small for a download", "download", f".cache/downloads/.*-whole.csv.part: {FULL}",
-         params={"data.source": "csv", "data.path": "SERVER/whole.csv"}, limit=100),
+    Case("a disk too small for a download", "download", f".cache/downloads/.*-complete.csv.part: {FULL}",
+         params={"data.source": "csv", "data.path": "SERVER/complete.csv"}, limit=100),
     Case("a disk too small for a model", "base_model", r"models/.*base.* \(File too large\)", limit=20_000),
     Case("a disk too small for tokens", "preprocess", f"data/tokenized: {FULL}", limit=2_000),
     Case("a disk too small for a classifier", "train", f".cache/checkpoints/\\w+: {FULL}", limit=60_000),
