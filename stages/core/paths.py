@@ -1,11 +1,12 @@
 """Where the stages read and write, relative to the folder of `dvc.yaml`, which declares the same paths.
 
-`stages.core.files` finds what lies outside of these: the main checkout and the cache folder.
+`stages.core.files` has the paths outside of it: the main checkout and the cache folder.
 """
 
 from pathlib import Path
 
-PARAMS, LOCK = Path("params.yaml"), Path("dvc.lock")
+PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
 
 # download
 RAW = Path("data/raw")
@@ -21,10 +22,12 @@ STATISTICS = Path("data/statistics.json")
 CLASSIFIER = Path("models/classifier")
 RUN = Path("models/mlflow_run.json")  # the key of the MLflow run that `train` opened
 TRAIN_METRICS = Path("metrics/train.json")
-TRAINING_CURVE, VALIDATION_CURVE = Path("plots/training.csv"), Path("plots/validation.csv")
+TRAINING_CURVE = Path("plots/training.csv")
+VALIDATION_CURVE = Path("plots/validation.csv")
 # evaluate
 TEST_METRICS = Path("metrics/evaluate.json")
-REPORTS, PLOTS = Path("reports"), Path("plots")
+REPORTS = Path("reports")
+PLOTS = Path("plots")
 PREDICTIONS = REPORTS / "predictions.csv"
 # all of them
 TIMINGS = Path("metrics/timings")
