@@ -1,7 +1,7 @@
-"""The entry points of the pipeline, one a stage of dvc.yaml; their parts are in `stages.lib`."""
+"""The entry points of the pipeline: the stages of dvc.yaml and other commands. Their parts are in the packages below."""
 
 import gc
 
-# Importing transformers makes millions of objects that stay: with Python's threshold of 700 the collector walks them
-# over and over, which takes one of the six seconds of `import stages.train`.
+# Importing transformers creates millions of objects that are never freed. With Python's threshold of 700, garbage
+# collection visits them again and again, which takes one of the six seconds of `import stages.train`.
 gc.set_threshold(50_000)
