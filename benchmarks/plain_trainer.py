@@ -1,7 +1,9 @@
-"""The peer of the speed benchmark: `transformers.Trainer`, used the way its documentation shows.
+"""What the speed benchmark compares with: `transformers.Trainer`, used as its documentation shows.
 
-python -m benchmarks.plain_trainer WORKSPACE RESULT [options], with the tokens and the base model of a workspace after
-`preprocess`. Writes seconds, memory and test accuracy to the JSON file RESULT.
+python -m benchmarks.plain_trainer WORKSPACE RESULT [options]
+
+It reads the tokens and the base model of a workspace after `preprocess`, and writes seconds, memory and test accuracy
+to the JSON file RESULT.
 """
 
 import argparse
@@ -18,6 +20,8 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    EvalPrediction,
+    PreTrainedModel,
     Trainer,
     TrainingArguments,
     set_seed,
@@ -25,12 +29,12 @@ from transformers import (
 
 
 def main() -> None:
-    options = parse()
+    options = parse_arguments()
     set_seed(options.seed)
     data = load_from_disk(options.workspace / "data/tokenized")
     tokenizer = AutoTokenizer.from_pretrained(options.workspace / "data/tokenized/tokenizer")
     labels = data["train"].features["labels"].num_classes
-    model = AutoModelForSequenceClassification.from_pretrained(
+    model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
         options.workspace / "models/base", num_labels=labels, dtype="float32"
     )
     freeze(model, options.freeze)
@@ -38,43 +42,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             model,
-            TrainingArguments(
-                output_dir=folder,
-                num_train_epochs=options.epochs,
-                per_device_train_batch_size=options.batch_size,
-                per_device_eval_batch_size=64,
-                learning_rate=options.learning_rate,
-                weight_decay=0.01,
-                warmup_steps=0.1,
-                eval_strategy="epoch",
-                save_strategy="epoch",
-                load_best_model_at_end=True,
-                bf16=options.precision == "bf16",
-                fp16=options.precision == "fp16",
-                use_cpu=options.device == "cpu",
-                train_sampling_strategy="group_by_length" if options.group_by_length else "random",
-                dataloader_num_workers=options.workers,
-                dataloader_pin_memory=options.workers > 0 and options.device != "cpu",
-                seed=options.seed,
-                report_to="none",
-            ),
+            make_arguments(options, folder),
             data_collator=DataCollatorWithPadding(tokenizer, **padding),
             train_dataset=data["train"],
             eval_dataset=data["validation"],
             processing_class=tokenizer,
-            compute_metrics=accuracy,
+            compute_metrics=compute_accuracy,
         )
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
-    # Linux counts ru_maxrss in KiB.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    test = trainer.predict(data["test"]).metrics["test_accuracy"]
-    result = {"training_seconds": seconds, "test_accuracy": test, "peak_memory_mb": peak}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # ru_maxrss is in KiB on Linux
+    metrics = trainer.predict(data["test"]).metrics or {}
+    result = {"training_seconds": seconds, "test_accuracy": metrics["test_accuracy"], "peak_memory_mb": peak}
     options.result.write_text(json.dumps(result))
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plain_trainer", description=__doc__.splitlines()[0])
     parser.add_argument("workspace", type=Path)
     parser.add_argument("result", type=Path)
@@ -91,8 +75,31 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def freeze(model: AutoModelForSequenceClassification, count: str) -> None:
-    """What many a tutorial does: no gradients for what is frozen, and nothing else."""
+def make_arguments(options: argparse.Namespace, folder: str) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=folder,
+        num_train_epochs=options.epochs,
+        per_device_train_batch_size=options.batch_size,
+        per_device_eval_batch_size=64,
+        learning_rate=options.learning_rate,
+        weight_decay=0.01,
+        warmup_steps=0.1,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        bf16=options.precision == "bf16",
+        fp16=options.precision == "fp16",
+        use_cpu=options.device == "cpu",
+        train_sampling_strategy="group_by_length" if options.group_by_length else "random",
+        dataloader_num_workers=options.workers,
+        dataloader_pin_memory=options.workers > 0 and options.device != "cpu",
+        seed=options.seed,
+        report_to="none",
+    )
+
+
+def freeze(model: PreTrainedModel, count: str) -> None:
+    """As in most tutorials: parameters of frozen layers get no gradients, and nothing else changes."""
     if count == "0":
         return
     number = sys.maxsize if count == "all" else int(count)
@@ -102,8 +109,9 @@ def freeze(model: AutoModelForSequenceClassification, count: str) -> None:
             parameter.requires_grad = False
 
 
-def accuracy(prediction: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-    logits, labels = prediction
+def compute_accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    logits, labels = prediction.predictions, prediction.label_ids
+    assert isinstance(logits, np.ndarray)
     return {"accuracy": float((logits.argmax(-1) == labels).mean())}
 
 

@@ -1,11 +1,11 @@
-"""Time the pipeline against plain `transformers.Trainer`, and each remedy against the one before.
+"""Measure the training time of the pipeline and of plain `transformers.Trainer`, and the effect of each change.
 
 python -m benchmarks.speed [--data aclImdb_v1.tar.gz]
 
-Every measurement is a process of its own, one at a time: `python -m stages.train` here, `benchmarks/plain_trainer.py`
-there, in turns. "Training" is the time of `Trainer.train()` with its validations, here with the frozen layers' outputs
-as well; starting Python and loading the model are in neither. What was measured is kept as JSON after each run, so a
-benchmark that was cut off goes on where it was.
+Every measurement is a process of its own, one at a time and in turn: `python -m stages.train` and
+`benchmarks/plain_trainer.py`. "Training" is the time of `Trainer.train()` with its validations, and ours includes the
+time to cache features; the start of Python and loading the model are in neither. Measurements are saved as JSON after
+each run, so that an interrupted benchmark resumes.
 """
 
 import argparse
@@ -32,45 +32,47 @@ from stages.core.yaml_files import read_yaml
 from stages.tracking.mlflow_store import connect, find_experiment
 
 RESULTS, EXPERIMENT = Path("benchmarks/results"), "speed benchmark"
-TEST_ROWS = {"ablation": 1000, "long": 200}  # at most, where training is what is compared
-LEARNING_RATES = {0: 5e-5, "all": 1e-3}  # by the layers that are frozen; 5e-4 for any other number
+TEST_ROWS = {"ablation": 1000, "long": 200}  # at most, where only the training is measured
+LEARNING_RATES = {0: 5e-5, "all": 1e-3}  # by the number of frozen layers; 5e-4 for all other numbers
 
 
 def main() -> None:
-    options = parse()
+    options = parse_arguments()
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif not torch.cuda.is_available():
         sys.exit("--device: found cuda; this machine has no GPU that PyTorch can use")
     bench = Bench(options)
-    for group in (comparison, ablation):
-        for name, seed, run in group(options):
-            bench.measure(group.__name__, name, seed, run)
+    for group, list_runs in (("comparison", list_comparison_runs), ("ablation", list_ablation_runs)):
+        for name, seed, run in list_runs(options):
+            bench.measure(group, name, seed, run)
             write_tables(bench.results, RESULTS / f"{options.device}-{options.precision}")
     shutil.rmtree(bench.folder / "caches", ignore_errors=True)
     print(f"tables and picture: {RESULTS}; runs: MLflow's experiment '{EXPERIMENT}'")
 
 
-def parse() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="IMDB's archive, or any of its kind (default: the demo corpus)")
-    parser.add_argument("--model", help="a hub id or folder (default: that of params.yaml)")
-    parser.add_argument("--freeze", type=int, default=5, help="layers, where some are frozen")
-    parser.add_argument("--train-rows", type=int, default=5000, help="of the comparison; a ninth more validates")
+    parser.add_argument("--data", type=Path, help="IMDB's archive, or one like it (default: the demo corpus)")
+    parser.add_argument("--model", help="a hub id or folder (default: the model of params.yaml)")
+    parser.add_argument("--freeze", type=int, default=5, help="frozen layers, in runs that freeze some")
+    parser.add_argument(
+        "--train-rows", type=int, default=5000, help="of the comparison; a ninth more is for validation"
+    )
     parser.add_argument("--test-rows", type=int, default=2000)
     parser.add_argument("--ablation-rows", type=int, default=600)
     parser.add_argument("--long-rows", type=int, default=512, help="of the comparison with texts of up to 512 tokens")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp16"), help="of what is not fp32")
+    parser.add_argument("--precision", default="bf16", choices=("bf16", "fp16"), help="in runs that are not fp32")
     parser.add_argument(
         "--folder", type=Path, default=Path(".cache/benchmark"), help="for data, models and measurements"
     )
     return parser.parse_args()
 
 
-def comparison(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Name, seed and settings of each run of the comparison; plain and ours in turns."""
+def list_comparison_runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Name, seed and settings of each run of the comparison; plain and ours in turn."""
     low, some = options.precision, options.freeze
     for seed in range(options.seeds):
         frozen = {"freeze": some, "precision": low}
@@ -88,8 +90,8 @@ def comparison(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str
     yield "ours, all trained, 512 tokens", 0, long
 
 
-def ablation(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Name, seed and settings of each row of the ablation; each adds one remedy."""
+def list_ablation_runs(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Name, seed and settings of each row of the ablation; each row makes one change more."""
     run: dict[str, Any] = {"plain": True, "rows": "ablation", "freeze": 0, "precision": "fp32", "pad": True}
     for name, added in (
         ("fp32, batch 8, 256 tokens, padded, all layers trained", {"length": 256, "batch": 8}),
@@ -99,8 +101,8 @@ def ablation(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, 
         ("2 workers, pinned memory", {"workers": 2}),
         (f"AMP ({options.precision})", {"precision": options.precision}),
         (f"{options.freeze} layers frozen", {"freeze": options.freeze}),
-        ("frozen outputs kept (ours from here on)", {"plain": False, "workers": 0, "cache": "whole", "whole": True}),
-        ("last layer for the first token alone", {"cache": "ablation", "whole": False}),
+        ("cached features (ours from here on)", {"plain": False, "workers": 0, "cache": "full", "full": True}),
+        ("last layer computes only the first token", {"cache": "ablation", "full": False}),
         ("repeated run, other learning rate", {"learning_rate": 4e-4}),
     ):
         run = run | added
@@ -108,27 +110,25 @@ def ablation(options: argparse.Namespace) -> Iterator[tuple[str, int, dict[str, 
 
 
 class Bench:
-    """Workspaces, measurements, and what was measured already."""
+    """The measurements, which are saved in a folder, and the workspaces in which they are made."""
 
     def __init__(self, options: argparse.Namespace):
-        digest = hashlib.sha256(repr(about(options)).encode()).hexdigest()[:8]
+        digest = hashlib.sha256(repr(describe_conditions(options)).encode()).hexdigest()[:8]
         self.options, self.folder = options, options.folder.resolve() / digest
         self.folder.mkdir(parents=True, exist_ok=True)
         self.file = self.folder / f"{options.device}-{options.precision}.json"
-        self.results = (
-            read_json(self.file)
-            if self.file.exists()
-            else {"about": about(options), "freeze": options.freeze, "runs": []}
-        )
+        self.results: dict[str, Any] = {"about": describe_conditions(options), "freeze": options.freeze, "runs": []}
+        if self.file.exists():
+            self.results = read_json(self.file)
 
     def measure(self, group: str, name: str, seed: int, run: dict[str, Any]) -> None:
-        """Take one measurement, unless that was done before."""
+        """Take one measurement, unless it was taken before; save it, and log it to MLflow."""
         if any((done["group"], done["name"], done["seed"]) == (group, name, seed) for done in self.results["runs"]):
             return
         print(f"{group}: {name}, seed {seed} ...", flush=True)
-        workspace = self.workspace(run.get("rows", "train"), run.get("length", 128))
+        workspace = self.prepare_workspace(run.get("rows", "train"), run.get("length", 128))
         defaults = {"batch": 32, "epochs": 2, "learning_rate": LEARNING_RATES.get(run["freeze"], 5e-4)}
-        measured = (self.plain if run.get("plain") else self.ours)(workspace, defaults | run, seed)
+        measured = (self.run_plain if run.get("plain") else self.run_ours)(workspace, defaults | run, seed)
         print("   " + ", ".join(f"{key} {value:.4g}" for key, value in measured.items()), flush=True)
         self.results["runs"].append({"group": group, "name": name, "seed": seed, "run": run} | measured)
         write_json(self.file, self.results)
@@ -137,26 +137,26 @@ class Bench:
             mlflow.log_params(defaults | run | {"seed": seed} | self.results["about"])
             mlflow.log_metrics(measured)
 
-    def workspace(self, rows: str, length: int) -> Path:
+    def prepare_workspace(self, rows: str, length: int) -> Path:
         """A folder after `preprocess`, as `dvc repro preprocess` would leave it."""
         folder = self.folder / f"{rows}-{length}"
         if not (folder / "data/statistics.json").exists():
             train = vars(self.options)[f"{rows}_rows"]
             test = min(self.options.test_rows, TEST_ROWS.get(rows, sys.maxsize))
-            # A tenth of them is for validation.
+            # A tenth of the samples is for validation.
             data = {"max_train_samples": round(train / 0.9), "max_test_samples": test, "validation_fraction": 0.1}
             if self.options.data:
                 data |= {"source": "folder", "path": str(self.options.data.resolve()), "sha256": None}
-            write_params(folder, {"data": data, "preprocess": {"max_length": length}, "model": self.model()})
+            write_params(folder, {"data": data, "preprocess": {"max_length": length}, "model": self.get_model_params()})
             for stage in ("download", "base_model", "preprocess"):
-                call(folder, "-m", f"stages.{stage}")
+                run_python(folder, "-m", f"stages.{stage}")
         return folder
 
-    def model(self) -> dict[str, Any]:
+    def get_model_params(self) -> dict[str, Any]:
         name = self.options.model
         return {"name": str(Path(name).resolve()) if Path(name).is_dir() else name, "revision": None} if name else {}
 
-    def plain(self, folder: Path, run: dict[str, Any], seed: int) -> dict[str, float]:
+    def run_plain(self, folder: Path, run: dict[str, Any], seed: int) -> dict[str, float]:
         """One run of `benchmarks/plain_trainer.py`."""
         arguments = {
             "freeze": run["freeze"],
@@ -171,11 +171,11 @@ class Bench:
         }
         words = [word for key, value in arguments.items() for word in (f"--{key}", str(value))]
         words += ["--group-by-length"] if run.get("groups") else []
-        call(folder, "-m", "benchmarks.plain_trainer", str(folder), str(folder / "result.json"), *words)
+        run_python(folder, "-m", "benchmarks.plain_trainer", str(folder), str(folder / "result.json"), *words)
         result = read_json(folder / "result.json")
-        return self.speed(folder, run, result["training_seconds"]) | result
+        return self.compute_speed(folder, run, result["training_seconds"]) | result
 
-    def ours(self, folder: Path, run: dict[str, Any], seed: int) -> dict[str, float]:
+    def run_ours(self, folder: Path, run: dict[str, Any], seed: int) -> dict[str, float]:
         """One run of the stages `train` and `evaluate`."""
         train = {
             "freeze_layers": run["freeze"],
@@ -184,30 +184,30 @@ class Bench:
             "num_train_epochs": run["epochs"],
             "learning_rate": run["learning_rate"],
             "eval_steps": 1 / run["epochs"] if run["epochs"] > 1 else 0.999,
-            "metric_for_best_model": "loss",  # as TrainingArguments has it
+            "metric_for_best_model": "loss",  # the default of TrainingArguments
         }
         tracking = {"log_model": False, "system_metrics": False}
         write_params(folder, {"seed": seed, "train": train, "tracking": tracking})
         cache = str(self.folder / "caches" / run.get("cache", "none"))
         if not any(done["run"].get("cache", "none") == run.get("cache", "none") for done in self.results["runs"]):
-            shutil.rmtree(cache, ignore_errors=True)  # of a first run that was cut off
-        call(folder, "-m", "benchmarks.whole_last_layer" if run.get("whole") else "stages.train", cache=cache)
-        call(folder, "-m", "stages.evaluate", cache=cache)
+            shutil.rmtree(cache, ignore_errors=True)  # left by an interrupted first run
+        run_python(folder, "-m", "benchmarks.full_last_layer" if run.get("full") else "stages.train", cache=cache)
+        run_python(folder, "-m", "stages.evaluate", cache=cache)
         timings = read_json(folder / "metrics/timings/train.json")
         seconds = timings["train_loop_seconds"] + timings["train_frozen_seconds"]
-        return self.speed(folder, run, seconds) | {
+        return self.compute_speed(folder, run, seconds) | {
             "frozen_seconds": timings["train_frozen_seconds"],
             "test_accuracy": read_json(folder / "metrics/evaluate.json")["accuracy"],
             "peak_memory_mb": timings["train_peak_memory_mb"],
         }
 
-    def speed(self, folder: Path, run: dict[str, Any], seconds: float) -> dict[str, float]:
+    def compute_speed(self, folder: Path, run: dict[str, Any], seconds: float) -> dict[str, float]:
         rows = read_json(folder / "data/statistics.json")["splits"]["train"]["rows"]
         return {"training_seconds": seconds, "samples_per_second": rows * run["epochs"] / seconds}
 
 
 def write_params(folder: Path, changes: dict[str, Any]) -> None:
-    """Write params.yaml with changes, to the one that is there or the project's."""
+    """Write params.yaml with changes to a workspace: of its own params.yaml or, if it has none, of the project's."""
     path = folder / "params.yaml"
     params = read_yaml(path if path.exists() else Path("params.yaml"))
     for key, value in changes.items():
@@ -216,8 +216,8 @@ def write_params(folder: Path, changes: dict[str, Any]) -> None:
     path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
 
 
-def call(folder: Path, *arguments: str, cache: str = "") -> None:
-    """Run Python in a workspace; what it prints is shown only when it fails."""
+def run_python(folder: Path, *arguments: str, cache: str = "") -> None:
+    """Run Python in a workspace; its output is shown only when it fails."""
     environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "DVC_ROOT": str(folder)}
     environment |= {"PIPELINE_CACHE": cache} if cache else {}
     done = subprocess.run(
@@ -227,8 +227,8 @@ def call(folder: Path, *arguments: str, cache: str = "") -> None:
         sys.exit(f"{' '.join(arguments)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
-def about(options: argparse.Namespace) -> dict[str, str]:
-    """What the measurements hold for."""
+def describe_conditions(options: argparse.Namespace) -> dict[str, str]:
+    """Hardware, versions, data and settings of the measurements."""
     names = ("torch", "transformers", "accelerate", "tokenizers")
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
     return {
