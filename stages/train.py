@@ -49,11 +49,11 @@ def main() -> dict[str, float]:
     model = make_model(data["train"].features["labels"].names, tokenizer, params)
     precision = resolve_precision("train.precision", params.train.precision)
     sections = params.model_dump(include={"seed", "train", "cache"})
-    decisive = make_training_key(sections | {"precision": precision}, [TOKENIZED, BASE])
+    training_key = make_training_key(sections | {"precision": precision}, [TOKENIZED, BASE])
     tags = make_run_tags(statistics, params.flat())
     with (
-        open_checkpoints(decisive) as checkpoints,
-        open_run(params.tracking, params.flat(), tags, decisive) as run,
+        open_checkpoints(training_key) as checkpoints,
+        open_run(params.tracking, params.flat(), tags, training_key) as run,
     ):
         log_datasets(run, statistics)
         with reserve_cores():

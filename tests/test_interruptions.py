@@ -1,4 +1,4 @@
-"""`train` is killed at any moment under DVC; the next `dvc repro` goes on and ends with the same bytes."""
+"""`train` is killed at any moment under DVC; the next `dvc repro` resumes and ends with the same bytes."""
 
 import os
 import signal
@@ -30,26 +30,26 @@ OUTPUTS = (
 
 @pytest.fixture(scope="module")
 def checkout(finished, tmp_path_factory):
-    """After a run that was left alone."""
+    """A checkout after a run that was not interrupted."""
     checkout = finished.copy(tmp_path_factory.mktemp("interruptions") / "checkout")
     params = (checkout.folder / "params.yaml").read_text()
     (checkout.folder / "params.yaml").write_text(params.replace("num_train_epochs: 2", "num_train_epochs: 10"))
     checkout.run("dvc", "repro", "-q")
-    checkout.expected = hashes(checkout), losses(checkout)
+    checkout.expected = read_hashes(checkout), read_losses(checkout)
     yield checkout
     mlflow.set_tracking_uri(None)
 
 
-def lock(checkout):
+def read_lock(checkout):
     return yaml.safe_load((checkout.folder / "dvc.lock").read_text())
 
 
-def hashes(checkout):
-    outs = [out for name in ("train", "evaluate") for out in lock(checkout)["stages"][name]["outs"]]
+def read_hashes(checkout):
+    outs = [out for name in ("train", "evaluate") for out in read_lock(checkout)["stages"][name]["outs"]]
     return {out["path"]: out["md5"] for out in outs if out["path"] in OUTPUTS}
 
 
-def losses(checkout):
+def read_losses(checkout):
     """The training curve of the last run."""
     run = checkout.runs()[-1]
     points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "train/loss")
@@ -57,13 +57,13 @@ def losses(checkout):
 
 
 def forget_training(checkout):
-    """DVC knows nothing of it any more."""
-    known = lock(checkout)
+    """Remove the training and its evaluation from what DVC has recorded."""
+    known = read_lock(checkout)
     known["stages"] = {name: stage for name, stage in known["stages"].items() if name not in ("train", "evaluate")}
     (checkout.folder / "dvc.lock").write_text(yaml.safe_dump(known))
 
 
-def checkpoints(checkout):
+def list_checkpoints(checkout):
     return list((checkout.folder / ".cache/checkpoints").glob("*/checkpoint-*"))
 
 
@@ -82,32 +82,32 @@ def wait_for(condition):
         if found := condition():
             return found
         time.sleep(0.001)
-    raise AssertionError("waited a minute in vain")
+    raise AssertionError("nothing happened within a minute")
 
 
-def is_whole(checkpoint):
+def is_complete(checkpoint):
     return (checkpoint / MANIFEST).exists()
 
 
-def last_whole(checkout):
-    return max((get_step(path) for path in checkpoints(checkout) if is_whole(path)), default=0)
+def find_last_complete(checkout):
+    return max((get_step(path) for path in list_checkpoints(checkout) if is_complete(path)), default=0)
 
 
-def some_whole(checkout, last):
-    return last_whole(checkout) > last + 1
+def has_new_complete(checkout, last):
+    return find_last_complete(checkout) > last + 1
 
 
-def one_half_written(checkout, last):
-    return [path for path in checkpoints(checkout) if not is_whole(path) and get_step(path) > last + 1]
+def has_new_incomplete(checkout, last):
+    return [path for path in list_checkpoints(checkout) if not is_complete(path) and get_step(path) > last + 1]
 
 
-def test_after_each_interruption_repro_goes_on_and_it_ends_with_the_same_bytes(checkout):
+def test_repro_resumes_after_each_interruption_and_ends_with_the_same_bytes(checkout):
     forget_training(checkout)
     before = len(checkout.runs())
     for moment, number in (
-        (some_whole, signal.SIGKILL), (one_half_written, signal.SIGKILL), (some_whole, signal.SIGTERM)
+        (has_new_complete, signal.SIGKILL), (has_new_incomplete, signal.SIGKILL), (has_new_complete, signal.SIGTERM)
     ):  # fmt: skip
-        last = last_whole(checkout)
+        last = find_last_complete(checkout)
         dvc = start_repro(checkout)
         wait_for(lambda moment=moment, last=last: moment(checkout, last))
         processes = psutil.Process(dvc.pid).children(True)
@@ -121,8 +121,8 @@ def test_after_each_interruption_repro_goes_on_and_it_ends_with_the_same_bytes(c
         psutil.wait_procs(senders, timeout=60)
         assert checkout.runs()[-1].info.status == "KILLED"
     assert "resuming after step" in checkout.run("dvc", "repro", "--no-run-cache")
-    assert (hashes(checkout), losses(checkout)) == checkout.expected
-    assert checkpoints(checkout) == []
+    assert (read_hashes(checkout), read_losses(checkout)) == checkout.expected
+    assert list_checkpoints(checkout) == []
     runs = checkout.runs()
     assert (len(runs), runs[-1].info.status) == (before + 1, "FINISHED")
 
@@ -150,7 +150,7 @@ def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_par
     assert first == second != set()
 
 
-def test_a_training_on_kept_outputs_does_not_go_on_with_others(tokenized, write_params, monkeypatch, capsys):
+def test_a_training_on_cached_features_is_not_resumed_without_them(tokenized, write_params, monkeypatch, capsys):
     write_params({"train.freeze_layers": 1})
     train.main()
     train.main()
@@ -163,7 +163,7 @@ def test_a_training_on_kept_outputs_does_not_go_on_with_others(tokenized, write_
 def test_changed_params_never_resume_a_stale_checkpoint(checkout):
     forget_training(checkout)
     dvc = start_repro(checkout)
-    wait_for(lambda: some_whole(checkout, 0))
+    wait_for(lambda: has_new_complete(checkout, 0))
     os.killpg(dvc.pid, signal.SIGKILL)
     dvc.communicate()
     params = (checkout.folder / "params.yaml").read_text()

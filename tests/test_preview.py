@@ -7,7 +7,7 @@ from support.project import ROOT
 from stages import preprocess
 
 
-def preview(folder, *arguments):
+def run_preview(folder, *arguments):
     return subprocess.run(
         [sys.executable, "-m", "stages.preview", *arguments], cwd=folder, capture_output=True, text=True, check=False,
         env={"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
@@ -15,7 +15,7 @@ def preview(folder, *arguments):
 
 
 def test_rows_are_shown_with_label_length_and_decoded_tokens(tokenized):
-    shown = preview(tokenized, "--rows", "3", "--split", "train", "--seed", "1").stdout.splitlines()
+    shown = run_preview(tokenized, "--rows", "3", "--split", "train", "--seed", "1").stdout.splitlines()
     assert shown[1] == "train: 40 rows (negative 50.0%, positive 50.0%)"
     assert shown[2].split() == ["row", "label", "tokens", "text,", "decoded", "from", "its", "tokens"]
     assert len(shown) == 6
@@ -29,24 +29,24 @@ def test_rows_are_shown_with_label_length_and_decoded_tokens(tokenized):
 
 
 def test_a_seed_repeats_the_choice_and_all_splits_are_shown(tokenized):
-    shown = preview(tokenized, "--seed", "1").stdout
-    assert preview(tokenized, "--seed", "1").stdout == shown
+    shown = run_preview(tokenized, "--seed", "1").stdout
+    assert run_preview(tokenized, "--seed", "1").stdout == shown
     assert all(split in shown for split in ("train: 40 rows", "validation: ", "test: "))
 
 
-def test_windows_are_told_from_texts(tokenized, write_params):
+def test_windows_are_named_as_windows(tokenized, write_params):
     write_params({"data.max_train_samples": 40, "preprocess.max_length": 16, "preprocess.stride": 4})
     preprocess.main()
-    shown = preview(tokenized, "--rows", "1000", "--split", "train").stdout.splitlines()
+    shown = run_preview(tokenized, "--rows", "1000", "--split", "train").stdout.splitlines()
     windows = len(shown) - 3
     assert shown[1] == f"train: 40 rows in {windows} windows (negative 50.0%, positive 50.0%)"
     assert windows > 40
     assert {int(line.split(maxsplit=1)[0]) for line in shown[3:]} == set(range(40))
 
 
-def test_missing_data_and_wrong_arguments_are_told(tmp_path):
-    result = preview(tmp_path)
+def test_missing_data_and_wrong_arguments_are_errors(tmp_path):
+    result = run_preview(tmp_path)
     assert result.returncode == 1
     assert "error in preview: data/tokenized: cannot be read" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "--rows: found 0; allowed: a whole number ≥ 1" in preview(tmp_path, "--rows", "0").stderr
+    assert "--rows: found 0; allowed: a whole number ≥ 1" in run_preview(tmp_path, "--rows", "0").stderr

@@ -1,4 +1,4 @@
-"""Training the tiny model on an easy task, in seconds."""
+"""Training of the tiny model on an easy task, in seconds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +26,8 @@ DEFAULTS = {
 }
 
 
-def rows(count, seed):
-    """Token rows of many lengths whose label is the token in second place."""
+def make_rows(count, seed):
+    """Token rows of many lengths; the second token is the label."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count).tolist()
     ids = [[2, 10 + label, *rng.integers(20, 500, rng.integers(1, 30))] for label in labels]
@@ -35,8 +35,8 @@ def rows(count, seed):
     return Dataset.from_dict(columns, features=FEATURES)
 
 
-def windowed(split):
-    """The rows as windows, about two a document; its label is that of its first window, and others may tell another."""
+def make_windows(split):
+    """The rows as windows of documents, about two each; a document has the label of its first row."""
     _, first, documents = np.unique(
         np.sort(np.random.default_rng(3).integers(0, len(split) // 2, len(split))),
         return_index=True,
@@ -57,14 +57,14 @@ def train(
     windows: bool = False,
 ) -> tuple[ClassifierTrainer, DatasetDict]:
     """Return the Trainer after training with checkpoints in `folder`, and its data."""
-    data = DatasetDict(train=rows(256, 0), validation=rows(64, 1), test=rows(64, 2))
-    data = DatasetDict({split: windowed(values) for split, values in data.items()}) if windows else data
+    data = DatasetDict(train=make_rows(256, 0), validation=make_rows(64, 1), test=make_rows(64, 2))
+    data = DatasetDict({split: make_windows(values) for split, values in data.items()}) if windows else data
     set_seed(0)
     model = build_classifier(model, ["no", "yes"], None)
     section = params(DEFAULTS | (changes or {})).train
     freeze(model, section.freeze_layers)
     inputs = prepare_inputs(model, data, ("train", "validation", "test"), 0, "fp32", Cache(max_size_gb=1))
     trainer = make_trainer(inputs, section, 0, folder, list(callbacks))
-    trainer.whole, trainer.inputs = model, inputs
+    trainer.complete_model, trainer.inputs = model, inputs
     trainer.fit()
     return trainer, data

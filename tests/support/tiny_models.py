@@ -1,8 +1,8 @@
-"""A tiny random model of each family."""
+"""Configs of tiny random models, one of each family."""
 
 from typing import Any
 
-# A tiny random model of each family: three layers, width 16.
+# Three layers, width 16.
 SMALL = {
     "vocab_size": 600, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32,
     "max_position_embeddings": 64, "pad_token_id": 0,

@@ -1,8 +1,17 @@
 import datasets
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, round_up_widths, sort_by_length
+from stages.text.batches import (
+    LengthGroupedSampler,
+    TokenBudgetBatches,
+    TokenRows,
+    pad_batch,
+    round_up_widths,
+    sort_by_length,
+)
 
 
 @pytest.fixture
@@ -32,12 +41,24 @@ def test_a_batch_without_padding_has_no_mask(split):
     assert set(batch) == {"input_ids", "labels"}
 
 
-def test_rows_survive_a_data_set_of_many_chunks(split):
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=12), min_size=1, max_size=6), st.integers(0, 4))
+def test_a_padded_batch_holds_the_tokens_of_each_row_where_its_mask_is_1(rows, padding):
+    width = max(map(len, rows)) + padding
+    batch = pad_batch({"input_ids": rows, "token_type_ids": rows}, pad_token_id=99, width=width)
+    mask = batch.get("attention_mask", np.ones((len(rows), width)))
+    assert ("attention_mask" in batch) == any(len(row) < width for row in rows)
+    for ids, types, used, row in zip(batch["input_ids"], batch["token_type_ids"], mask, rows, strict=True):
+        assert ids[used == 1].tolist() == types[used == 1].tolist() == row
+        assert set(ids[used == 0].tolist()) <= {99}
+        assert set(types[used == 0].tolist()) <= {0}
+
+
+def test_rows_are_read_from_a_data_set_of_many_chunks(split):
     chunked = datasets.concatenate_datasets([split, split])
     assert TokenRows(chunked, 0).__getitems__([5])["input_ids"].tolist() == [[3, 4, 5, 6]]
 
 
-def test_pairs_keep_the_types_of_their_tokens(split):
+def test_batches_of_pairs_have_token_types(split):
     types = [[0, 1], [0, 0, 1, 1], [0], [0, 1, 1]]
     batch = TokenRows(split.add_column("token_type_ids", types), 99).__getitems__([3, 1])
     assert batch["token_type_ids"].tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]]
@@ -53,7 +74,7 @@ def test_budget_batches_hold_every_row_once_longest_first_within_the_budget():
     assert [len(batch) for batch in TokenBudgetBatches(lengths[:5], 1)] == [1] * 5  # one row at least
 
 
-def test_a_sampler_groups_like_lengths_and_shuffles_the_batches():
+def test_a_sampler_groups_similar_lengths_and_shuffles_the_batches():
     lengths = np.random.default_rng(0).integers(5, 500, 1003)
     sampler = LengthGroupedSampler(lengths, 10, seed=0)
     first = list(sampler)

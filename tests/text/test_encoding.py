@@ -16,7 +16,7 @@ TEXTS = [f"{text}<br />" for text, _ in make_reviews("train", 0)[:1500]]
 NAMES = [label for _, label in make_reviews("train", 0)[:1500]]
 
 
-def tokenizer_of(model, preprocess=PREPROCESS, pairs=False):
+def configure_tokenizer(model, preprocess=PREPROCESS, pairs=False):
     tokenizer = load_tokenizer(model)
     configure(tokenizer, model, preprocess, pairs)
     return tokenizer
@@ -27,7 +27,7 @@ def encode(folder, model, texts=TEXTS, names=NAMES, preprocess=PREPROCESS, pairs
     folder.mkdir(exist_ok=True)
     columns = {"text": texts, "label": names} | ({"text_pair": pairs} if pairs else {})
     pq.write_table(pa.table(columns), folder / "train.parquet")
-    tokenizer = tokenizer_of(model, preprocess, bool(pairs))
+    tokenizer = configure_tokenizer(model, preprocess, bool(pairs))
     statistics = encode_split(folder / "train.parquet", folder / "tokenized/train", LABELS, tokenizer, preprocess, True)
     index_splits(folder / "tokenized", {"train": statistics})
     return load_splits(folder / "tokenized")["train"], statistics
@@ -35,7 +35,7 @@ def encode(folder, model, texts=TEXTS, names=NAMES, preprocess=PREPROCESS, pairs
 
 def test_rows_keep_order_label_and_length_and_are_not_padded(tmp_path, tiny_model):
     data, _ = encode(tmp_path, tiny_model)
-    tokenizer = tokenizer_of(tiny_model)
+    tokenizer = configure_tokenizer(tiny_model)
     expected = tokenizer([text.removesuffix("<br />") for text in TEXTS], truncation=True)["input_ids"]
     assert data["input_ids"][:] == expected
     assert data["length"][:] == [len(ids) for ids in expected]
@@ -71,7 +71,7 @@ def test_a_long_text_keeps_its_beginning_or_its_end(tmp_path, tiny_model):
     start, _ = encode(tmp_path / "right", tiny_model, [text] * 2, LABELS)
     left = PREPROCESS.model_copy(update={"truncation_side": "left"})
     end, _ = encode(tmp_path / "left", tiny_model, [text] * 2, LABELS, left)
-    tokenizer = tokenizer_of(tiny_model, left)
+    tokenizer = configure_tokenizer(tiny_model, left)
     assert tokenizer.decode(start["input_ids"][0]).startswith("[CLS] the the the")
     assert tokenizer.decode(end["input_ids"][0]).endswith("is is is [SEP]")
     assert len(end["input_ids"][0]) == 24
@@ -79,12 +79,12 @@ def test_a_long_text_keeps_its_beginning_or_its_end(tmp_path, tiny_model):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-def test_a_long_text_is_all_read_in_windows_that_overlap(tmp_path, tiny_model, side):
+def test_a_long_text_is_read_completely_in_windows_that_overlap(tmp_path, tiny_model, side):
     texts = [" ".join(f"{word} {number}" for number in range(60)) for word in ("film", "plot")]
     preprocess = PREPROCESS.model_copy(update={"stride": 5, "truncation_side": side})
     texts, names = [texts[0], "dull", texts[1], ""], [LABELS[number] for number in (0, 1, 1, 0)]
     data, statistics = encode(tmp_path, tiny_model, texts, names, preprocess)
-    tokenizer, windows = tokenizer_of(tiny_model, preprocess), [[], [], [], []]
+    tokenizer, windows = configure_tokenizer(tiny_model, preprocess), [[], [], [], []]
     for row in data:
         windows[row["document"]].append(row["input_ids"][1:-1])
         assert row["labels"] == LABELS.index(names[row["document"]])
@@ -104,11 +104,11 @@ def test_a_long_text_is_all_read_in_windows_that_overlap(tmp_path, tiny_model, s
     assert summary["length"]["max"] == max(lengths)
 
 
-def test_pairs_have_two_texts_in_a_row_and_types_that_tell_them_apart(tmp_path, tiny_model):
+def test_pairs_are_two_texts_in_one_row_with_token_types(tmp_path, tiny_model):
     data, statistics = encode(
         tmp_path, tiny_model, ["the plot", "the plot"], LABELS, pairs=["is dull", "is <b>dull</b>"]
     )
-    expected = tokenizer_of(tiny_model)("the plot", "is dull")
+    expected = configure_tokenizer(tiny_model)("the plot", "is dull")
     assert data["input_ids"][:] == [expected["input_ids"]] * 2
     types = [encoding.type_ids for encoding in expected.encodings]
     assert data["token_type_ids"][:] == types * 2
@@ -116,12 +116,12 @@ def test_pairs_have_two_texts_in_a_row_and_types_that_tell_them_apart(tmp_path, 
     assert statistics.summarize()["duplicates"] == 1
 
 
-def test_tokens_that_say_something_else_are_noticed():
+def test_a_tokenizer_that_loses_text_is_an_error():
     with pytest.raises(UserError, match=r"loses text: 8 of 10 sampled rows of train"):
         SplitStatistics(decoded=[True] * 8 + [False] * 2).check_decoding("train")
 
 
-def test_a_broken_data_set_is_told(tmp_path, tiny_model):
+def test_a_missing_or_broken_data_set_is_an_error(tmp_path, tiny_model):
     encode(tmp_path, tiny_model)
     with pytest.raises(UserError, match=r"nothing: cannot be read .* run `dvc repro preprocess`"):
         load_splits(tmp_path / "nothing")

@@ -17,7 +17,7 @@ PREPROCESS = Preprocess(strip_html=True, max_length=128, truncation_side="left",
 TEXTS = [text for text, _ in make_reviews("train", 0)[:500]]
 
 
-def test_an_input_longer_than_the_model_reads_is_refused(tiny_model):
+def test_a_length_that_the_model_cannot_read_is_an_error(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     configure(tokenizer, tiny_model, PREPROCESS, pairs=False)
     assert (tokenizer.model_max_length, tokenizer.truncation_side) == (128, "left")
@@ -25,7 +25,7 @@ def test_an_input_longer_than_the_model_reads_is_refused(tiny_model):
         configure(tokenizer, tiny_model, PREPROCESS.model_copy(update={"max_length": 129}), pairs=False)
 
 
-def test_windows_that_cannot_be_made_are_refused(tiny_model):
+def test_impossible_windows_are_an_error(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     configure(tokenizer, tiny_model, PREPROCESS.model_copy(update={"stride": 125}), pairs=False)
     with pytest.raises(UserError, match=r"preprocess.stride: found 126; a window holds 126 tokens of a text, so less"):
@@ -34,28 +34,28 @@ def test_windows_that_cannot_be_made_are_refused(tiny_model):
         configure(tokenizer, tiny_model, PREPROCESS.model_copy(update={"stride": 0}), pairs=True)
 
 
-def test_positions_of_the_roberta_family_start_behind_the_padding(tmp_path):
+def test_positions_of_the_roberta_family_start_after_the_padding(tmp_path):
     config = {"model_type": "roberta", "pad_token_id": 1, "max_position_embeddings": 514}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert read_max_length(tmp_path) == 512
     assert not has_token_types(tmp_path)
 
 
-def test_tokens_that_say_something_else_are_noticed(tiny_model):
+def test_tokens_that_do_not_decode_to_their_text_are_found(tiny_model):
     tokenizer = load_tokenizer(tiny_model)
     encoding = tokenizer("the plot is dull").encodings[0]
-    assert decodes_to_text(tokenizer, encoding, "The plot is dull, and more was cut")
+    assert decodes_to_text(tokenizer, encoding, "The plot is dull, and the rest was truncated")
     assert not decodes_to_text(tokenizer, encoding, "the plot was dull")
     tokenizer.truncation_side = "left"
-    assert decodes_to_text(tokenizer, encoding, "Much was cut, then: the plot is dull")
-    assert not decodes_to_text(tokenizer, encoding, "The plot is dull, and more was cut")
-    cut = SimpleNamespace(
+    assert decodes_to_text(tokenizer, encoding, "The beginning was truncated, then: the plot is dull")
+    assert not decodes_to_text(tokenizer, encoding, "The plot is dull, and the rest was truncated")
+    truncated = SimpleNamespace(
         unk_token_id=0,
         truncation_side="right",
         backend_tokenizer=SimpleNamespace(normalizer=None),
         decode=lambda *a, **k: "好\ufffd",
     )  # fmt: skip
-    assert decodes_to_text(cut, SimpleNamespace(ids=[5]), "好吃")
+    assert decodes_to_text(truncated, SimpleNamespace(ids=[5]), "好吃")
 
 
 def test_a_trained_tokenizer_is_the_same_in_each_process(tmp_path):
@@ -78,13 +78,13 @@ def test_a_trained_tokenizer_loads_again(tmp_path):
     assert sorted(loaded.all_special_ids) == [0, 1, 2, 3, 4]
 
 
-def test_a_trained_tokenizer_takes_ideographs_apart_and_knows_all_letters():
+def test_a_trained_tokenizer_separates_ideographs_and_has_all_letters():
     tokenizer = train_tokenizer(lambda: ["房间太小。", "酒店很好！", "été"], 10)
     assert tokenizer.tokenize("太好！") == ["太", "好", "！"]
     assert tokenizer.unk_token_id not in tokenizer("房间太小 酒店很好 été")["input_ids"]
 
 
-def test_a_folder_without_a_tokenizer_is_told(tmp_path):
+def test_a_folder_without_a_tokenizer_is_an_error(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert not has_tokenizer(tmp_path)
     with pytest.raises(UserError, match=r"has no tokenizer"):

@@ -23,7 +23,7 @@ def write(folder, step):
     return checkpoint
 
 
-def test_only_whole_checkpoints_count_and_the_rest_is_removed(tmp_path):
+def test_incomplete_checkpoints_are_not_used_and_are_removed(tmp_path):
     complete_checkpoint(write(tmp_path, 9), best=None)
     write(tmp_path, 10)
     write(tmp_path, 100)
@@ -31,7 +31,7 @@ def test_only_whole_checkpoints_count_and_the_rest_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-9"]
 
 
-def test_a_checkpoint_that_is_written_again_is_not_whole_meanwhile(tmp_path):
+def test_a_checkpoint_is_incomplete_while_it_is_written_again(tmp_path):
     complete_checkpoint(write(tmp_path, 1), best=None)
     complete_checkpoint(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
     write(tmp_path, 2)
@@ -46,27 +46,27 @@ def test_the_last_and_the_best_are_kept(tmp_path):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "manifest.json"])
 @pytest.mark.parametrize("content", ["wei", "weights 2", "{}"])
-def test_a_checkpoint_with_a_broken_file_does_not_count(tmp_path, name, content):
+def test_a_checkpoint_with_a_broken_file_is_not_used(tmp_path, name, content):
     complete_checkpoint(write(tmp_path, 1), best=None)
     (tmp_path / "checkpoint-1" / name).write_text(content)
     assert find_latest(tmp_path) is None
 
 
-def test_a_checkpoint_counts_only_with_its_best_one(tmp_path):
+def test_a_checkpoint_is_used_only_when_its_best_one_is_complete(tmp_path):
     complete_checkpoint(write(tmp_path, 1), best=None)
     complete_checkpoint(write(tmp_path, 2), best=str(tmp_path / "checkpoint-1"))
     (tmp_path / "checkpoint-1/model.safetensors").write_text("wei")
     assert find_latest(tmp_path) is None
 
 
-def test_a_checkpoint_that_cannot_be_written_goes(tmp_path):
+def test_a_checkpoint_that_cannot_be_written_is_removed(tmp_path):
     complete_checkpoint(write(tmp_path, 1), best=None)
     with pytest.raises(OSError, match="full"), begin_checkpoint(write(tmp_path, 2)):
         raise OSError("full")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
-def test_other_inputs_have_other_checkpoints(workspace):
+def test_each_key_has_its_own_checkpoints(workspace):
     for inputs in ({"seed": 1}, {"seed": 2}):
         with pytest.raises(RuntimeError, match="crash"), open_checkpoints(inputs) as folder:
             assert find_latest(folder) is None
@@ -85,7 +85,7 @@ def finished(seed):
     return folder
 
 
-def test_checkpoints_of_a_finished_run_go_when_that_is_recorded(workspace):
+def test_checkpoints_of_a_finished_run_are_removed_when_its_results_are_recorded(workspace):
     one, two = finished(1), finished(2)
     remove_finished("1")
     assert (one.exists(), two.exists()) == (False, True)
@@ -93,7 +93,7 @@ def test_checkpoints_of_a_finished_run_go_when_that_is_recorded(workspace):
     assert not two.exists()
 
 
-def test_a_finished_training_can_be_gone_on_from_and_is_not_finished_meanwhile(workspace):
+def test_a_finished_training_can_be_resumed_and_is_unfinished_meanwhile(workspace):
     folder = finished(1)
     with open_checkpoints({"seed": 1}):
         assert find_latest(folder).name == "checkpoint-1"
@@ -101,7 +101,7 @@ def test_a_finished_training_can_be_gone_on_from_and_is_not_finished_meanwhile(w
     assert folder.exists()
 
 
-def test_checkpoints_that_a_process_uses_stay(workspace):
+def test_checkpoints_that_a_process_uses_are_not_removed(workspace):
     with open_checkpoints({"seed": 1}) as folder:
         mark_finished(folder, "1")
         remove_finished("1")
@@ -111,19 +111,19 @@ def test_checkpoints_that_a_process_uses_stay(workspace):
 
 
 @pytest.mark.parametrize(
-    ("finished_json", "days", "goes"),
+    ("finished_json", "days", "is_removed"),
     [(None, 29, False), (None, 31, True), ('{"run": "a"}', 0.9, False), ('{"run": "a"}', 1.1, True), ("", 31, True)],
 )
-def test_forgotten_checkpoints_go(workspace, finished_json, days, goes):
+def test_checkpoints_that_are_not_used_for_long_are_removed(workspace, finished_json, days, is_removed):
     with open_checkpoints({"seed": 1}) as old:
         if finished_json is not None:
             (old / "finished.json").write_text(finished_json)
     os.utime(old, (0, time.time() - days * 86400))
     with open_checkpoints({"seed": 2}):
-        assert old.exists() != goes
+        assert old.exists() != is_removed
 
 
-def test_params_files_and_threads_decide(tmp_path, monkeypatch):
+def test_the_key_depends_on_params_files_and_threads(tmp_path, monkeypatch):
     file = tmp_path / "data/tokens.arrow"
     file.parent.mkdir()
     file.write_text("1 2 3")

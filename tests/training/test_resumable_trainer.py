@@ -58,7 +58,7 @@ def curves(trainer):
     [
         pytest.param(7, {}, id="in an epoch"),
         pytest.param(16, {}, id="between epochs"),
-        pytest.param(21, {"train.freeze_layers": 1}, id="on kept outputs"),
+        pytest.param(21, {"train.freeze_layers": 1}, id="on cached features"),
         pytest.param(11, {"train.freeze_layers": "all", "train.dataloader_num_workers": 2}, id="all frozen"),
         pytest.param(11, {"train.dataloader_num_workers": 2}, id="with workers"),
         pytest.param(5, {"train.gradient_accumulation_steps": 3}, id="accumulated"),
@@ -66,16 +66,16 @@ def curves(trainer):
         pytest.param(18, {"train.early_stopping_patience": 3, "train.eval_steps": 5}, id="patience"),
     ],
 )  # fmt: skip
-def test_a_training_that_goes_on_ends_with_the_same_bytes(train, tmp_path, step, changes):
+def test_a_resumed_training_ends_with_the_same_bytes(train, tmp_path, step, changes):
     changes = {"train.num_train_epochs": 2, "train.logging_steps": 4, "train.eval_steps": 6} | changes
-    whole = train("whole", changes)
+    complete = train("complete", changes)
     with pytest.raises(RuntimeError, match="crash"):
         train("parts", changes, At(step, crash))
     assert get_step(find_latest(tmp_path / "parts")) == step
     parts = train("parts", changes)
-    one, other = whole.model.state_dict(), parts.model.state_dict()
+    one, other = complete.model.state_dict(), parts.model.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert curves(whole) == curves(parts)
+    assert curves(complete) == curves(parts)
 
 
 @pytest.mark.parametrize(
@@ -86,25 +86,25 @@ def test_a_training_that_goes_on_ends_with_the_same_bytes(train, tmp_path, step,
     ],
     ids=["last step", "stopped early"],
 )
-def test_a_training_that_had_ended_makes_no_further_step(train, changes):
-    whole, again = train("whole", changes), train("whole", changes, At(10**9, crash))
-    assert again.state.global_step == whole.state.global_step
-    one, other = whole.model.state_dict(), again.model.state_dict()
+def test_a_finished_training_makes_no_further_step(train, changes):
+    complete, again = train("complete", changes), train("complete", changes, At(10**9, crash))
+    assert again.state.global_step == complete.state.global_step
+    one, other = complete.model.state_dict(), again.model.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert again.seconds >= whole.seconds > 0
+    assert again.seconds >= complete.seconds > 0
 
 
-def test_a_training_that_had_ended_in_another_folder_gives_its_best_model(train, tmp_path):
+def test_a_finished_training_whose_folder_was_moved_gives_its_best_model(train, tmp_path):
     changes = {"train.eval_steps": 5, "train.metric_for_best_model": "loss", "train.learning_rate": 2e-2}
-    whole = train("whole", changes)
-    assert whole.state.best_global_step < whole.state.global_step
-    (tmp_path / "whole").rename(tmp_path / "moved")
-    one, other = whole.model.state_dict(), train("moved", changes, At(10**9, crash)).model.state_dict()
+    complete = train("complete", changes)
+    assert complete.state.best_global_step < complete.state.global_step
+    (tmp_path / "complete").rename(tmp_path / "moved")
+    one, other = complete.model.state_dict(), train("moved", changes, At(10**9, crash)).model.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_saves_and_leaves(train, tmp_path, monkeypatch, number, error):
+def test_a_signal_saves_a_checkpoint_and_stops(train, tmp_path, monkeypatch, number, error):
     monkeypatch.setattr(resumable, "CHECKPOINT_SECONDS", 1000)
     handler = signal.getsignal(number)
     with pytest.raises(error):
@@ -114,7 +114,7 @@ def test_a_signal_saves_and_leaves(train, tmp_path, monkeypatch, number, error):
     assert train("parts", {}).state.global_step == 16
 
 
-def test_a_second_signal_leaves_at_once(train, tmp_path, monkeypatch):
+def test_a_second_signal_stops_at_once(train, tmp_path, monkeypatch):
     monkeypatch.setattr(resumable, "CHECKPOINT_SECONDS", 1000)
 
     def press_twice():

@@ -26,12 +26,12 @@ def fit(tiny_model, params, tmp_path, monkeypatch):
     return fit
 
 
-def validations(trainer):
+def get_validations(trainer):
     return [row for row in trainer.state.log_history if "eval_loss" in row]
 
 
-def one_by_one(model, split):
-    """Logits of the untouched model, row by row."""
+def predict_one_by_one(model, split):
+    """Logits of the complete model, row by row."""
     model.eval()
     with torch.inference_mode():
         return np.concatenate([model(torch.tensor([ids])).logits.numpy() for ids in split["input_ids"]])
@@ -39,14 +39,14 @@ def one_by_one(model, split):
 
 def test_the_best_checkpoint_is_chosen_on_validation(fit):
     trainer, _ = fit({"train.eval_steps": 5, "train.metric_for_best_model": "loss", "train.learning_rate": 2e-2})
-    losses = [row["eval_loss"] for row in validations(trainer)]
+    losses = [row["eval_loss"] for row in get_validations(trainer)]
     assert len(losses) == 4
     assert find_best_validation(trainer)["loss"] == min(losses)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
-def test_a_loss_that_is_not_a_number_is_told_and_told_again(tiny_model, params, tmp_path, metric):
+def test_a_loss_that_is_not_a_number_is_an_error_each_time(tiny_model, params, tmp_path, metric):
     changes = {"train.learning_rate": 1e9, "train.metric_for_best_model": metric, "train.eval_steps": 8}
     for _ in range(2):  # the second time from the last checkpoint
         trainer, _ = easy_task.train(tiny_model, params, tmp_path, changes)
@@ -55,9 +55,9 @@ def test_a_loss_that_is_not_a_number_is_told_and_told_again(tiny_model, params, 
             find_best_validation(trainer)
 
 
-def test_the_last_step_is_validated_when_it_is_no_multiple(fit):
+def test_the_last_step_is_validated_too(fit):
     trainer, _ = fit({"train.eval_steps": 7})
-    assert [row["step"] for row in validations(trainer)] == [7, 14, 16]
+    assert [row["step"] for row in get_validations(trainer)] == [7, 14, 16]
 
 
 def test_training_stops_early_without_a_better_validation(fit):
@@ -71,7 +71,7 @@ def test_two_runs_with_one_seed_are_equal(fit):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_batches_hold_rows_of_like_length(fit):
+def test_batches_hold_rows_of_similar_length(fit):
     trainer, _ = fit()
     spreads = [
         int(lengths.max() - lengths.min())
@@ -82,45 +82,45 @@ def test_batches_hold_rows_of_like_length(fit):
     assert np.mean(spreads) < 10
 
 
-def test_predictions_come_in_the_order_of_the_rows(fit, params):
+def test_predictions_have_the_order_of_the_rows(fit, params):
     trainer, data = fit()
     logits = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
-    assert logits == pytest.approx(one_by_one(trainer.whole, data["test"]), abs=1e-5)
+    assert logits == pytest.approx(predict_one_by_one(trainer.complete_model, data["test"]), abs=1e-5)
 
 
 @pytest.mark.parametrize("freeze_layers", [1, 2, "all"])
-def test_the_whole_model_has_learned_what_its_half_was_taught(fit, params, freeze_layers):
+def test_the_complete_model_has_what_its_trainable_part_learned(fit, params, freeze_layers):
     trainer, data = fit({"train.freeze_layers": freeze_layers})
-    halves = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
-    assert halves == pytest.approx(one_by_one(trainer.whole, data["test"]), abs=1e-5)
+    logits = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
+    assert logits == pytest.approx(predict_one_by_one(trainer.complete_model, data["test"]), abs=1e-5)
 
 
 @pytest.mark.parametrize("freeze_layers", [1, "all"])
-def test_kept_outputs_teach_the_same_as_those_computed_in_every_step(fit, monkeypatch, freeze_layers):
-    kept, _ = fit({"train.freeze_layers": freeze_layers})
+def test_training_on_cached_features_equals_computing_them_in_every_step(fit, monkeypatch, freeze_layers):
+    cached, _ = fit({"train.freeze_layers": freeze_layers})
     monkeypatch.setattr(inputs, "count_feature_bytes", lambda *_: 10**12)
     computed, _ = fit({"train.freeze_layers": freeze_layers})
-    assert kept.frozen is None
+    assert cached.frozen is None
     assert computed.frozen is not None
-    losses = [[row["loss"] for row in trainer.state.log_history if "loss" in row] for trainer in (kept, computed)]
+    losses = [[row["loss"] for row in trainer.state.log_history if "loss" in row] for trainer in (cached, computed)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    assert computed.evaluate()["eval_loss"] == pytest.approx(kept.evaluate()["eval_loss"], abs=1e-4)
+    assert computed.evaluate()["eval_loss"] == pytest.approx(cached.evaluate()["eval_loss"], abs=1e-4)
 
 
-def test_the_loss_of_a_validation_counts_every_row_the_same(fit):
+def test_the_loss_of_a_validation_gives_every_row_the_same_weight(fit):
     trainer, data = fit()
     labels = torch.tensor(data["validation"]["labels"])
-    logits = torch.from_numpy(one_by_one(trainer.whole, data["validation"]))
+    logits = torch.from_numpy(predict_one_by_one(trainer.complete_model, data["validation"]))
     expected = torch.nn.functional.cross_entropy(logits, labels).item()
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("freeze_layers", [0, 1])
-def test_a_document_is_judged_by_the_mean_of_its_windows(fit, params, freeze_layers):
+def test_the_prediction_for_a_document_is_the_mean_over_its_windows(fit, params, freeze_layers):
     changes = {"train.freeze_layers": freeze_layers, "train.learning_rate": 1e-2, "train.num_train_epochs": 4}
     trainer, data = fit(changes, windows=True)
     for split in ("validation", "test"):
-        windows = pd.DataFrame(softmax(one_by_one(trainer.whole, data[split]).astype(float), -1))
+        windows = pd.DataFrame(softmax(predict_one_by_one(trainer.complete_model, data[split]).astype(float), -1))
         documents = windows.groupby(data[split]["document"][:])
         labels = pd.Series(data[split]["labels"][:]).groupby(data[split]["document"][:]).first()
         expected = documents.mean()
@@ -142,7 +142,7 @@ def test_speed_counts_the_rows_that_were_trained(fit):
     assert values["tokens_per_second"] == pytest.approx(16 * values["samples_per_second"], rel=0.01)
 
 
-def test_balanced_weights_make_classes_count_the_same():
+def test_balanced_weights_give_all_classes_the_same_total_weight():
     weights = balance_classes(np.array([0] * 30 + [1] * 10), 2)
     assert weights.tolist() == pytest.approx([40 / 60, 2.0])
 
@@ -167,7 +167,7 @@ def test_the_loss_is_that_of_torch_over_all_rows_of_the_step():
         (True, True, "fp16", "fp16"),
     ],
 )
-def test_auto_precision_takes_what_the_hardware_does(monkeypatch, gpu, bf16, wanted, expected):
+def test_auto_precision_is_the_best_that_the_hardware_supports(monkeypatch, gpu, bf16, wanted, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
@@ -175,7 +175,7 @@ def test_auto_precision_takes_what_the_hardware_does(monkeypatch, gpu, bf16, wan
     assert training.resolve_precision("train.precision", wanted) == expected
 
 
-def test_fp16_without_a_gpu_is_refused(monkeypatch):
+def test_fp16_without_a_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"train.precision: found fp16; it needs a GPU"):
         training.resolve_precision("train.precision", "fp16")
