@@ -14,7 +14,7 @@ import yaml
 
 from stages import train
 from stages.core.cache import MANIFEST
-from stages.tracking.journal import journals
+from stages.tracking.journal import list_journals
 from stages.training import inputs
 from stages.training.checkpoints import get_step
 from stages.training.trainer import ClassifierTrainer
@@ -127,8 +127,8 @@ def test_repro_resumes_after_each_interruption_and_ends_with_the_same_bytes(chec
     assert (len(runs), runs[-1].info.status) == (before + 1, "FINISHED")
 
 
-def curves(journal):
-    points = [(name, event["step"]) for event in journal.of_kind("metrics") for name in event["metrics"]]
+def list_curve_points(journal):
+    points = [(name, event["step"]) for event in journal.find_events("metrics") for name in event["metrics"]]
     return {(name, step) for name, step in points if "/epoch" not in name and name.startswith(("train", "validation"))}
 
 
@@ -146,7 +146,7 @@ def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_par
     write_params({"train.freeze_layers": 1, "evaluate.num_mistakes": 1})
     train.main()
     assert weights.read_bytes() == before
-    first, second = (curves(journal) for journal in journals())  # which has other params
+    first, second = (list_curve_points(journal) for journal in list_journals())  # which has other params
     assert first == second != set()
 
 
