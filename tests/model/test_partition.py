@@ -1,11 +1,13 @@
 import pytest
 import torch
+from support.imports import find_closure
 from support.tiny_models import FAMILIES, tiny_config
 from transformers import AutoModelForSequenceClassification
 
 from stages.core.errors import UserError
 from stages.model.freezing import freeze
 from stages.model.partition import (
+    CODE,
     DTYPES,
     FrozenEncoder,
     build_frozen_encoder,
@@ -121,6 +123,13 @@ def test_the_key_changes_with_the_number_of_threads(monkeypatch):
     key = build_frozen_encoder(model, 1, "fp32").key
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
     assert build_frozen_encoder(model, 1, "fp32").key != key
+
+
+def test_the_key_has_all_code_that_computes_features():
+    code = {f"stages/{path}" for path in CODE}
+    imported = {file for file in find_closure("stages/training/feature_cache.py") if not file.endswith("__init__.py")}
+    # windows.py is about scores and documents; core is about files and errors, and has the processor in the key.
+    assert {file for file in imported if not file.startswith("stages/core/")} - {"stages/text/windows.py"} == code
 
 
 def test_there_is_no_frozen_encoder_when_nothing_is_frozen_or_the_family_is_unknown():
