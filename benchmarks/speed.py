@@ -240,7 +240,8 @@ def describe_conditions(options: argparse.Namespace) -> dict[str, str]:
         "model": Path(options.model).name if options.model else read_yaml(Path("params.yaml"))["model"]["name"],
         "rows": f"comparison {options.train_rows:,} to train on, {options.test_rows:,} to test on; "
         f"ablation {options.ablation_rows:,} and at most {TEST_ROWS['ablation']:,}",
-        "runs": f"{options.seeds} seeds (fp32: 1), batches of 32, 2 epochs, 128 tokens, {options.precision} where not fp32",
+        "runs": f"{options.seeds} seeds (fp32: 1), batches of 32, 2 epochs, 128 tokens, "
+        f"{options.precision} where not fp32",
     }
 
 
