@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 import yaml
-from support.project import DEMO, ROOT, change
+from support.project import ROOT, make_params
 
 from stages.core.git import find_web_address, query_git
 from stages.core.params import Params
@@ -55,7 +55,7 @@ def test_a_long_name_is_shortened_and_that_of_a_dvc_experiment_is_kept(write_par
 
 def test_params_of_another_version_of_the_pipeline_are_not_compared(write_params):
     params = load_flat(write_params, {"seed": 7})
-    values = change(read_yaml(ROOT / "params.yaml"), DEMO | {"train.forgotten": 1})
+    values = make_params({"train.forgotten": 1})
     (write_params().parent / "params.yaml").write_text(yaml.safe_dump(values))
     subprocess.run("git -c user.name=T -c user.email=t@example.org commit -qam other".split(), check=True)
     assert describe_params(params, "HEAD") == ""

@@ -127,7 +127,7 @@ def test_a_promotion_that_was_interrupted_is_repeated_and_rolled_back_as_one(mod
 
 def test_without_challenger_or_champion_a_message_says_what_to_do(models):
     with pytest.raises(
-        UserError, match=r"has no challenger \(champion: none\). A model becomes challenger when it passes"
+        UserError, match=r"has no challenger \(champion: none\). .* when it passes python -m stages.gate"
     ):
         models.promote()
     with pytest.raises(UserError, match=r"has no champion; python -m stages.promote makes"):
@@ -202,12 +202,11 @@ def test_a_model_without_an_evaluation_in_mlflow_is_an_error(client, status, acc
 
 
 def test_predictions_of_the_champion_come_from_the_run_that_evaluated_it(models, tmp_path):
-    measured = make_run(models.client, model=False)
+    evaluation = make_run(models.client, model=False)
     (tmp_path / "predictions.csv").write_text("actual,predicted\nyes,yes\nno,yes\n")
-    models.client.log_artifact(measured.info.run_id, str(tmp_path / "predictions.csv"), "reports")
-    version = models.make_challenger(
-        make_run(models.client), TAGS | {registry.EVALUATION_RUN_TAG: measured.info.run_id}, ""
-    )
+    models.client.log_artifact(evaluation.info.run_id, str(tmp_path / "predictions.csv"), "reports")
+    tags = TAGS | {registry.EVALUATION_RUN_TAG: evaluation.info.run_id}
+    version = models.make_challenger(make_run(models.client), tags, "")
     path, test_sha256 = models.download_predictions(version, tmp_path / "downloaded")
     assert (path.read_text(), test_sha256) == ("actual,predicted\nyes,yes\nno,yes\n", "abc")
 
