@@ -1,4 +1,4 @@
-"""The entry points of the pipeline: the stages of dvc.yaml and other commands. Their parts are in the packages below."""
+"""The entry points of the pipeline: stages of dvc.yaml and other commands; their parts are in the packages below."""
 
 import gc
 

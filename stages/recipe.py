@@ -3,10 +3,9 @@
 python -m stages.recipe ci         # recipes/ci.yaml
 python -m stages.recipe default    # the project's own values again
 
-A recipe names only the keys that differ from recipes/default.yaml; all other keys get their default value. So a recipe
-gives the same params on every machine, whatever params.yaml holds: values of an earlier recipe, or edits, committed
-or not. This is why the defaults are in a file of their own. params.yaml cannot be that file, since it is what recipes
-and users change, and git is no help, since people commit params.yaml together with the results of a recipe.
+A recipe names only the keys that differ from the defaults in stages/core/param_sections.py; all other keys get their
+default. So a recipe gives the same params on every machine, even when params.yaml holds the values of an earlier recipe
+or of the user.
 """
 
 import argparse
@@ -23,49 +22,58 @@ from ruamel.yaml.error import CommentMark
 
 from stages.core.errors import UserError
 from stages.core.files import new_file
-from stages.core.param_types import Section
+from stages.core.param_types import Section, find_sections
 from stages.core.params import Params
 from stages.core.paths import PARAMS
 from stages.core.stage import report_errors
 from stages.core.yaml_files import read_yaml
 
 RECIPES = Path("recipes")
-DEFAULTS, BACKUP = RECIPES / "default.yaml", Path("params.yaml.bak")
-NULL = "tag:yaml.org,2002:null"
+DEFAULT = "default"  # the name of the recipe that changes nothing
+BACKUP = Path("params.yaml.bak")
+NULL, FLOAT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:float"
 
 
 def main() -> None:
-    recipe = find_recipe(parse_arguments().recipe)
-    check_recipe(recipe)
-    values = merge(read_document(DEFAULTS), read_document(recipe))
+    name = parse_arguments().recipe
+    recipe = find_recipe(name)
+    values = merge(read_defaults(), read_recipe(recipe) if recipe else {})
     params = read_document(PARAMS)
     changes = list(set_values(params, values))
     text = format_document(params)
     Params.parse(text, str(PARAMS))  # keys that params.yaml alone has are unknown keys
     if not changes:
-        print(f"{PARAMS} already has the values of {recipe}.")
+        print(f"{PARAMS} already has the values of the recipe {name}.")
         return
     shutil.copyfile(PARAMS, BACKUP)
     with new_file(PARAMS) as part:
         part.write_text(text, encoding="utf-8")
-    print(f"{PARAMS} now has the values of {recipe}; the file before is saved as {BACKUP}. Changed keys:")
+    print(f"{PARAMS} now has the values of the recipe {name}; the file before is saved as {BACKUP}. Changed keys:")
     for change in changes:
         print(f"  {change}")
 
 
-def find_recipe(name: str) -> Path:
-    """The path of a recipe's file; UserError lists all recipes when none has this name."""
-    names = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+def find_recipe(name: str) -> Path | None:
+    """The path of a recipe's file, None for the defaults; UserError lists all recipes when none has this name."""
+    names = sorted([*(path.stem for path in RECIPES.glob("*.yaml")), DEFAULT])
     if name not in names:
         raise UserError(f"RECIPE: found {name}; allowed: {' '.join(names)}")
-    return RECIPES / f"{name}.yaml"
+    return None if name == DEFAULT else RECIPES / f"{name}.yaml"
 
 
-def check_recipe(recipe: Path) -> Params:
-    """All params of a recipe; UserError lists every error with its dotted key."""
-    defaults = read_yaml(DEFAULTS)
-    Params.check(defaults, str(DEFAULTS))
-    return Params.check(merge(defaults, read_yaml(recipe)), str(recipe))
+def read_recipe(recipe: Path) -> CommentedMap:
+    """The keys that a recipe names; UserError lists every error with its dotted key."""
+    Params.check(read_yaml(recipe), str(recipe), complete=False)
+    return read_document(recipe)
+
+
+def read_defaults(section: type[Section] = Params) -> dict[str, Any]:
+    """The default of each key, as it is written in the code: `num_train_epochs` is 1 and not 1.0."""
+    sections = find_sections(section)
+    return {
+        key: read_defaults(sections[key]) if key in sections else field.default
+        for key, field in section.model_fields.items()
+    }
 
 
 def merge(defaults: dict[str, Any], recipe: dict[str, Any], section: type[Section] = Params) -> dict[str, Any]:
@@ -75,15 +83,9 @@ def merge(defaults: dict[str, Any], recipe: dict[str, Any], section: type[Sectio
     """
     merged = {**defaults, **recipe}
     for key, subsection in find_sections(section).items():
-        if isinstance(recipe.get(key), dict):
+        if key in recipe:
             merged[key] = merge(defaults[key], recipe[key], subsection)
     return merged
-
-
-def find_sections(section: type[Section]) -> dict[str, type[Section]]:
-    """The keys of a section that are sections themselves, such as `model.scratch`, with their models."""
-    types = {key: field.annotation for key, field in section.model_fields.items()}
-    return {key: kind for key, kind in types.items() if isinstance(kind, type) and issubclass(kind, Section)}
 
 
 def set_values(
@@ -147,7 +149,16 @@ def make_yaml() -> YAML:
     yaml.width = 2**20  # else long lines would be wrapped
     # Else null would be written as an empty value.
     yaml.representer.add_representer(type(None), lambda writer, _: writer.represent_scalar(NULL, "null"))
+    yaml.representer.add_representer(float, lambda writer, value: writer.represent_scalar(FLOAT, format_float(value)))
     return yaml
+
+
+def format_float(value: float) -> str:
+    """Small numbers as `2.0e-4`, and not as `0.0002`."""
+    if value == 0 or abs(value) >= 1e-3:
+        return repr(value)
+    mantissa, _, exponent = f"{value:.15e}".partition("e")
+    return f"{float(mantissa)}e{int(exponent)}"
 
 
 def parse_arguments() -> argparse.Namespace:

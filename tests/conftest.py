@@ -7,15 +7,26 @@ from typing import Any
 import pytest
 import yaml
 from filelock import FileLock
-from support.project import DEMO, ROOT, change
+from support.project import make_params
 
 from stages.core.params import Params
-from stages.core.yaml_files import read_yaml
 from stages.data.demo_corpus import make_reviews
 from stages.text.tokenizer import train_tokenizer
 
 # Files of tests that take minutes begin first, so that none is left alone at the end.
-LONG = ("outages", "pipeline", "workflows", "gate", "interruptions", "sync", "parallel", "s3", "verify", "bad_input", "preview")
+LONG = (
+    "outages",
+    "pipeline",
+    "workflows",
+    "gate",
+    "interruptions",
+    "sync",
+    "parallel",
+    "s3",
+    "verify",
+    "bad_input",
+    "preview",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,7 +40,7 @@ def write_params(tmp_path: Path) -> Callable[..., Path]:
 
     def write(changes: dict[str, Any] | None = None) -> Path:
         path = tmp_path / "params.yaml"
-        values = change(read_yaml(ROOT / "params.yaml"), DEMO | (changes or {}))
+        values = make_params(changes or {})
         path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         return path
 

@@ -15,15 +15,14 @@ import pytest
 import yaml
 from support.bad_inputs import CASES, GOOD, Case
 from support.checkout import wait_for_senders
-from support.project import DEMO, ROOT, change
+from support.project import ROOT, make_params
 
 from stages import evaluate, train
 from stages.core.files import read_json
 from stages.core.stage import run_stage
-from stages.core.yaml_files import read_yaml
 from stages.data import downloads
 
-SMALL = DEMO | {
+SMALL = {
     "data.max_train_samples": 40,
     "data.max_test_samples": 10,
     "model.name": "tiny",
@@ -45,7 +44,7 @@ AS_COMMANDS = {
 
 
 def write_params(folder: Path, changes: dict) -> None:
-    values = change(read_yaml(ROOT / "params.yaml"), SMALL | changes)
+    values = make_params(SMALL | changes)
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from stages.core.errors import UserError
 from stages.core.params import Params, flatten
 from stages.core.yaml_files import read_yaml
 
-RECIPES = sorted({path.stem for path in (ROOT / "recipes").iterdir()} - {"default"})
+RECIPES = sorted(path.stem for path in (ROOT / "recipes").iterdir())
 
 
 @pytest.fixture
@@ -36,9 +36,8 @@ def apply(name):
 
 def load_recipe(name):
     """The params of a recipe after the full check."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        return recipe.check_recipe(recipe.find_recipe(name))
+    path = ROOT / f"recipes/{name}.yaml"
+    return Params.check(read_yaml(path), str(path), complete=False)
 
 
 def write_recipe(folder, text):
@@ -85,9 +84,8 @@ def test_a_recipe_names_less_than_half_of_the_keys(name):
     assert 0 < len(keys) < len(list(flatten(load_recipe(name)))) / 2
 
 
-def test_the_defaults_are_complete_on_their_own():
-    values = read_yaml(ROOT / "recipes/default.yaml")
-    assert dict(flatten(Params.check(values, "default"))) == dict(flatten(load_recipe("default")))
+def test_params_yaml_has_the_keys_that_the_code_knows_in_the_same_order():
+    assert [key for key, _ in flatten(Params.load(ROOT / "params.yaml"))] == [key for key, _ in flatten(Params())]
 
 
 def test_the_settings_are_those_of_the_experiments():
@@ -152,7 +150,7 @@ def test_a_recipe_that_is_applied_again_changes_nothing(folder, capsys):
     capsys.readouterr()
     apply("imdb-scratch")
     assert (path.read_text(), path.stat().st_mtime_ns) == before
-    assert capsys.readouterr().out == "params.yaml already has the values of recipes/imdb-scratch.yaml.\n"
+    assert capsys.readouterr().out == "params.yaml already has the values of the recipe imdb-scratch.\n"
     assert not (folder / "params.yaml.bak").exists()
 
 
@@ -193,12 +191,18 @@ data:
     assert (folder / "params.yaml").read_text() == before
 
 
-def test_a_mapping_of_a_recipe_is_not_mixed_with_the_default_one(folder):
-    path = folder / "recipes/default.yaml"
-    path.write_text(path.read_text().replace("label_names: null", "label_names: {a: one, b: two}"))
+def test_a_mapping_of_a_recipe_is_not_mixed_with_the_one_before(folder):
+    write_recipe(folder, "data:\n  label_names: {a: one, b: two}\n")
+    apply("mine")
     write_recipe(folder, "data:\n  label_names: {c: three, d: four}\n")
     apply("mine")
     assert Params.load().data.label_names == {"c": "three", "d": "four"}
+
+
+def test_small_numbers_are_written_with_an_exponent():
+    assert [recipe.format_value(value) for value in (2e-4, 1.25e-5, 0.1, 1.0, 0)] == [
+        "2.0e-4", "1.25e-5", "0.1", "1.0", "0"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

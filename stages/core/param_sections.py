@@ -1,4 +1,7 @@
-"""The sections of `params.yaml`: one frozen, checked model for each, with one field for each key."""
+"""The sections of `params.yaml`: one frozen, checked model for each, with one field for each key and its default value.
+
+A default is the project's own value. Recipes have it for each key that they do not name, and tests start from it.
+"""
 
 from typing import Annotated, Literal
 
@@ -50,32 +53,34 @@ SOURCE_PATHS = {
 
 
 class Data(Section):
-    source: Annotated[Source, one_of(Source)]
-    path: Annotated[str | None, Field(min_length=1, description="a path, URL or hub id, or null where it has none")]
-    config: NameOrNull
-    revision: NameOrNull
-    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-fA-F]{64}$", description="64 hex digits in quotes, or null")]
-    max_size_gb: Annotated[float, Field(gt=0, le=LARGEST, description="a number > 0")]
+    source: Annotated[Source, one_of(Source)] = "demo"
+    path: Annotated[str | None, Field(min_length=1, description="a path, URL or hub id; null where it has none")] = None
+    config: NameOrNull = None
+    revision: NameOrNull = None
+    sha256: Annotated[
+        str | None, Field(pattern=r"^[0-9a-fA-F]{64}$", description="64 hex digits in quotes, or null")
+    ] = None
+    max_size_gb: Annotated[float, Field(gt=0, le=LARGEST, description="a number > 0")] = 10
     splits: Annotated[
         dict[Split, str] | None,
         Field(min_length=1, description="a mapping {train: name, validation: name, test: name}, or null"),
-    ]
-    text_column: Column
-    text_pair_column: Annotated[str | int | None, Field(description="a column's name or number, or null")]
-    label_column: Column
+    ] = None
+    text_column: Column = "text"
+    text_pair_column: Annotated[str | int | None, Field(description="a column's name or number, or null")] = None
+    label_column: Column = "label"
     label_names: Annotated[
         dict[str | int | bool, str] | None, Field(min_length=2, description="a mapping {value: name, ...}, or null")
-    ]
-    encoding: Annotated[str, Field(description="a text encoding that Python knows, such as utf-8 or gb18030")]
-    header: Switch
-    delimiter: Annotated[str, Field(pattern=r"^(.|\n|\\t)$", description="one character, or \\t for a tab")]
-    quotechar: Annotated[str | None, Field(min_length=1, max_length=1, description="one character, or null")]
-    on_bad_rows: Annotated[OnBadRows, one_of(OnBadRows)]
-    on_leak: Annotated[OnLeak, one_of(OnLeak)]
-    max_train_samples: CountOrNull
-    max_test_samples: CountOrNull
-    validation_fraction: Fraction
-    test_fraction: Fraction
+    ] = None
+    encoding: Annotated[str, Field(description="a text encoding that Python knows, such as utf-8 or gb18030")] = "utf-8"
+    header: Switch = True
+    delimiter: Annotated[str, Field(pattern=r"^(.|\n|\\t)$", description="one character, or \\t for a tab")] = ","
+    quotechar: Annotated[str | None, Field(min_length=1, max_length=1, description="one character, or null")] = '"'
+    on_bad_rows: Annotated[OnBadRows, one_of(OnBadRows)] = "error"
+    on_leak: Annotated[OnLeak, one_of(OnLeak)] = "warn"
+    max_train_samples: CountOrNull = None
+    max_test_samples: CountOrNull = None
+    validation_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.1
 
     @field_validator("path", "sha256", "config", "revision", "text_pair_column")
     @classmethod
@@ -112,13 +117,13 @@ class Data(Section):
 
 
 class Scratch(Section):
-    hidden_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    intermediate_size: Count
-    hidden_dropout_prob: Share
-    vocab_size: Annotated[int, Field(ge=100, le=LARGEST, description="a whole number ≥ 100")]
-    max_position_embeddings: Annotated[int, Field(ge=8, le=LARGEST, description="a whole number ≥ 8")]
+    hidden_size: Count = 128
+    num_hidden_layers: Count = 2
+    num_attention_heads: Count = 4
+    intermediate_size: Count = 256
+    hidden_dropout_prob: Share = 0.1
+    vocab_size: Annotated[int, Field(ge=100, le=LARGEST, description="a whole number ≥ 100")] = 30522
+    max_position_embeddings: Annotated[int, Field(ge=8, le=LARGEST, description="a whole number ≥ 8")] = 512
 
     @field_validator("num_attention_heads")
     @classmethod
@@ -132,12 +137,16 @@ class Scratch(Section):
 
 
 class Model(Section):
-    name: Annotated[str, Field(min_length=1, description="a hub id or a local folder")]
-    revision: Annotated[str | None, Field(min_length=1, description="a commit, tag or branch of the hub, or null")]
-    dropout: Annotated[float | None, Field(ge=0, lt=1, description="a number ≥ 0 and < 1, or null")]
-    pretrained: Switch
-    tokenizer: Annotated[TokenizerOrigin, one_of(TokenizerOrigin)]
-    scratch: Scratch
+    name: Annotated[str, Field(min_length=1, description="a hub id or a local folder")] = (
+        "sentence-transformers/all-MiniLM-L6-v2"
+    )
+    revision: Annotated[str | None, Field(min_length=1, description="a commit, tag or branch of the hub, or null")] = (
+        "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+    )
+    dropout: Annotated[float | None, Field(ge=0, lt=1, description="a number ≥ 0 and < 1, or null")] = None
+    pretrained: Switch = True
+    tokenizer: Annotated[TokenizerOrigin, one_of(TokenizerOrigin)] = "pretrained"
+    scratch: Scratch = Scratch()
 
     @field_validator("tokenizer")
     @classmethod
@@ -151,38 +160,38 @@ class Model(Section):
 
 
 class Preprocess(Section):
-    strip_html: Switch
-    max_length: Annotated[int, Field(ge=8, le=LARGEST, description="a whole number of tokens ≥ 8")]
-    truncation_side: Annotated[Side, one_of(Side)]
-    stride: Annotated[int | None, Field(ge=0, le=LARGEST, description="a whole number of tokens ≥ 0, or null")]
+    strip_html: Switch = True
+    max_length: Annotated[int, Field(ge=8, le=LARGEST, description="a whole number of tokens ≥ 8")] = 128
+    truncation_side: Annotated[Side, one_of(Side)] = "right"
+    stride: Annotated[int | None, Field(ge=0, le=LARGEST, description="a whole number of tokens ≥ 0, or null")] = None
 
 
 class Train(Section):
-    freeze_layers: FreezeLayers
-    precision: Annotated[Precision, one_of(Precision)]
-    num_train_epochs: Annotated[float, Field(gt=0, le=LARGEST, description="a number > 0")]
-    per_device_train_batch_size: Count
-    per_device_eval_batch_size: Count
-    gradient_accumulation_steps: Count
-    learning_rate: Annotated[float, Field(gt=0, le=LARGEST, description="a number > 0")]
-    lr_scheduler_type: Annotated[Scheduler, one_of(Scheduler)]
+    freeze_layers: FreezeLayers = 3
+    precision: Annotated[Precision, one_of(Precision)] = "auto"
+    num_train_epochs: Annotated[float, Field(gt=0, le=LARGEST, description="a number > 0")] = 1
+    per_device_train_batch_size: Count = 32
+    per_device_eval_batch_size: Count = 64
+    gradient_accumulation_steps: Count = 1
+    learning_rate: Annotated[float, Field(gt=0, le=LARGEST, description="a number > 0")] = 2.0e-4
+    lr_scheduler_type: Annotated[Scheduler, one_of(Scheduler)] = "linear"
     warmup_steps: Annotated[
         float, Field(ge=0, le=LARGEST, description="a number of steps ≥ 1, a share of all steps < 1, or 0")
-    ]
-    weight_decay: NotNegative
-    max_grad_norm: NotNegative
-    label_smoothing_factor: Share
-    class_weights: Annotated[Literal["none", "balanced"], one_of(Literal["none", "balanced"])]
-    dataloader_num_workers: Annotated[int, Field(ge=0, le=LARGEST, description="a whole number ≥ 0")]
-    dataloader_pin_memory: Switch
+    ] = 0.1
+    weight_decay: NotNegative = 0.01
+    max_grad_norm: NotNegative = 1.0
+    label_smoothing_factor: Share = 0.0
+    class_weights: Annotated[Literal["none", "balanced"], one_of(Literal["none", "balanced"])] = "none"
+    dataloader_num_workers: Annotated[int, Field(ge=0, le=LARGEST, description="a whole number ≥ 0")] = 0
+    dataloader_pin_memory: Switch = True
     eval_steps: Annotated[
         float, Field(gt=0, le=LARGEST, description="a share of all steps < 1, or a whole number of steps")
-    ]
-    early_stopping_patience: CountOrNull
-    metric_for_best_model: Annotated[Metric, one_of(Metric)]
-    logging_steps: Count
-    torch_compile: Switch
-    full_determinism: Switch
+    ] = 0.5
+    early_stopping_patience: CountOrNull = None
+    metric_for_best_model: Annotated[Metric, one_of(Metric)] = "accuracy"
+    logging_steps: Count = 10
+    torch_compile: Switch = False
+    full_determinism: Switch = False
 
     @field_validator("eval_steps")
     @classmethod
@@ -193,33 +202,33 @@ class Train(Section):
 
 
 class Evaluate(Section):
-    precision: Annotated[Precision, one_of(Precision)]
-    per_device_eval_batch_size: Count
-    full_model: Switch
-    num_mistakes: Annotated[int, Field(ge=0, le=LARGEST, description="a whole number ≥ 0")]
+    precision: Annotated[Precision, one_of(Precision)] = "auto"
+    per_device_eval_batch_size: Count = 64
+    full_model: Switch = False
+    num_mistakes: Annotated[int, Field(ge=0, le=LARGEST, description="a whole number ≥ 0")] = 50
 
 
 class Cache(Section):
-    max_size_gb: NotNegative
+    max_size_gb: NotNegative = 20
 
 
 class Tracking(Section):
-    experiment: Annotated[str, Field(min_length=1, description="a name")]
-    log_model: Switch
-    system_metrics: Switch
-    tensorboard: Switch
+    experiment: Annotated[str, Field(min_length=1, description="a name")] = "text-classifier"
+    log_model: Switch = True
+    system_metrics: Switch = True
+    tensorboard: Switch = False
 
 
 class Gate(Section):
     """`min_<metric>` and `max_<metric>` limit the metric or timing of that name."""
 
-    min_accuracy: ShareOrNull
-    min_recall_worst_class: ShareOrNull
-    max_calibration_error: ShareOrNull
-    max_train_seconds: Annotated[float | None, Field(gt=0, le=LARGEST, description="a number > 0, or null")]
+    min_accuracy: ShareOrNull = 0.85
+    min_recall_worst_class: ShareOrNull = 0.8
+    max_calibration_error: ShareOrNull = 0.1
+    max_train_seconds: Annotated[float | None, Field(gt=0, le=LARGEST, description="a number > 0, or null")] = 600
     champion_confidence: Annotated[
         float | None, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded, or null")
-    ]
+    ] = 0.95
     registered_model: Annotated[
         str, Field(pattern=r"^[\w .-]+$", description="a name of letters, digits, spaces and . - _")
-    ]
+    ] = "text-classifier"

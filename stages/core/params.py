@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Cache, Data, Evaluate, Gate, Model, Preprocess, Tracking, Train
-from stages.core.param_types import Section, describe_error
+from stages.core.param_types import Section, describe_error, find_missing
 from stages.core.paths import PARAMS
 from stages.core.yaml_files import parse_yaml, read_yaml
 
@@ -16,15 +16,15 @@ from stages.core.yaml_files import parse_yaml, read_yaml
 class Params(Section):
     """All of `params.yaml`, for entry points only; other code receives its own section or plain values."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
-    data: Data
-    model: Model
-    preprocess: Preprocess
-    train: Train
-    evaluate: Evaluate
-    cache: Cache
-    tracking: Tracking
-    gate: Gate
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")] = 42
+    data: Data = Data()
+    model: Model = Model()
+    preprocess: Preprocess = Preprocess()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    cache: Cache = Cache()
+    tracking: Tracking = Tracking()
+    gate: Gate = Gate()
 
     @classmethod
     def load(cls, path: Path = PARAMS) -> "Params":
@@ -37,14 +37,21 @@ class Params(Section):
         return cls.check(parse_yaml(text, source), source)
 
     @classmethod
-    def check(cls, values: dict[str, Any], source: str) -> "Params":
-        """Check the values of a file; UserError lists all errors, each with its dotted key."""
+    def check(cls, values: dict[str, Any], source: str, complete: bool = True) -> "Params":
+        """Check the values of a file; UserError lists all errors, each with its dotted key.
+
+        With `complete` each key must be there, as in params.yaml; else missing keys get their default, as in a recipe.
+        """
+        errors = list(find_missing(values, cls)) if complete else []
         try:
-            return cls.model_validate(values)
+            params = cls.model_validate(values)
         except ValidationError as caught:
-            errors = list(dict.fromkeys(describe_error(error, cls) for error in caught.errors()))
+            errors += [describe_error(error, cls) for error in caught.errors()]
+        errors = list(dict.fromkeys(errors))
+        if errors:
             lines = "".join(f"\n  {error}" for error in errors)
-            raise UserError(f"{source}: {len(errors)} error{'s' * (len(errors) > 1)}{lines}") from None
+            raise UserError(f"{source}: {len(errors)} error{'s' * (len(errors) > 1)}{lines}")
+        return params
 
     def flat(self) -> dict[str, Any]:
         """`{"train.learning_rate": 5e-5, ...}`, as MLflow stores them; `gate`, which changes no run, is left out."""

@@ -1,0 +1,5 @@
+"""Prediction with a finished classifier.
+
+Takes a model folder and texts, given one by one, as rows of a CSV file or in a request to MLflow's server, and returns
+a label, its probability and whether the text was truncated, computed as `evaluate` computes them.
+"""

@@ -1,4 +1,4 @@
-"""CSV files whose rows are answered: read in chunks, written again with two columns more."""
+"""CSV files whose texts are labelled: read in chunks, and written again with the output's columns added."""
 
 import csv
 import sys
@@ -14,10 +14,11 @@ from tqdm import tqdm
 from stages.core.csv_tables import ROWS_AT_ONCE, CsvFormat, CsvRow, decode, find_column, read_csv_rows, read_lines
 from stages.core.errors import UserError
 from stages.core.files import new_file
+from stages.inference.output_columns import COLUMNS
 
 
 class Layout(NamedTuple):
-    """What a CSV file looks like: keys of the section `data` of params.yaml."""
+    """Which columns of a CSV file have the texts, and its format: keys of the section `data` of params.yaml."""
 
     text_column: str | int = "text"
     text_pair_column: str | int | None = None
@@ -31,16 +32,19 @@ class Layout(NamedTuple):
         return CsvFormat(self.encoding, self.header, self.delimiter, self.quotechar)
 
 
-Chunk = tuple[list[list[str]], list[Any], list[str]]
-Answered = Callable[[list[Any], list[str]], list[tuple[str, str]]]
+Chunk = tuple[list[list[str]], list[Any], list[str]]  # of each row: cells, text or pair of texts, location
+LabelTexts = Callable[[list[Any], list[str]], list[list[str]]]  # texts and locations → cells of the added columns
 
 
-class Table:
-    """An open CSV file: its header, if it has one, and its rows with their texts."""
+class TextTable:
+    """An open CSV file: its header, if it has one, and its rows with their texts.
+
+    Raises UserError when the file is empty, or lacks a column that the layout names.
+    """
 
     def __init__(self, path: Path, file: BufferedReader, layout: Layout):
         self.path, self.file, self.layout = path, file, layout
-        self.text = decode(file, layout.encoding)  # kept, since it closes the file when it is deleted
+        self.text = decode(file, layout.encoding)  # kept, because it closes the file when it is deleted
         rows = read_csv_rows(read_lines(path, self.text), layout.csv_format)
         first = next(rows, None)
         if first is None:
@@ -54,7 +58,7 @@ class Table:
             self.columns.append(self.find_column("text_pair_column", first.cells))
 
     def find_column(self, field: str, first: list[str]) -> int:
-        """The position of a column that the layout names; a number may come as text from the command line."""
+        """The position of a column that the layout names; from the command line a number comes as text."""
         column = getattr(self.layout, field)
         if not self.layout.header and isinstance(column, str) and column.isdecimal():
             column = int(column)
@@ -62,7 +66,7 @@ class Table:
         return find_column(self.path, key, column, first, self.layout.csv_format)
 
     def locate(self, row: CsvRow) -> str:
-        """Where the row is, for messages."""
+        """Where a row is in the file, for messages."""
         return f"{self.path} row {row.number} (line {row.line})" if row.number else f"{self.path} line {row.line}"
 
     def check_quotes(self, row: CsvRow) -> None:
@@ -70,7 +74,7 @@ class Table:
             raise UserError(f"{self.locate(row)}: cannot be read as csv ({row.error}).")
 
     def read_rows(self) -> Iterator[tuple[list[str], Any, str]]:
-        """Yield cells, text (or pair of texts) and location of each row; UserError at the first that is broken."""
+        """Yield cells, text (or pair of texts) and location of each row; UserError at the first broken row."""
         for row in self.rows:
             self.check_quotes(row)
             if len(row.cells) != self.width:
@@ -86,48 +90,49 @@ class Table:
 
 
 @contextmanager
-def open_table(path: Path, layout: Layout) -> Iterator[Table]:
-    """Open a file to be read; bytes that cannot be decoded stay in the text as lone surrogates."""
+def open_table(path: Path, layout: Layout) -> Iterator[TextTable]:
+    """Open a file for reading; bytes that cannot be decoded stay in the text as lone surrogates."""
     try:
         file = path.open("rb")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}).") from None
     with file:
-        yield Table(path, file, layout)
+        yield TextTable(path, file, layout)
 
 
-def check_names(table: Table, added: tuple[str, ...]) -> None:
-    """UserError when the table has one of the columns that are to be added."""
-    for name in added:
-        if table.header and name in table.header:
+def check_added_columns(table: TextTable, prefix: str) -> None:
+    """Raise UserError when the table has one of the columns that are to be added."""
+    for name in COLUMNS:
+        if table.header and f"{prefix}{name}" in table.header:
+            added = " and ".join(f"predicted_{name}" for name in COLUMNS)
             raise UserError(
-                f"{table.path}: has a column {name!r} already; --prefix predicted_ adds predicted_label and "
-                "predicted_probability instead."
+                f"{table.path}: has a column {f'{prefix}{name}'!r} already; --prefix predicted_ adds {added} instead."
             )
 
 
-def write_answered(table: Table, answer: Answered, added: tuple[str, ...], out: Path | None) -> None:
-    """Write the table with what `answer` adds to each row, in the same order.
+def write_table(table: TextTable, label_texts: LabelTexts, prefix: str, out: Path | None) -> None:
+    """Write the table with the output's columns added, in the same order; `prefix` begins their names.
 
-    `out` appears whole or not at all; None is stdout, where rows appear a thousand at a time.
+    The file `out` appears when it is complete, or not at all. None is stdout, where rows appear a chunk at a time.
     """
-    encoding, errors = table.layout.encoding, "surrogateescape"  # bytes that cannot be decoded are written as they were
+    encoding = table.layout.encoding
+    errors = "surrogateescape"  # bytes that could not be decoded are written as they were
     if out is None:
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding=encoding, errors=errors)
-        write_rows(table, answer, added, sys.stdout)
+        write_rows(table, label_texts, prefix, sys.stdout)
         return
     with new_file(out) as part, part.open("w", newline="", encoding=encoding, errors=errors) as file:
-        write_rows(table, answer, added, file)
+        write_rows(table, label_texts, prefix, file)
 
 
-def write_rows(table: Table, answer: Answered, added: tuple[str, ...], file: TextIO) -> None:
+def write_rows(table: TextTable, label_texts: LabelTexts, prefix: str, file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n", **table.layout.csv_format.dialect)
     if table.header:
-        writer.writerow([*table.header, *added])
-    size = table.path.stat().st_size or None  # a pipe has none
+        writer.writerow([*table.header, *(f"{prefix}{name}" for name in COLUMNS)])
+    size = table.path.stat().st_size or None  # a pipe has no size
     with tqdm(total=size, unit="B", unit_scale=True, desc=table.path.name, delay=1, disable=file.isatty()) as bar:
-        for rows, texts, where in table.read_chunks():
-            answers = answer(texts, where)
-            writer.writerows([*cells, *more] for cells, more in zip(rows, answers, strict=True))
+        for rows, texts, locations in table.read_chunks():
+            added = label_texts(texts, locations)
+            writer.writerows([*cells, *more] for cells, more in zip(rows, added, strict=True))
             bar.update(table.file.tell() - bar.n if size else 0)

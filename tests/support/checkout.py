@@ -10,11 +10,9 @@ from pathlib import Path
 
 import mlflow
 import yaml
-from support.project import DEMO, ROOT, change
+from support.project import ROOT, make_params
 
-from stages.core.yaml_files import read_yaml
-
-SMALL = DEMO | {
+SMALL = {
     "data.max_train_samples": 200,
     "data.max_test_samples": 100,
     "model.name": "tiny",
@@ -57,7 +55,7 @@ class Checkout:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
         shutil.copytree(model, folder / "tiny")
-        params = change(read_yaml(ROOT / "params.yaml"), SMALL)
+        params = make_params(SMALL)
         (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
         self.run("git", "init", "-q", "-b", "main")
         self.run("git", "config", "user.name", "Test")
