@@ -54,7 +54,7 @@ def test_differences_are_listed_by_tensor_and_by_key(finished, tmp_path):
     assert [line.split()[:2] for line in lines if line.endswith("  differs")] == [
         ["train", "metrics/train.json"], ["train", "models/classifier"]
     ]  # fmt: skip
-    assert lines[-1].startswith("2 of 9 outputs differ; ")
+    assert lines[-1].startswith("2 of 8 outputs differ; ")
     assert not any(line.startswith("evaluate ") for line in lines)
 
 
