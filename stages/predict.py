@@ -1,46 +1,56 @@
-"""Label texts with `models/classifier`: those of the command line, lines of stdin, or rows of a CSV file.
+"""Label texts with `models/classifier`: texts of the command line, lines of stdin, or rows of a CSV file.
 
 python -m stages.predict "I loved it." "So dull."       # a line for each: label, tab, probability
 python -m stages.predict < lines.txt                    # the same for each line
 python -m stages.predict --csv in.csv --out out.csv     # in.csv with the columns label and probability added
 
-A model of pairs takes two texts with a tab between them. Texts beyond what the model reads are cut (unless it was made
-to read in windows), and a warning on stderr says how many. How CSV files are read and the precision are those of
-params.yaml, where there is one.
+A model of pairs takes two texts with a tab between them. Texts that are longer than the model reads are truncated, and
+a warning on stderr says how many, unless the model reads long texts in windows. Precision and the format of CSV files
+are those of params.yaml, if there is one.
 """
 
 import argparse
+import io
 import signal
 import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError
+from stages.core.paths import CLASSIFIER, PARAMS
 from stages.core.stage import report_errors
-from stages.inference.csv_file import Layout, check_names, open_table, write_answered
+from stages.inference.csv_file import Layout, check_added_columns, open_table, write_table
+from stages.inference.output_columns import make_cells
 
 if TYPE_CHECKING:
     from stages.inference.predictor import Predictor
 
-PARAMS, CLASSIFIER = Path("params.yaml"), Path("models/classifier")
+
+class Settings(NamedTuple):
+    """How texts are read and classified: from params.yaml, where options do not say otherwise."""
+
+    layout: Layout = Layout()
+    precision: str = "auto"
+    batch_size: int = 64
 
 
 class Labeller:
-    """Gives labels and probabilities as text, and counts the texts that were too long."""
+    """Computes the cells of the output's columns, and counts the texts that were truncated."""
 
     def __init__(self, predictor: "Predictor"):
-        self.predictor, self.rows, self.truncated = predictor, 0, 0
+        self.predictor = predictor
+        self.rows = self.truncated = 0
 
-    def __call__(self, texts: list[Any], where: list[str]) -> list[tuple[str, str]]:
-        answers = self.predictor.predict(texts, where)
+    def __call__(self, texts: list[Any], locations: list[str]) -> list[list[str]]:
+        answers = self.predictor.predict(texts, locations)
         self.rows += len(answers)
         self.truncated += sum(answer.truncated for answer in answers)
-        return [(answer.label, f"{answer.probability:.4f}") for answer in answers]
+        return [make_cells(answer) for answer in answers]
 
     def warn(self) -> None:
         if self.truncated:
@@ -50,75 +60,78 @@ class Labeller:
 
 def main() -> None:
     arguments = parse_arguments()
-    layout, evaluate = read_defaults(arguments)
+    settings = read_settings(arguments)
     if arguments.csv:
-        label_csv(arguments, layout, evaluate)
+        label_csv(arguments, settings)
     else:
-        label_lines(arguments, evaluate)
+        label_lines(arguments, settings)
 
 
-def read_defaults(arguments: argparse.Namespace) -> tuple[Layout, dict[str, Any]]:
-    """How CSV files look, and precision and batch size, from params.yaml and the options."""
-    layout, evaluate = Layout(), {"precision": "auto", "batch_size": 64}
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """The settings of params.yaml, if there is one, and those that options give."""
+    settings = Settings()
     if PARAMS.is_file():
         from stages.core.params import Params
 
-        params = Params.load(PARAMS)
+        params = Params.load()
         layout = Layout(**params.data.model_dump(include=set(Layout._fields)))
-        evaluate = {
-            "precision": params.evaluate.precision,
-            "batch_size": params.evaluate.per_device_eval_batch_size,
-        }
+        settings = Settings(layout, params.evaluate.precision, params.evaluate.per_device_eval_batch_size)
     given = {name: value for name in Layout._fields if (value := getattr(arguments, name, None)) is not None}
-    return layout._replace(**given), evaluate | ({"precision": arguments.precision} if arguments.precision else {})
+    settings = settings._replace(layout=settings.layout._replace(**given))
+    return settings._replace(precision=arguments.precision) if arguments.precision else settings
 
 
-def load_labeller(arguments: argparse.Namespace, evaluate: dict[str, Any]) -> Labeller:
+def load_labeller(model: Path, settings: Settings) -> Labeller:
+    # Importing these takes seconds, which `--help` and errors need not wait for.
     from stages.core.memory import keep_freed_memory
-    from stages.inference.predictor import Predictor  # seconds of imports, which --help and faults need not wait for
+    from stages.inference.predictor import Predictor
 
     keep_freed_memory()
-    return Labeller(Predictor(arguments.model, **evaluate))
+    return Labeller(Predictor(model, settings.precision, settings.batch_size))
 
 
-def label_csv(arguments: argparse.Namespace, layout: Layout, evaluate: dict[str, Any]) -> None:
-    added = (f"{arguments.prefix}label", f"{arguments.prefix}probability")
-    with open_table(arguments.csv, layout) as table:
-        check_names(table, added)
-        labeller = load_labeller(arguments, evaluate)
-        write_answered(table, labeller, added, None if arguments.out == "-" else Path(arguments.out))
+def label_csv(arguments: argparse.Namespace, settings: Settings) -> None:
+    out = None if arguments.out == "-" else Path(arguments.out)
+    with open_table(arguments.csv, settings.layout) as table:
+        check_added_columns(table, arguments.prefix)
+        labeller = load_labeller(arguments.model, settings)
+        write_table(table, labeller, arguments.prefix, out)
     labeller.warn()
 
 
-def label_lines(arguments: argparse.Namespace, evaluate: dict[str, Any]) -> None:
+def label_lines(arguments: argparse.Namespace, settings: Settings) -> None:
     if not arguments.texts and sys.stdin.isatty():
-        print("reading a text a line; Ctrl-D ends", file=sys.stderr)
-    labeller = load_labeller(arguments, evaluate)
+        print("reading one text a line; Ctrl-D ends", file=sys.stderr)
+    labeller = load_labeller(arguments.model, settings)
     with tqdm(unit=" texts", delay=1, disable=sys.stdout.isatty()) as bar:
-        for texts, where in read_lines(arguments.texts):
-            if labeller.predictor.pairs:
-                texts = [split_pair(text, place) for text, place in zip(texts, where, strict=True)]
-            for label, probability in labeller(texts, where):
-                print(f"{label}\t{probability}")
+        for lines, locations in read_lines(arguments.texts):
+            texts: list[Any] = lines
+            if labeller.predictor.takes_pairs:
+                texts = [split_pair(line, location) for line, location in zip(lines, locations, strict=True)]
+            for cells in labeller(texts, locations):
+                print("\t".join(cells))
             bar.update(len(texts))
     labeller.warn()
 
 
 def read_lines(given: list[str]) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield the texts of the command line, or else the lines of stdin in chunks, with where they are."""
-    if not given:
+    """Yield texts and their locations in chunks: the texts of the command line, or else the lines of stdin."""
+    if not given and isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-    lines, what = (iter(given), "text") if given else ((line.rstrip("\r\n") for line in sys.stdin), "line")
+    lines = iter(given) if given else (line.rstrip("\r\n") for line in sys.stdin)
+    kind = "text" if given else "line"
     number = 0
     while texts := list(islice(lines, ROWS_AT_ONCE)):
-        yield texts, [f"{what} {number + place}" for place in range(1, len(texts) + 1)]
+        yield texts, [f"{kind} {number + place}" for place in range(1, len(texts) + 1)]
         number += len(texts)
 
 
-def split_pair(text: str, where: str) -> tuple[str, str]:
+def split_pair(text: str, location: str) -> tuple[str, str]:
+    """The two texts of a line; UserError unless there is one tab between them."""
     parts = text.split("\t")
     if len(parts) != 2:
-        raise UserError(f"{where}: found {len(parts) - 1} tabs; this model classifies pairs, with one tab between two.")
+        tabs = len(parts) - 1
+        raise UserError(f"{location}: found {tabs} tabs; this model classifies pairs, with one tab between two.")
     return parts[0], parts[1]
 
 
@@ -131,14 +144,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--text-column", metavar="NAME", help="default: data.text_column, or text")
     parser.add_argument("--text-pair-column", metavar="NAME", help="default: data.text_pair_column")
     parser.add_argument("--delimiter", help="default: data.delimiter, or a comma; \\t is a tab")
-    parser.add_argument("--prefix", default="", help="begin the names of the added columns with it")
+    parser.add_argument("--prefix", default="", help="what the names of the added columns begin with")
     parser.add_argument("--model", type=Path, default=CLASSIFIER, help=f"model folder (default: {CLASSIFIER})")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: evaluate.precision")
     arguments = parser.parse_args()
     if arguments.csv and arguments.texts:
         parser.error("give either texts or --csv")
     if arguments.out != "-" and not arguments.csv:
-        parser.error("--out goes with --csv")
+        parser.error("--out needs --csv")
     if arguments.delimiter is not None:
         arguments.delimiter = "\t" if arguments.delimiter == "\\t" else arguments.delimiter
         if len(arguments.delimiter) != 1:
@@ -147,6 +160,6 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # whoever reads the answers may stop, as `head` does
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader of the output may stop early, as `head` does
     with report_errors("predict"):
         main()

@@ -47,7 +47,7 @@ def test_the_table_shows_accuracy_seconds_and_frozen_layers_of_three_runs(checko
     for name in ("test/accuracy", "time/train_seconds"):
         shown = [float(value) for value in column(page, f"metrics.`{name}`")]
         assert shown == pytest.approx([run.data.metrics[name] for run in runs], rel=1e-3)
-    assert "`train.freeze_layers`: 2, not 0" in column(page, "attributes.`Description`")[0]
+    assert "`train.freeze_layers`: 2, was 0" in column(page, "attributes.`Description`")[0]
 
 
 def test_charts_of_the_runs_come_in_the_order_of_the_work(site, page):

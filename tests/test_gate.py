@@ -95,7 +95,7 @@ def test_a_better_one_passes_and_rollback_returns_to_the_one_before(checkout):
     returned = checkout.run("python", "-m", "stages.promote", "--rollback")
     assert returned.endswith("version 1 of text-classifier is the champion (before: version 2)\n")
     assert aliases(checkout) == {"champion": "1"}
-    assert "had none to return to" in checkout.run("python", "-m", "stages.promote", "--rollback", fails=True)
+    assert "so none to return to" in checkout.run("python", "-m", "stages.promote", "--rollback", fails=True)
 
 
 def test_a_metric_that_is_missing_fails(checkout):

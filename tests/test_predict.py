@@ -128,7 +128,7 @@ def test_what_cannot_be_done_is_told_in_one_message(fails, tmp_path):
     assert "error in predict: line 2: empty text." in fails(stdin=b"good\n\n")
     assert f"error in predict: {tmp_path}/no.csv: cannot be read (No such file" in fails("--csv", tmp_path / "no.csv")
     assert "nowhere: holds no model" in fails("--model", "nowhere", "good")
-    assert "--out goes with --csv" in fails("--out", "a.csv", code=2)
+    assert "--out needs --csv" in fails("--out", "a.csv", code=2)
     assert "give either texts or --csv" in fails("--csv", "a.csv", "good", code=2)
 
 

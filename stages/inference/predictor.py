@@ -1,6 +1,5 @@
 """Predictions of a finished classifier, computed as `evaluate` computes them."""
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +41,9 @@ class Predictor:
         self.strip_html = self.tokenizer.init_kwargs.get("strip_html", False)
         self.takes_pairs = self.tokenizer.init_kwargs.get("text_pairs")
         self.has_windows = has_windows(self.tokenizer)
-        self.tokenizer.model_max_length = min(self.tokenizer.model_max_length, read_max_length(folder) or math.inf)
-        self.max_length = self.tokenizer.model_max_length
+        limits = (self.tokenizer.model_max_length, read_max_length(folder))
+        self.max_length = min(limit for limit in limits if limit is not None)
+        self.tokenizer.model_max_length = self.max_length
         self.has_token_types = has_token_types(folder)
         self.budget = batch_size * self.max_length
         self.precision = resolve_precision("precision", precision)
@@ -51,7 +51,7 @@ class Predictor:
         freeze_layers = getattr(model.config, "frozen_layers", 0)
         self.frozen_encoder = build_frozen_encoder(model, freeze_layers, self.precision)
         self.classifier = build_trainable_classifier(model, freeze_layers)
-        self.classifier.to(self.device)
+        torch.nn.Module.to(self.classifier, self.device)  # transformers types its own `to` wrongly
         enable_truncation(self.tokenizer)
 
     def predict(self, texts: Sequence[Text], locations: Sequence[str]) -> list[Answer]:

@@ -1,4 +1,4 @@
-"""The classifier as MLflow loads and serves it: logged as this code, with the model folder and our parts beside it."""
+"""The classifier as MLflow loads and serves it: this file, logged with the model folder and the package `stages`."""
 
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,22 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from stages.core.errors import UserError
-from stages.inference.predictor import Answer, Predictor
+from stages.inference.output_columns import Answer
+from stages.inference.predictor import Predictor
 
 
 class ServedClassifier(PythonModel):
-    """Answers each text, or pair of texts, with `label`, `probability` and `truncated`."""
+    """Returns the fields of `Answer` for each text, or pair of texts."""
 
     def load_context(self, context: Any) -> None:
         self.predictor = Predictor(Path(context.artifacts["classifier"]), **context.model_config)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """`model_input` has one column, or two for pairs; an unusable row is answered with HTTP status 400."""
+        """`model_input` has one column, or two for pairs; a row that cannot be used is HTTP status 400."""
         texts = [row if len(row) > 1 else row[0] for row in model_input.itertuples(index=False, name=None)]
+        locations = [f"input {number}" for number in range(1, len(texts) + 1)]
         try:
-            answers = self.predictor.predict(texts, [f"input {number}" for number in range(1, len(texts) + 1)])
+            answers = self.predictor.predict(texts, locations)
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         return pd.DataFrame(answers, columns=Answer._fields)

@@ -115,7 +115,7 @@ def test_a_model_of_pairs_refuses_a_single_text(make):
 
 
 def test_a_folder_without_model_or_tokenizer_is_told(make, tmp_path):
-    with pytest.raises(UserError, match=r"nowhere: holds no model \(no config.json\); `dvc repro` makes"):
+    with pytest.raises(UserError, match=r"nowhere: has no model \(no config.json\); `dvc repro` makes"):
         Predictor(tmp_path / "nowhere")
     folder = make()
     for file in ("tokenizer.json", "tokenizer_config.json"):
