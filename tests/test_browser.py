@@ -50,7 +50,7 @@ def test_the_table_shows_accuracy_seconds_and_frozen_layers_of_three_runs(checko
     assert "`train.freeze_layers`: 2, was 0" in column(page, "attributes.`Description`")[0]
 
 
-def test_charts_of_the_runs_come_in_the_order_of_the_work(site, page):
+def test_charts_of_the_runs_are_in_the_order_of_the_stages(site, page):
     page.goto(site + ADDRESS.format(1) + "&compareRunsMode=CHART")
     page.locator(".js-plotly-plot").first.wait_for()
     groups = ("train", "validation", "test")
@@ -68,19 +68,19 @@ def test_two_runs_are_compared(checkout, site, page):
         page.get_by_text(run.info.run_name).first.wait_for()
 
 
-def test_the_confusion_matrix_is_seen(checkout, site, page):
+def test_the_confusion_matrix_is_shown(checkout, site, page):
     run = checkout.runs()[0].info.run_id
     page.goto(f"{site}#/experiments/1/runs/{run}/artifacts/plots/confusion_matrix.png")
     page.wait_for_function("[...document.images].some(image => image.naturalWidth > 400)")
 
 
-def test_the_hardest_mistakes_are_a_table(checkout, site, page):
+def test_the_mistakes_are_shown_as_a_table(checkout, site, page):
     run = checkout.runs()[0].info.run_id
     page.goto(f"{site}#/experiments/1/runs/{run}/artifacts/reports/mistakes.csv")
     page.get_by_role("columnheader", name="confidence").wait_for()
 
 
-def test_the_experiment_leads_to_its_view(site, page):
+def test_the_experiment_links_to_its_view(site, page):
     page.goto(site + "#/experiments/1")
     page.goto(site + page.get_by_role("link", name="Table and charts of the runs").get_attribute("href"))
     assert column(page, "params.`train.freeze_layers`") == ["2", "1", "0"]

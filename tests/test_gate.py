@@ -58,7 +58,7 @@ def aliases(checkout):
     return {alias: str(version) for alias, version in found.items()}
 
 
-def test_the_first_model_that_passes_becomes_challenger_and_champion(checkout):
+def test_the_first_model_that_passes_becomes_challenger_and_is_promoted(checkout):
     output = gate(checkout)
     assert verdicts(output) == dict.fromkeys(GATE_RULES, "pass") | {"max_calibration_error": "off"}
     assert "no champion yet" in output
@@ -84,7 +84,7 @@ def test_a_worse_experiment_fails_with_code_1_and_is_not_registered(checkout):
     assert "has no challenger (champion: 1)" in checkout.run("python", "-m", "stages.promote", fails=True)
 
 
-def test_a_better_one_passes_and_rollback_returns_to_the_one_before(checkout):
+def test_a_better_experiment_passes_and_rollback_returns_to_the_champion_before(checkout):
     checkout.run("dvc", "exp", "run", "-S", "train.learning_rate=3e-3", "-S", "train.num_train_epochs=4")
     output = gate(checkout)
     assert " against version 1 " in output
@@ -100,25 +100,25 @@ def test_a_better_one_passes_and_rollback_returns_to_the_one_before(checkout):
 
 def test_a_metric_that_is_missing_fails(checkout):
     path = checkout.folder / "metrics/evaluate.json"
-    whole = path.read_text()
-    metrics = {name: value for name, value in json.loads(whole).items() if name != "recall_worst_class"}
+    complete = path.read_text()
+    metrics = {name: value for name, value in json.loads(complete).items() if name != "recall_worst_class"}
     path.write_text(json.dumps(metrics))
     output = gate(checkout, fails=True)
     assert verdicts(output)["min_recall_worst_class"] == "fail"
     assert "error in gate: the model fails min_recall_worst_class." in output
-    path.write_text(whole)
+    path.write_text(complete)
 
 
-def test_results_that_are_not_of_the_model_that_is_there_are_refused(checkout):
+def test_results_of_another_model_are_refused(checkout):
     path = checkout.folder / "metrics/evaluate.json"
-    whole = path.read_text()
-    path.write_text(json.dumps(json.loads(whole) | {"accuracy": 0.99}))
+    complete = path.read_text()
+    path.write_text(json.dumps(json.loads(complete) | {"accuracy": 0.99}))
     output = gate(checkout, fails=True)
     assert "error in gate: MLflow has no finished run of the model in models/classifier" in output
-    path.write_text(whole)
+    path.write_text(complete)
 
 
-def test_other_test_rows_than_the_champions_fail_until_one_is_let_through_without_comparison(checkout):
+def test_other_test_rows_than_the_champions_fail_until_one_model_passes_without_comparison(checkout):
     """The labels are the same, the texts are not."""
     set_params(checkout, {"train.num_train_epochs": 5})
     text = (checkout.folder / "rows.csv").read_text()

@@ -1,4 +1,4 @@
-"""MLflow may be killed, stall or be full: a run goes on, and what it told arrives later, once and in order."""
+"""MLflow may be killed, stall or be full: a run continues, and what it logged arrives later, once and in order."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from support.project import ROOT
 
 from stages.core.param_sections import Tracking
 from stages.tracking import run as tracking
-from stages.tracking.journal import journals
+from stages.tracking.journal import list_journals
 from stages.tracking.run import log_datasets, log_results, open_run, resume_run
 
 TRACKING = Tracking(experiment="outages", log_model=False, system_metrics=True, tensorboard=False)
@@ -29,7 +29,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def impatient(workspace, monkeypatch, server):
-    """A server that works, and what takes a minute in life takes two seconds here."""
+    """A server that works, with timeouts of seconds instead of minutes."""
     if not server.works():
         server.recover()
     for name, value in {
@@ -43,16 +43,16 @@ def impatient(workspace, monkeypatch, server):
 
 
 def wait_until_sent(journal):
-    """As long as the sender is told nothing new."""
+    """Wait until the journal has no unsent events."""
     for _ in range(300):
-        if not journal.waiting():
+        if not journal.count_unsent():
             return
         subprocess.run(["sleep", "0.1"], check=True)
     raise AssertionError(Path("mlruns/sender.log").read_text())
 
 
 def run_pipeline(workspace, moment, outage):
-    """What `train` and `evaluate` tell, with an outage at a moment of it."""
+    """Log what `train` and `evaluate` log, with an outage at one moment."""
     if moment == "before":
         outage()
     splits = {"train": {"raw_sha256": "d" * 64, "rows": 10}}
@@ -75,15 +75,15 @@ def run_pipeline(workspace, moment, outage):
 
 @pytest.mark.parametrize("outage", ["kill", "stall", "fill"])
 @pytest.mark.parametrize("moment", ["before", "during", "at the end"])
-def test_a_run_outlives_an_outage_and_arrives_once_and_in_order(server, workspace, monkeypatch, capfd, moment, outage):
+def test_a_run_survives_an_outage_and_arrives_once_and_in_order(server, workspace, monkeypatch, capfd, moment, outage):
     monkeypatch.setattr(tracking, "SECONDS_WITHOUT_PROGRESS", 3)
     run = run_pipeline(workspace, moment, getattr(server, outage))
     warnings = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
     assert len(warnings) in (1, 2)  # of `train` and of `evaluate`, one each
-    assert "is sent with the next run or by python -m stages.sync" in warnings[-1]
+    assert "are sent with the next run, or by python -m stages.sync" in warnings[-1]
     server.recover()
     send_waiting()
-    assert journals() == []
+    assert list_journals() == []
     check_arrived(run.key)
 
 
@@ -114,8 +114,8 @@ def check_arrived(key):
     assert len({point.step for point in system}) == len(system)
 
 
-def test_without_an_outage_all_arrives_by_itself_and_nothing_is_said(server, workspace, capfd):
+def test_without_an_outage_all_arrives_and_nothing_is_printed(server, workspace, capfd):
     run = run_pipeline(workspace, "never", None)
     assert "warning" not in capfd.readouterr().err
     check_arrived(run.key)
-    assert journals() == []
+    assert list_journals() == []

@@ -76,7 +76,7 @@ def test_texts_and_lines_are_answered_one_line_each(run):
     assert given.err == ""
 
 
-def test_html_is_cleaned_as_it_was_for_training(run):
+def test_html_is_cleaned_as_for_training(run):
     plain, html = run("So dull & long, I hated it.", "<p>So <b>dull</b> &amp; long,<br/>I hated it.").out.splitlines()
     assert plain == html
 
@@ -93,7 +93,7 @@ def test_more_rows_than_a_chunk_keep_their_order(run, tmp_path, monkeypatch):
     assert [row["text"] for row in rows] == [f"number {number} is good" for number in range(20)]
 
 
-def test_other_layouts_and_bytes_are_kept(run, tmp_path):
+def test_other_formats_and_bytes_are_kept(run, tmp_path):
     path, out = tmp_path / "in.csv", tmp_path / "out.csv"
     path.write_bytes(b"\xef\xbb\xbfreview\tnote\nSo dull\t\xff\n\nGood\t\n")
     run("--csv", path, "--out", out, "--delimiter", "\\t", "--text-column", "review", "--prefix", "my_")
@@ -116,7 +116,7 @@ def test_other_layouts_and_bytes_are_kept(run, tmp_path):
         (b"", r"in.csv: is empty"),
     ],
 )
-def test_a_broken_file_is_told_by_its_row_and_nothing_is_written(run, tmp_path, content, message):
+def test_a_broken_file_is_an_error_that_names_the_row_and_nothing_is_written(run, tmp_path, content, message):
     path, out = tmp_path / "in.csv", tmp_path / "out.csv"
     path.write_bytes(content)
     with pytest.raises(predict.UserError, match=message):
@@ -124,10 +124,10 @@ def test_a_broken_file_is_told_by_its_row_and_nothing_is_written(run, tmp_path, 
     assert [file.name for file in tmp_path.iterdir()] == ["in.csv"]
 
 
-def test_what_cannot_be_done_is_told_in_one_message(fails, tmp_path):
+def test_an_error_is_one_message(fails, tmp_path):
     assert "error in predict: line 2: empty text." in fails(stdin=b"good\n\n")
     assert f"error in predict: {tmp_path}/no.csv: cannot be read (No such file" in fails("--csv", tmp_path / "no.csv")
-    assert "nowhere: holds no model" in fails("--model", "nowhere", "good")
+    assert "nowhere: has no model" in fails("--model", "nowhere", "good")
     assert "--out needs --csv" in fails("--out", "a.csv", code=2)
     assert "give either texts or --csv" in fails("--csv", "a.csv", "good", code=2)
 

@@ -16,7 +16,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
-    """The address of a server with the bucket `store`; nothing else of S3 that the user may have is known."""
+    """The address of a server with the bucket `store`; the user's own settings of S3 are not read."""
     folder = tmp_path_factory.mktemp("s3")
     with pytest.MonkeyPatch.context() as patch, (folder / "log").open("wb") as log:
         for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:

@@ -1,11 +1,11 @@
-"""DVC and MLflow tell one story, in a real checkout."""
+"""DVC and MLflow agree, in a real checkout."""
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
 from stages.core.errors import UserError
-from stages.sync import fitting
+from stages.sync import try_to_reconcile
 from stages.tracking.journal import Journal
 
 
@@ -30,7 +30,7 @@ def curve(run):
 
 def test_an_experiment_that_dvc_restored_gets_its_run(checkout):
     assert "Running stage" not in checkout.restored
-    missing = "again: differs\n  MLflow has no run of it; python -m stages.sync makes one\n"
+    missing = "again: differs\n  MLflow has no run of it; python -m stages.sync restores it\n"
     assert missing in sync(checkout, "--check", fails=True)
     assert "again: restored from DVC as run" in sync(checkout)
     runs = {run.info.run_name: run for run in checkout.runs()}
@@ -48,22 +48,22 @@ def test_an_experiment_that_dvc_restored_gets_its_run(checkout):
 
 def test_each_experiment_has_its_run_and_nothing_is_restored_twice(checkout):
     output = sync(checkout)
-    assert [line.split(":")[1][:10] for line in output.splitlines()] == [" as in run"] * 3, output
+    assert [line.split(":")[1][:16] for line in output.splitlines()] == [" agrees with run"] * 3, output
     assert len(checkout.runs()) == 3
 
 
-def test_the_check_reports_what_does_not_match(checkout):
+def test_the_check_reports_differences(checkout):
     run = next(run for run in checkout.runs() if run.info.run_name == "first")
     accuracy = run.data.metrics["test/accuracy"]
     mlflow.MlflowClient().log_metric(run.info.run_id, "test/accuracy", 0.123)
     output = sync(checkout, "--check", fails=True)
     assert f"metric test/accuracy: {accuracy} in DVC, 0.123 in MLflow" in output
-    assert "of 3 experiments of DVC, 1 not as MLflow shows them" in output
+    assert "1 of 3 DVC experiments do not agree with MLflow" in output
     mlflow.MlflowClient().log_metric(run.info.run_id, "test/accuracy", accuracy)
     sync(checkout, "--check")
 
 
-def test_of_several_runs_of_a_commit_the_one_that_says_the_same_is_meant(checkout):
+def test_of_several_runs_of_a_commit_the_one_that_agrees_is_compared(checkout):
     checkout.run("dvc", "exp", "run", "-n", "fewer", "-S", "evaluate.num_mistakes=1")
     assert "differs" not in sync(checkout, "--check")
     hashes = {run.info.run_name: run.data.tags["model.sha256"] for run in checkout.runs()}
@@ -75,7 +75,7 @@ def test_stages_leave_nothing_in_the_checkout_that_git_does_not_ignore(checkout)
     assert not (checkout.folder / "mlflow.db").exists()
 
 
-def test_a_store_that_lacks_them_gets_all_runs_while_what_waits_for_another_is_sent_there(checkout, monkeypatch):
+def test_another_store_gets_all_runs_while_a_waiting_journal_is_sent_to_its_own_store(checkout, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(checkout.folder))
     Journal.create(uri=None, experiment="text-classifier", name="waited", tags={}).log_event("status", status="KILLED")
     count, store = len(checkout.runs()), {"MLFLOW_TRACKING_URI": f"sqlite:///{checkout.folder}/other.db"}
@@ -91,7 +91,7 @@ def test_a_server_that_is_down_is_one_message(checkout):
 
 
 class OldExperiment:
-    finished = True
+    is_finished = True
 
     @property
     def params(self):
@@ -101,7 +101,7 @@ class OldExperiment:
         return "old"
 
 
-def test_an_experiment_of_another_version_holds_up_no_other(workspace, monkeypatch, capsys):
+def test_an_experiment_of_another_version_does_not_stop_the_others(workspace, monkeypatch, capsys):
     monkeypatch.setattr("stages.sync.connect", lambda uri: MlflowClient("http://unused"))
-    assert not fitting(OldExperiment(), None, check=True)
+    assert not try_to_reconcile(OldExperiment(), None, check=True)
     assert capsys.readouterr().out == "old: cannot be compared: params.yaml: train.old: unknown key\n"

@@ -28,14 +28,14 @@ def make(tiny_model, params, tmp_path):
     return make
 
 
-def places(texts):
+def locate(texts):
     return [f"text {number}" for number in range(1, len(texts) + 1)]
 
 
-def test_answers_are_those_of_the_untouched_model_one_by_one(make):
+def test_answers_are_those_of_the_original_model_one_by_one(make):
     predictor, model = Predictor(make(), "fp32"), build_reference(make())
     cleaned = [TEXTS[0], "I loved it & more", *TEXTS[2:]]
-    for answer, expected in zip(predictor.predict(TEXTS, places(TEXTS)), model(cleaned), strict=True):
+    for answer, expected in zip(predictor.predict(TEXTS, locate(TEXTS)), model(cleaned), strict=True):
         assert answer.label == ("bad", "good", "so-so")[expected.argmax()]
         assert answer.probability == pytest.approx(expected.max(), abs=1e-5)
 
@@ -51,16 +51,16 @@ def build_reference(folder):
     return compute
 
 
-def test_pairs_are_told_apart(make):
+def test_the_two_texts_of_a_pair_are_distinguished(make):
     folder, pairs = make(pairs=True), [("good", "a film"), ("a film", "good"), ("dull " * 20, "so very long " * 20)]
-    answers = Predictor(folder, "fp32").predict(pairs, places(pairs))
+    answers = Predictor(folder, "fp32").predict(pairs, locate(pairs))
     for answer, expected in zip(answers, build_reference(folder)(pairs), strict=True):
         assert answer.probability == pytest.approx(expected.max(), abs=1e-5)
     assert [answer.truncated for answer in answers] == [False, False, True]
 
 
 def test_only_texts_that_are_longer_than_the_model_reads_are_truncated(make):
-    answers = Predictor(make()).predict(TEXTS, places(TEXTS))
+    answers = Predictor(make()).predict(TEXTS, locate(TEXTS))
     assert [answer.truncated for answer in answers] == [False, False, True, False]
 
 
@@ -75,7 +75,7 @@ def test_a_text_in_windows_is_answered_by_the_mean_of_its_windows(make):
     with torch.inference_mode():
         inputs = ([tokenizer.cls_token_id, *window, tokenizer.sep_token_id] for window in windows)
         expected = torch.cat([model(torch.tensor([one])).logits.softmax(-1) for one in inputs]).mean(0)
-    short, long = Predictor(folder, "fp32").predict(["Dull.", text], places("ab"))
+    short, long = Predictor(folder, "fp32").predict(["Dull.", text], locate("ab"))
     assert long.label == ("bad", "good", "so-so")[expected.argmax()]
     assert long.probability == pytest.approx(expected.max().item(), abs=1e-5)
     assert short.probability == pytest.approx(reference(["Dull."])[0].max(), abs=1e-5)
@@ -85,7 +85,7 @@ def test_a_text_in_windows_is_answered_by_the_mean_of_its_windows(make):
 def test_many_batches_answer_in_the_order_of_the_texts(make):
     texts = ["so " * (number % 13) + f"good {number}" for number in range(50)]
     folder = make()
-    one, many = (Predictor(folder, "fp32", batch_size=size).predict(texts, places(texts)) for size in (1, 64))
+    one, many = (Predictor(folder, "fp32", batch_size=size).predict(texts, locate(texts)) for size in (1, 64))
     assert [answer.label for answer in one] == [answer.label for answer in many]
     assert [a.probability for a in one] == pytest.approx([a.probability for a in many], abs=1e-5)
     assert len({answer.probability for answer in one}) > 10
@@ -104,9 +104,9 @@ def test_no_texts_have_no_answers(make):
         (("a", "b"), "text 2: found a pair; this model classifies single texts"),
     ],
 )
-def test_a_text_that_cannot_be_used_is_named(make, text, message):
+def test_a_text_that_cannot_be_used_is_an_error_that_names_it(make, text, message):
     with pytest.raises(UserError, match=message):
-        Predictor(make()).predict(["good", text], places("ab"))
+        Predictor(make()).predict(["good", text], locate("ab"))
 
 
 def test_a_model_of_pairs_refuses_a_single_text(make):
@@ -114,7 +114,7 @@ def test_a_model_of_pairs_refuses_a_single_text(make):
         Predictor(make(pairs=True)).predict(["good"], ["text 1"])
 
 
-def test_a_folder_without_model_or_tokenizer_is_told(make, tmp_path):
+def test_a_folder_without_model_or_tokenizer_is_an_error(make, tmp_path):
     with pytest.raises(UserError, match=r"nowhere: has no model \(no config.json\); `dvc repro` makes"):
         Predictor(tmp_path / "nowhere")
     folder = make()

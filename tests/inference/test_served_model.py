@@ -64,12 +64,12 @@ def test_texts_are_answered_with_label_names_and_probabilities(url):
         assert 0.5 <= answer["probability"] <= 1
 
 
-def test_html_is_cleaned_as_it_was_for_training(url):
+def test_html_is_cleaned_as_for_training(url):
     plain, html = post(url, inputs=["So dull & long.", "<p>So <b>dull</b> &amp;<br/>long."]).json()["predictions"]
     assert plain == html
 
 
-def test_a_text_that_is_too_long_is_truncated_and_said_so(url):
+def test_a_text_that_is_too_long_is_marked_as_truncated(url):
     answers = post(url, inputs=["dull " * 500, "dull"]).json()["predictions"]
     assert [answer["truncated"] for answer in answers] == [True, False]
 
@@ -80,7 +80,7 @@ def test_the_server_answers_as_the_command_line_does(url, finished):
     assert printed == [served["label"], f"{served['probability']:.4f}"]
 
 
-def test_an_input_that_cannot_be_used_is_refused_by_its_number(url):
+def test_an_input_that_cannot_be_used_is_an_error_that_names_its_number(url):
     answer = post(url, inputs=["good", " "])
     assert answer.status_code == 400
     assert "input 2: empty text." in answer.text
