@@ -79,24 +79,47 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, request: pytest.FixtureRequest) -> Any:
-    """A committed checkout after `dvc repro`; tests leave it as it is, or take a `copy`.
-
-    The first process of tests that needs it makes it, in the folder that all of them share.
-    """
+def share_checkout(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Any]:
+    """`share_checkout(name, make)` copies the checkout that `make(folder)` makes once for all processes of tests."""
     from support.checkout import Checkout
 
     shared = tmp_path_factory.getbasetemp() if worker_id == "master" else tmp_path_factory.getbasetemp().parent
-    done, folder = shared / "finished.done", shared / "finished"
-    with FileLock(shared / "finished.lock"):
-        if not done.exists():
-            folder.mkdir()
-            checkout = Checkout.make(folder, request.getfixturevalue("tiny_model"))
-            checkout.run("dvc", "repro", CUDA_VISIBLE_DEVICES="")  # on a CPU the bytes can be repeated
-            checkout.run("git", "add", "-A")
-            checkout.run("git", "commit", "-qm", "finished")
-            done.touch()
-    return Checkout(folder).copy(tmp_path_factory.mktemp("finished") / "checkout")
+
+    def share(name: str, make: Callable[[Path], None]) -> Checkout:
+        done, folder = shared / f"{name}.done", shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                make(folder)
+                done.touch()
+        return Checkout(folder).copy(tmp_path_factory.mktemp(name) / "checkout")
+
+    return share
+
+
+@pytest.fixture(scope="session")
+def finished(share_checkout: Callable[..., Any], request: pytest.FixtureRequest) -> Any:
+    """A committed checkout after `dvc repro`; tests leave it as it is, or take a `copy`."""
+    from support.checkout import Checkout
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        checkout = Checkout.make(folder, request.getfixturevalue("tiny_model"))
+        checkout.run("dvc", "repro", CUDA_VISIBLE_DEVICES="")  # on a CPU the bytes can be repeated
+        checkout.run("git", "add", "-A")
+        checkout.run("git", "commit", "-qm", "finished")
+
+    return share_checkout("finished", make)
+
+
+@pytest.fixture(scope="session")
+def experimented(share_checkout: Callable[..., Any], finished: Any) -> Any:
+    """The same after the experiment `first`, which freezes a layer; tests leave it as it is, or take a `copy`."""
+
+    def make(folder: Path) -> None:
+        checkout = finished.copy(folder)
+        checkout.run("dvc", "exp", "run", "-n", "first", "-S", "train.freeze_layers=1", CUDA_VISIBLE_DEVICES="")
+
+    return share_checkout("experimented", make)
 
 
 @pytest.fixture

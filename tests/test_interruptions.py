@@ -33,7 +33,10 @@ def checkout(finished, tmp_path_factory):
     """A checkout after a run that was not interrupted."""
     checkout = finished.copy(tmp_path_factory.mktemp("interruptions") / "checkout")
     params = (checkout.folder / "params.yaml").read_text()
-    (checkout.folder / "params.yaml").write_text(params.replace("num_train_epochs: 2", "num_train_epochs: 10"))
+    params = params.replace("num_train_epochs: 2", "num_train_epochs: 10").replace(
+        "log_model: true", "log_model: false"
+    )
+    (checkout.folder / "params.yaml").write_text(params)
     checkout.run("dvc", "repro", "-q")
     checkout.expected = read_hashes(checkout), read_losses(checkout)
     yield checkout

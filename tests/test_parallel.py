@@ -9,7 +9,7 @@ import mlflow
 def test_queued_experiments_that_run_at_once_each_have_a_finished_run(finished, tmp_path):
     checkout = finished.copy(tmp_path / "checkout")
     shutil.rmtree(checkout.folder / "mlruns")
-    changes = ("-S", "train.freeze_layers=1", "-S", "train.learning_rate=2e-3,3e-3")
+    changes = ("-S", "train.freeze_layers=1", "-S", "train.learning_rate=2e-3,3e-3", "-S", "tracking.log_model=false")
     checkout.run("dvc", "exp", "run", "--queue", *changes)
     checkout.run("dvc", "queue", "start", "--jobs", "2")
     while any(state in (status := checkout.run("dvc", "queue", "status")) for state in ("Queued", "Running")):

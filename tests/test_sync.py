@@ -10,10 +10,9 @@ from stages.tracking.journal import Journal
 
 
 @pytest.fixture(scope="module")
-def checkout(finished, tmp_path_factory):
+def checkout(experimented, tmp_path_factory):
     """After `dvc repro`, an experiment, and the same experiment again, which DVC restored from its cache."""
-    checkout = finished.copy(tmp_path_factory.mktemp("sync") / "checkout")
-    checkout.run("dvc", "exp", "run", "-n", "first", "-S", "train.freeze_layers=1")
+    checkout = experimented.copy(tmp_path_factory.mktemp("sync") / "checkout")
     checkout.restored = checkout.run("dvc", "exp", "run", "--temp", "-n", "again", "-S", "train.freeze_layers=1")
     yield checkout
     mlflow.set_tracking_uri(None)
