@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.browser import CHROMIUM, browser, mlflow_ui
+from support.browser import CHROMIUM, open_page, serve_mlflow_ui
 
 from stages.tracking.experiment_view import ADDRESS
 
@@ -19,13 +19,13 @@ def checkout(experimented):
 
 @pytest.fixture(scope="module")
 def site(checkout):
-    with mlflow_ui(checkout.folder) as address:
+    with serve_mlflow_ui(checkout.folder) as address:
         yield address
 
 
 @pytest.fixture
 def page():
-    with browser() as page:
+    with open_page() as page:
         yield page
 
 

@@ -30,7 +30,7 @@ def server(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def impatient(workspace, monkeypatch, server):
     """A server that works, with timeouts of seconds instead of minutes."""
-    if not server.works():
+    if not server.is_ready():
         server.recover()
     for name, value in {
         "MLFLOW_TRACKING_URI": server.url,

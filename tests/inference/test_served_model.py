@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -26,6 +27,7 @@ def url(finished, tmp_path_factory):
         port = free.getsockname()[1]
     command = f"-m mlflow models serve -m models:/{name}@champion --env-manager local --host 127.0.0.1 -p {port}"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"  # MLflow starts uvicorn
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{checkout.folder}/mlruns/mlflow.db"
     folder = tmp_path_factory.mktemp("serving")
     with (folder / "log").open("wb") as log:
@@ -34,14 +36,14 @@ def url(finished, tmp_path_factory):
             start_new_session=True,
         )  # fmt: skip
     try:
-        yield wait_for(f"http://127.0.0.1:{port}", process, folder / "log")
+        yield wait_until_ready(f"http://127.0.0.1:{port}", process, folder / "log")
     finally:
         os.killpg(process.pid, 15)
         process.wait()
         mlflow.set_tracking_uri(None)
 
 
-def wait_for(url, process, log):
+def wait_until_ready(url, process, log):
     for _ in range(1200):
         assert process.poll() is None, log.read_text()
         try:

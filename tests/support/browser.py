@@ -19,35 +19,26 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backg
 
 
 @contextmanager
-def mlflow_ui(folder: Path) -> Iterator[str]:
-    """The address of `mlflow ui` for a checkout's runs, which ends with the block."""
+def serve_mlflow_ui(folder: Path) -> Iterator[str]:
+    """Run `mlflow ui` for a checkout's runs during the block; yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     store = f"sqlite:///{folder}/mlruns/mlflow.db"
     command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        store,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+        sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--port", str(port), "--workers", "1"
+    ]  # fmt: skip
     with (folder / "mlruns/ui.log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
     try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}", server, folder / "mlruns/ui.log")
+        wait_until_ready(f"http://127.0.0.1:{port}", server, folder / "mlruns/ui.log")
         yield f"http://127.0.0.1:{port}/"
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
 
 
-def wait_until_it_answers(address: str, server: subprocess.Popen, log: Path) -> None:
+def wait_until_ready(address: str, server: subprocess.Popen, log: Path) -> None:
     for _ in range(600):
         assert server.poll() is None, log.read_text()
         try:
@@ -59,8 +50,8 @@ def wait_until_it_answers(address: str, server: subprocess.Popen, log: Path) -> 
 
 
 @contextmanager
-def browser(width: int = 1600, height: int = 900) -> Iterator[Any]:
-    """A page of the browser, which waits two minutes for what is looked for."""
+def open_page(width: int = 1600, height: int = 900) -> Iterator[Any]:
+    """Open a page of the browser, which waits up to two minutes for each element."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

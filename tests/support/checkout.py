@@ -31,7 +31,7 @@ SMALL = {
 
 
 def wait_for_senders(folder: Path) -> None:
-    """Wait until nobody has the MLflow database open, which would change while it is copied."""
+    """Wait until no process has the MLflow database open, because it could change while it is copied."""
     for _ in range(600):
         if not (folder / "mlruns/mlflow.db-wal").exists():
             return
@@ -65,18 +65,18 @@ class Checkout:
         return self
 
     def copy(self, folder: Path) -> "Checkout":
-        """The same in another folder, to be changed there."""
+        """Copy it to another folder, where a test may change it."""
         wait_for_senders(self.folder)
         shutil.copytree(self.folder, folder, symlinks=True)
         return Checkout(folder)
 
     def clone(self, folder: Path) -> "Checkout":
-        """What git has of it, in another folder."""
+        """Clone what is committed into another folder."""
         self.run("git", "clone", "-q", ".", str(folder))
         return Checkout(folder)
 
     def run(self, *command: str, fails: bool = False, **variables: str) -> str:
-        """Run a command there, as in an activated environment; return all that it printed."""
+        """Run a command there, as in an activated environment; return its output."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= variables
         environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "0.2"

@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on loopback: model and data set repositories, served as the real one answers."""
+"""A small Hugging Face hub on loopback: model and data set repositories, which answers as the real one does."""
 
 import hashlib
 import json
@@ -14,12 +14,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def serve(**repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
-    """Serve `models={id: folder}` and `datasets={id: folder}`; yield the address and the list of paths asked for."""
-    asked: list[str] = []
+    """Serve `models={id: folder}` and `datasets={id: folder}`; yield the address and the list of requested paths."""
+    requested: list[str] = []
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             path = self.path.split("?")[0]
             api = re.fullmatch(
                 r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(/.*)?)?", path
@@ -33,28 +33,28 @@ def serve(**repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
             elif revision not in (COMMIT, "main"):
                 self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
             elif file:
-                self.file(folder / file[4])
+                self.send_file(folder / file[4])
             elif api[3] == "tree":
-                self.entries(folder, (api[5] or "").strip("/"))
+                self.send_entries(folder, (api[5] or "").strip("/"))
             else:
-                siblings = [{"rfilename": path.relative_to(folder).as_posix()} for path in files_of(folder)]
-                self.json({"id": name, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False})
+                siblings = [{"rfilename": path.relative_to(folder).as_posix()} for path in list_files(folder)]
+                self.send_json({"id": name, "sha": COMMIT, "siblings": siblings, "tags": [], "private": False})
 
         do_HEAD = do_GET
 
-        def entries(self, folder: Path, under: str) -> None:
+        def send_entries(self, folder: Path, under: str) -> None:
             paths = [
                 path for path in sorted(folder.rglob("*")) if path.relative_to(folder).as_posix().startswith(under)
             ]
-            self.json([entry(folder, path) for path in paths])
+            self.send_json([make_entry(folder, path) for path in paths])
 
-        def file(self, path: Path) -> None:
+        def send_file(self, path: Path) -> None:
             if path.is_file():
-                self.answer(200, path.read_bytes(), {"ETag": f'"{digest(path)}"'})
+                self.answer(200, path.read_bytes(), {"ETag": f'"{sha1(path)}"'})
             else:
                 self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
 
-        def json(self, value: object) -> None:
+        def send_json(self, value: object) -> None:
             self.answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
         def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
@@ -70,20 +70,20 @@ def serve(**repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
         server.shutdown()
 
 
-def files_of(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def entry(folder: Path, path: Path) -> dict:
+def make_entry(folder: Path, path: Path) -> dict:
     name = path.relative_to(folder).as_posix()
     if path.is_dir():
         return {"type": "directory", "path": name, "oid": "0" * 40, "size": 0}
-    return {"type": "file", "path": name, "size": path.stat().st_size, "oid": digest(path)}
+    return {"type": "file", "path": name, "size": path.stat().st_size, "oid": sha1(path)}
 
 
-def digest(path: Path) -> str:
+def sha1(path: Path) -> str:
     return hashlib.sha1(path.read_bytes()).hexdigest()

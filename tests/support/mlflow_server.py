@@ -13,6 +13,8 @@ import requests
 
 
 class Server:
+    """A server with its database and artifacts in `folder`."""
+
     def __init__(self, folder: Path):
         self.folder = folder
         with socket.socket() as free:
@@ -28,22 +30,22 @@ class Server:
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=self.folder,
-            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight processes that have no work here
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight processes, not needed here
         )  # fmt: skip
         for _ in range(300):
-            if self.works():
+            if self.is_ready():
                 return
             time.sleep(0.1)
         raise RuntimeError(f"mlflow server did not start at {self.url}")
 
-    def works(self) -> bool:
+    def is_ready(self) -> bool:
         try:
             return requests.get(f"{self.url}/health", timeout=1).ok
         except requests.RequestException:
             return False
 
     def signal(self, number: int) -> None:
-        """To the server and its workers, which are in a session of their own."""
+        """Send a signal to the server and its workers, which have a session of their own."""
         os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
@@ -52,11 +54,11 @@ class Server:
             self.process.wait()
 
     def stall(self) -> None:
-        """Connections are still accepted, by the system, and never answered."""
+        """Stop it: the system still accepts connections, and nobody answers them."""
         self.signal(signal.SIGSTOP)
 
     def fill(self) -> None:
-        """Its disk is full from now on: the database, which is larger, cannot grow, nor can it have a journal."""
+        """Simulate a full disk: the database, which is larger than the limit, cannot grow, nor write its journal."""
         self.limit_files(1 << 16)
 
     def limit_files(self, size: int) -> None:
