@@ -3,15 +3,18 @@
 python -m stages.recipe ci         # recipes/ci.yaml
 python -m stages.recipe default    # the project's own values again
 
-A recipe names only the keys that differ from the defaults in stages/core/param_sections.py; all other keys get their
-default. So a recipe gives the same params on every machine, even when params.yaml holds the values of an earlier recipe
-or of the user.
+A recipe names only the keys that differ from the project's defaults; all other keys get their default. So a recipe
+gives the same params on every machine, whatever params.yaml holds: values of an earlier recipe, or edits, committed or
+not. This is why defaults are declared with the fields, in stages/core/param_sections.py. They cannot be read from
+params.yaml, since it is what recipes and users change, nor from git, since people commit params.yaml together with the
+results of a recipe.
 """
 
 import argparse
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,24 +25,23 @@ from ruamel.yaml.error import CommentMark
 
 from stages.core.errors import UserError
 from stages.core.files import new_file
-from stages.core.param_types import Section, find_sections
+from stages.core.param_types import Section
 from stages.core.params import Params
 from stages.core.paths import PARAMS
 from stages.core.stage import report_errors
 from stages.core.yaml_files import read_yaml
 
 RECIPES = Path("recipes")
-DEFAULT = "default"  # the name of the recipe that changes nothing
+DEFAULT = "default"  # the name of the recipe that gives no key, and has no file
 BACKUP = Path("params.yaml.bak")
 NULL, FLOAT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:float"
 
 
 def main() -> None:
     name = parse_arguments().recipe
-    recipe = find_recipe(name)
-    values = merge(read_defaults(), read_recipe(recipe) if recipe else {})
+    recipe = read_recipe(name)
     params = read_document(PARAMS)
-    changes = list(set_values(params, values))
+    changes = list(set_values(params, recipe))
     text = format_document(params)
     Params.parse(text, str(PARAMS))  # keys that params.yaml alone has are unknown keys
     if not changes:
@@ -53,50 +55,37 @@ def main() -> None:
         print(f"  {change}")
 
 
-def find_recipe(name: str) -> Path | None:
-    """The path of a recipe's file, None for the defaults; UserError lists all recipes when none has this name."""
+def read_recipe(name: str) -> CommentedMap:
+    """The keys and values that a recipe gives, after the full check.
+
+    UserError lists all recipes when none has this name, or every error of the recipe with its dotted key.
+    """
     names = sorted([*(path.stem for path in RECIPES.glob("*.yaml")), DEFAULT])
     if name not in names:
         raise UserError(f"RECIPE: found {name}; allowed: {' '.join(names)}")
-    return None if name == DEFAULT else RECIPES / f"{name}.yaml"
-
-
-def read_recipe(recipe: Path) -> CommentedMap:
-    """The keys that a recipe names; UserError lists every error with its dotted key."""
-    Params.check(read_yaml(recipe), str(recipe), complete=False)
-    return read_document(recipe)
-
-
-def read_defaults(section: type[Section] = Params) -> dict[str, Any]:
-    """The default of each key, as it is written in the code: `num_train_epochs` is 1 and not 1.0."""
-    sections = find_sections(section)
-    return {
-        key: read_defaults(sections[key]) if key in sections else field.default
-        for key, field in section.model_fields.items()
-    }
-
-
-def merge(defaults: dict[str, Any], recipe: dict[str, Any], section: type[Section] = Params) -> dict[str, Any]:
-    """The recipe's values, and the defaults for all other keys.
-
-    Only sections are merged. A value that is a mapping, such as `data.label_names`, is taken from one of the two.
-    """
-    merged = {**defaults, **recipe}
-    for key, subsection in find_sections(section).items():
-        if key in recipe:
-            merged[key] = merge(defaults[key], recipe[key], subsection)
-    return merged
+    if name == DEFAULT:
+        return CommentedMap()
+    path = RECIPES / f"{name}.yaml"
+    Params.check(read_yaml(path), str(path), complete=False)
+    return read_document(path)
 
 
 def set_values(
-    document: CommentedMap, values: dict[str, Any], section: type[Section] = Params, prefix: str = ""
+    document: CommentedMap, recipe: CommentedMap, section: type[Section] = Params, prefix: str = ""
 ) -> Iterator[str]:
-    """Set the keys whose values differ, and yield a line for each of them, such as `train.num_train_epochs: 1 → 2`."""
-    sections = find_sections(section)
-    for key, value in values.items():
-        if key in sections and isinstance(document.get(key), dict):
-            yield from set_values(document[key], value, sections[key], f"{prefix}{key}.")
-        elif key not in document or document[key] != value:
+    """Set each key to the recipe's value, or else to its default, and yield a line for each key whose value differs.
+
+    Such a line is `train.num_train_epochs: 1 → 2`. Defaults are written as they are declared: 1, although the checked
+    value is 1.0.
+    """
+    for key, field in section.model_fields.items():
+        if isinstance(field.default, Section):
+            if not isinstance(document.get(key), dict):
+                document[key] = CommentedMap()
+            yield from set_values(document[key], recipe.get(key, {}), type(field.default), f"{prefix}{key}.")
+            continue
+        value = recipe.get(key, field.default)
+        if key not in document or document[key] != value:
             before = format_value(document[key]) if key in document else "missing"
             align_comment(document, key)
             document[key] = put_on_one_line(value)
@@ -157,13 +146,13 @@ def format_float(value: float) -> str:
     """Small numbers as `2.0e-4`, and not as `0.0002`."""
     if value == 0 or abs(value) >= 1e-3:
         return repr(value)
-    mantissa, _, exponent = f"{value:.15e}".partition("e")
-    return f"{float(mantissa)}e{int(exponent)}"
+    mantissa, exponent = f"{Decimal(repr(value)):e}".split("e")
+    return f"{float(mantissa)}e{exponent}"
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.recipe", description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", help="the name of a file in recipes/, without .yaml")
+    parser.add_argument("recipe", help="the name of a file in recipes/, without .yaml, or default")
     return parser.parse_args()
 
 

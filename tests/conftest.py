@@ -1,4 +1,4 @@
-"""What tests share: the project's params with changes, a tiny random model, and a finished pipeline."""
+"""What tests share: the default params with changes, a tiny random model, and a finished pipeline."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +14,7 @@ from stages.data.demo_corpus import make_reviews
 from stages.text.tokenizer import train_tokenizer
 
 # Files of tests that take minutes begin first, so that none is left alone at the end.
-LONG = (
-    "outages",
-    "pipeline",
-    "workflows",
-    "gate",
-    "interruptions",
-    "sync",
-    "parallel",
-    "s3",
-    "verify",
-    "bad_input",
-    "preview",
-)
+LONG = "outages pipeline workflows gate interruptions sync parallel s3 verify bad_input preview".split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,12 +24,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def write_params(tmp_path: Path) -> Callable[..., Path]:
-    """Write the project's params.yaml with changes to `tmp_path`."""
+    """Write a params.yaml to `tmp_path`: the defaults with changes."""
 
     def write(changes: dict[str, Any] | None = None) -> Path:
         path = tmp_path / "params.yaml"
-        values = make_params(changes or {})
-        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        path.write_text(yaml.safe_dump(make_params(changes or {}), sort_keys=False), encoding="utf-8")
         return path
 
     return write
@@ -49,7 +36,7 @@ def write_params(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def params(write_params: Callable[..., Path]) -> Callable[..., Params]:
-    """The project's params with changes."""
+    """The default params with changes."""
     return lambda changes=None: Params.load(write_params(changes))
 
 

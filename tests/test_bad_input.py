@@ -44,8 +44,8 @@ AS_COMMANDS = {
 
 
 def write_params(folder: Path, changes: dict) -> None:
-    values = make_params(SMALL | changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump(make_params(SMALL | changes), sort_keys=False)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

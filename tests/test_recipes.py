@@ -84,10 +84,6 @@ def test_a_recipe_names_less_than_half_of_the_keys(name):
     assert 0 < len(keys) < len(list(flatten(load_recipe(name)))) / 2
 
 
-def test_params_yaml_has_the_keys_that_the_code_knows_in_the_same_order():
-    assert [key for key, _ in flatten(Params.load(ROOT / "params.yaml"))] == [key for key, _ in flatten(Params())]
-
-
 def test_the_settings_are_those_of_the_experiments():
     recipes = {name: load_recipe(name) for name in RECIPES}
     settings = {
@@ -111,6 +107,13 @@ def test_recipes_one_after_the_other_do_not_mix(folder):
     for name in [*RECIPES, *reversed(RECIPES)]:
         apply(name)
         assert Params.load() == load_recipe(name)
+
+
+def test_default_is_a_recipe_without_a_file(folder):
+    assert not (folder / "recipes/default.yaml").exists()
+    apply("imdb-scratch")
+    apply("default")
+    assert Params.load() == Params()
 
 
 def test_a_recipe_replaces_what_the_user_changed_and_saves_it(folder):
@@ -242,7 +245,9 @@ def test_keys_that_params_lack_are_added(folder, capsys):
     path.write_text(re.sub(r"  max_grad_norm.*\n", "", kept))
     apply("ci")
     assert Params.load() == load_recipe("ci")
-    assert "  train.max_grad_norm: missing → 1.0\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "  train.max_grad_norm: missing → 1.0\n" in printed
+    assert "  cache.max_size_gb: missing → 20\n" in printed
 
 
 def test_make_repro_names_the_recipes_that_exist(folder):

@@ -4,11 +4,12 @@ The description of a field is what the message names as allowed.
 """
 
 import difflib
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
+ALL_KEYS = "all keys"  # pydantic's context: each key must be given
+MISSING = object()  # stands for a missing key, since no field accepts it
 LARGEST = 2**31 - 1  # that a number may be: libraries store some of them in 32 bits
 Count = Annotated[int, Field(ge=1, le=LARGEST, description="a whole number ≥ 1")]
 CountOrNull = Annotated[int | None, Field(ge=1, le=LARGEST, description="a whole number ≥ 1, or null")]
@@ -35,23 +36,13 @@ class Section(BaseModel):
     # Defaults are validated too, since a rule may forbid one together with a value that was given.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
-
-def find_sections(section: type[Section]) -> dict[str, type[Section]]:
-    """The keys of a section that are sections themselves, such as `model.scratch`, with their models."""
-    types = {key: field.annotation for key, field in section.model_fields.items()}
-    return {key: kind for key, kind in types.items() if isinstance(kind, type) and issubclass(kind, Section)}
-
-
-def find_missing(values: Any, section: type[Section], prefix: str = "") -> Iterator[str]:
-    """Yield one line for each key that a mapping of values lacks: dotted key, what is allowed."""
-    if not isinstance(values, dict):
-        return
-    sections = find_sections(section)
-    for key, field in section.model_fields.items():
-        if key not in values:
-            yield f"{prefix}{key}: missing; allowed: {field.description or 'a section of keys'}"
-        elif key in sections:
-            yield from find_missing(values[key], sections[key], f"{prefix}{key}.")
+    @model_validator(mode="before")
+    @classmethod
+    def mark_missing_keys(cls, values: Any, info: ValidationInfo) -> Any:
+        """Make missing keys errors where the context asks for all keys; elsewhere they get their default."""
+        if info.context == ALL_KEYS and isinstance(values, dict):
+            return dict.fromkeys(cls.model_fields, MISSING) | values
+        return values
 
 
 def describe_error(error: Any, root: type[BaseModel]) -> str:
@@ -70,6 +61,8 @@ def describe_error(error: Any, root: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(names[-1], siblings, n=1)
         return f"{key}: unknown key; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(siblings)}")
+    if error["input"] is MISSING:
+        return f"{key}: missing; allowed: {allowed}"
     largest = error.get("ctx", {}).get("le")
     limit = f", at most {largest:.0f}" if largest else ""
     return f"{key}: found {error['input']!r}; allowed: {allowed}{limit}"

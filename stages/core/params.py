@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Cache, Data, Evaluate, Gate, Model, Preprocess, Tracking, Train
-from stages.core.param_types import Section, describe_error, find_missing
+from stages.core.param_types import ALL_KEYS, Section, describe_error
 from stages.core.paths import PARAMS
 from stages.core.yaml_files import parse_yaml, read_yaml
 
@@ -40,18 +40,14 @@ class Params(Section):
     def check(cls, values: dict[str, Any], source: str, complete: bool = True) -> "Params":
         """Check the values of a file; UserError lists all errors, each with its dotted key.
 
-        With `complete` each key must be there, as in params.yaml; else missing keys get their default, as in a recipe.
+        With `complete` each key must be given, as in params.yaml; else missing keys get their default, as in a recipe.
         """
-        errors = list(find_missing(values, cls)) if complete else []
         try:
-            params = cls.model_validate(values)
+            return cls.model_validate(values, context=ALL_KEYS if complete else None)
         except ValidationError as caught:
-            errors += [describe_error(error, cls) for error in caught.errors()]
-        errors = list(dict.fromkeys(errors))
-        if errors:
+            errors = list(dict.fromkeys(describe_error(error, cls) for error in caught.errors()))
             lines = "".join(f"\n  {error}" for error in errors)
-            raise UserError(f"{source}: {len(errors)} error{'s' * (len(errors) > 1)}{lines}")
-        return params
+            raise UserError(f"{source}: {len(errors)} error{'s' * (len(errors) > 1)}{lines}") from None
 
     def flat(self) -> dict[str, Any]:
         """`{"train.learning_rate": 5e-5, ...}`, as MLflow stores them; `gate`, which changes no run, is left out."""

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 import pytest
-from support.project import ROOT
+from support.project import ROOT, make_params
 
 from stages.core.errors import UserError
 from stages.core.params import Params, flatten
@@ -13,10 +13,10 @@ def test_the_params_of_the_project_are_valid():
     assert set(Params.load(ROOT / "params.yaml").flat()) >= {"seed", "train.freeze_layers", "tracking.experiment"}
 
 
-def test_every_key_of_the_default_params_has_a_comment():
-    keys = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(r" *\w+: +[^\s#]", line)]
-    assert len(keys) == len(dict(flatten(Params.load(ROOT / "params.yaml"))))
-    assert [line for line in keys if "  # " not in line] == []
+def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
+    lines = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(r" *\w+: +[^\s#]", line)]
+    assert [line.split(":")[0].strip() for line in lines] == [key.split(".")[-1] for key, _ in flatten(Params())]
+    assert [line for line in lines if "  # " not in line] == []
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,17 @@ def test_the_error_names_a_missing_key(tmp_path):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match=r"train.freeze_layers: missing; allowed"):
         Params.load(tmp_path / "params.yaml")
+
+
+def test_missing_keys_are_listed_with_all_other_errors_and_their_defaults_are_not_used(tmp_path):
+    values = make_params({"data.path": "a.csv", "model.scratch.vocab_size": 3})
+    del values["data"]["source"], values["model"]["scratch"]["hidden_size"], values["cache"]
+    found = (
+        r"^params: 4 errors\n  data.source: missing; .*\n  model.scratch.hidden_size: missing; allowed: a whole .*\n"
+        r"  model.scratch.vocab_size: found 3; .*\n  cache: missing; allowed: a section of keys$"
+    )
+    with pytest.raises(UserError, match=found):
+        Params.check(values, "params")
 
 
 @pytest.mark.parametrize("number", ["2e-5", "2E-05", "2.0e-5", "0.00002"])

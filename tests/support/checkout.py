@@ -18,15 +18,10 @@ SMALL = {
     "model.name": "tiny",
     "model.revision": None,
     "preprocess.max_length": 64,
-    "preprocess.truncation_side": "right",
-    "preprocess.stride": None,
     "train.freeze_layers": 0,
     "train.learning_rate": 1e-3,
     "train.num_train_epochs": 2,
     "train.per_device_train_batch_size": 16,
-    "train.logging_steps": 10,
-    "train.early_stopping_patience": None,
-    "train.eval_steps": 0.5,
 }
 
 
@@ -55,8 +50,7 @@ class Checkout:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
         shutil.copytree(model, folder / "tiny")
-        params = make_params(SMALL)
-        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        (folder / "params.yaml").write_text(yaml.safe_dump(make_params(SMALL), sort_keys=False))
         self.run("git", "init", "-q", "-b", "main")
         self.run("git", "config", "user.name", "Test")
         self.run("git", "config", "user.email", "test@example.org")

@@ -1,4 +1,4 @@
-"""The project that is tested: its folder, and its params with changes."""
+"""The project that is tested: its folder, and its default params with changes."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def make_params(changes: dict[str, Any]) -> dict[str, Any]:
-    """The values of a params.yaml: the project's defaults, whatever the user has set, with changes by dotted key."""
+    """The defaults, with changes by dotted key; values that the user has set in params.yaml have no effect on tests."""
     return change(Params().model_dump(), changes)
 
 

@@ -2,11 +2,10 @@ import subprocess
 
 import pytest
 import yaml
-from support.project import ROOT, make_params
+from support.project import make_params
 
 from stages.core.git import find_web_address, query_git
 from stages.core.params import Params
-from stages.core.yaml_files import read_yaml
 from stages.tracking.provenance import describe_params, make_run_name, make_run_tags
 
 STATISTICS = {"raw_sha256": "a" * 64, "tokenized_sha256": "b" * 64}
@@ -31,12 +30,8 @@ def test_name_and_description_list_the_params_that_differ_from_the_commit(write_
     commit = query_git("rev-parse", "HEAD")
     params = load_flat(write_params, {"train.freeze_layers": "all"})
     assert make_run_name(params) == f"repro-{commit[:7]} freeze_layers=all"
-    expected = f"- `train.freeze_layers`: all, was {committed_layers()}\n\ncompared with commit {commit[:7]}"
+    expected = f"- `train.freeze_layers`: all, was {Params().train.freeze_layers}\n\ncompared with commit {commit[:7]}"
     assert make_run_tags(STATISTICS, params)["mlflow.note.content"] == expected
-
-
-def committed_layers():
-    return read_yaml(ROOT / "params.yaml")["train"]["freeze_layers"]
 
 
 def test_unchanged_params_need_no_list(write_params):
