@@ -46,7 +46,7 @@ def test_a_change_of_what_decides_the_weights_trains_again(checkout):
 def test_metrics_have_the_promised_keys(checkout):
     keys = {"accuracy", "precision_macro", "recall_macro", "f1_macro", "loss", "rows"}
     keys |= {"recall_worst_class", "calibration_error"}
-    assert set(checkout.json("metrics/evaluate.json")) == keys
+    assert set(checkout.json("metrics/evaluate.json")) >= keys
     assert checkout.json("metrics/evaluate.json")["rows"] == 100
     assert checkout.json("metrics/train.json")["total_parameters"] > 10_000
 
