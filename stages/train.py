@@ -28,7 +28,7 @@ from stages.model.classifier import build_classifier
 from stages.model.freezing import count_parameters, freeze
 from stages.text.encoding import load_splits
 from stages.text.tokenizer import load_tokenizer
-from stages.tracking.callbacks import RunLogger, tensorboard_callbacks
+from stages.tracking.callbacks import RunLogger, make_tensorboard_callbacks
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import log_datasets, log_feature_cache, log_history, open_run
@@ -90,7 +90,7 @@ def make_model(labels: list[str], tokenizer: PreTrainedTokenizerBase, params: Pa
 
 def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> ClassifierTrainer:
     """Train, from the last checkpoint if there is one; return the Trainer with the best model."""
-    callbacks = [RunLogger(run), *tensorboard_callbacks(params.tracking.tensorboard, run)]
+    callbacks = [RunLogger(run), *make_tensorboard_callbacks(params.tracking.tensorboard, run)]
     # Cached features were computed in batches of other shapes, which may change their last bits: a training that
     # computes them in every step does not resume from a checkpoint of one that reads the cache.
     folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"

@@ -74,7 +74,7 @@ def test_the_first_model_that_passes_becomes_challenger_and_is_promoted(checkout
 
 
 def test_a_worse_experiment_fails_with_code_1_and_is_not_registered(checkout):
-    checkout.run("dvc", "exp", "run", "-S", "train.learning_rate=1e-7")
+    checkout.run("dvc", "exp", "run", "-S", "train.learning_rate=1e-7", "-S", "tracking.log_model=false")
     output = gate(checkout, fails=True)
     assert {rule for rule, verdict in verdicts(output).items() if verdict == "fail"} >= {
         "min_accuracy", "champion_confidence"
@@ -85,7 +85,8 @@ def test_a_worse_experiment_fails_with_code_1_and_is_not_registered(checkout):
 
 
 def test_a_better_experiment_passes_and_rollback_returns_to_the_champion_before(checkout):
-    checkout.run("dvc", "exp", "run", "-S", "train.learning_rate=3e-3", "-S", "train.num_train_epochs=4")
+    changes = ("train.learning_rate=3e-3", "train.num_train_epochs=4", "tracking.log_model=true")
+    checkout.run("dvc", "exp", "run", *(word for change in changes for word in ("-S", change)))
     output = gate(checkout)
     assert " against version 1 " in output
     assert verdicts(output)["champion_confidence"] == "pass"

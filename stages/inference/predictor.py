@@ -72,8 +72,8 @@ class Predictor:
         """The cleaned text, or pair of texts; UserError when it is not text, is empty or cannot be decoded."""
         parts = text if isinstance(text, tuple) else (text,)
         if self.takes_pairs is not None and len(parts) != 1 + self.takes_pairs:
-            found, wanted = ("a pair", "single texts") if len(parts) > 1 else ("a single text", "pairs")
-            raise UserError(f"{location}: found {found}; this model classifies {wanted}.")
+            found, expected = ("a pair", "single texts") if len(parts) > 1 else ("a single text", "pairs")
+            raise UserError(f"{location}: found {found}; this model classifies {expected}.")
         if not all(isinstance(part, str) for part in parts):
             raise UserError(f"{location}: text is not a string.")
         if not parts[0].strip():

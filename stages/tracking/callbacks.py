@@ -1,4 +1,4 @@
-"""Callbacks of Trainer that log a training's curves while it runs: to the run, and to TensorBoard where wanted."""
+"""Trainer callbacks that log a training's curves to the journal and to TensorBoard while it runs."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from stages.tracking.journal import Journal
 
 
 class RunLogger(TrainerCallback):
-    """Logs to the run what Trainer logs, as `train/...` and `validation/...` by step."""
+    """Logs Trainer's metrics to the run, as `train/...` and `validation/...` by step."""
 
     def __init__(self, run: Journal):
         self.run = run
@@ -31,9 +31,12 @@ def find_metric_name(key: str) -> str | None:
     return None
 
 
-def tensorboard_callbacks(wanted: bool, run: Journal) -> list[TrainerCallback]:
-    """What writes event files to `mlruns/tensorboard/<name of the run>-<beginning of its key>`; else nothing."""
-    if not wanted:
+def make_tensorboard_callbacks(enabled: bool, run: Journal) -> list[TrainerCallback]:
+    """The callback that writes event files to `mlruns/tensorboard/<run's name>-<first characters of its key>`.
+
+    No callback unless `enabled`; UserError when the package is missing.
+    """
+    if not enabled:
         return []
     try:
         from torch.utils.tensorboard import SummaryWriter
