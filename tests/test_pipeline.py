@@ -208,7 +208,7 @@ def test_data_and_model_of_a_hub_go_through_the_whole_pipeline(checkout, tiny_mo
         "data.source": "hub", "data.path": "someone/reviews", "data.revision": hub.COMMIT, "data.text_column": "review",
         "data.text_pair_column": "title", "data.label_column": "sentiment", "data.max_train_samples": 100,
         "preprocess.stride": "null", "model.name": "someone/tiny", "model.revision": hub.COMMIT,
-        "train.num_train_epochs": 1,
+        "train.num_train_epochs": 1, "tracking.log_model": "true",
     }  # fmt: skip
     arguments = [part for key, value in changes.items() for part in ("-S", f"{key}={value}")]
     with hub.serve(models={"someone/tiny": tiny_model}, datasets={"someone/reviews": tmp_path}) as (url, asked):
@@ -239,6 +239,7 @@ def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
         "data.label_column": 1, "data.label_names": "{0: '差', 1: '好'}", "data.on_bad_rows": "drop",
         "data.max_train_samples": "null", "data.max_test_samples": "null", "model.pretrained": "false",
         "model.tokenizer": "train", "model.scratch.hidden_size": 16, "model.dropout": 0.2, "train.num_train_epochs": 1,
+        "tracking.log_model": "true",
     }  # fmt: skip
     checkout.run("dvc", "exp", "run", *(part for key, value in changes.items() for part in ("-S", f"{key}={value}")))
     assert checkout.json("models/classifier/config.json")["id2label"] == {"0": "差", "1": "好"}

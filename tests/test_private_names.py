@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Dataset
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from support.project import ROOT
 from torch import nn
@@ -22,11 +20,11 @@ PRIVATE = {
         *("_get_train_sampler", "_prepare_inputs", "_save_checkpoint", "_init_training_state"),
         *("_tr_loss", "_globalstep_last_logged"),
     ),
-    # stages/tracking/mlflow_sender.py: a data set known by its digest alone
-    MetaDataset: ("_to_mlflow_entity",),
-    Dataset: ("_profile",),
-    # stages/tracking/system_metrics.py: samples go to the journal, not to a server
-    SystemMetricsMonitor: ("_logging_step", "_shutdown_event"),
+    # stages/tracking/system_metrics.py sends samples to the journal, not to a server; not private, and not documented
+    SystemMetricsMonitor: (
+        *("monitor", "publish_metrics", "collect_metrics", "aggregate_metrics", "finish"),
+        *("monitors", "sampling_interval"),
+    ),
     # stages/model/partition.py, first_token.py: views of a model that share its modules
     nn.Module: ("_modules",),
     # stages/core/hardware.py: whether bf16 is done in hardware
@@ -47,7 +45,7 @@ def test_the_list_has_every_private_name_that_the_code_uses():
     for file in (ROOT / "stages").rglob("*.py"):
         text = file.read_text()
         used |= set(re.findall(r"[\w)\]]\.(_[a-z]\w*)", text)) | set(re.findall(r"def (_[a-z]\w*)", text))
-    assert len(used) > 10
+    assert len(used) > 8
     assert used - ours <= known
 
 

@@ -73,7 +73,7 @@ class Checkout:
         """Run a command there, as in an activated environment; return its output."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= variables
-        environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "0.2"
+        environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "2"
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         result = subprocess.run(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
