@@ -260,7 +260,7 @@ def test_make_repro_names_the_recipes_that_exist(folder):
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
-    command = ["make", "repro", "RECIPE=nonsense"]
+    command = ["make", "--no-print-directory", "repro", "RECIPE=nonsense"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     allowed = " ".join(sorted([*RECIPES, "default"]))
     assert f"error in recipe: RECIPE: found nonsense; allowed: {allowed}\n" in result.stderr
