@@ -8,6 +8,8 @@ import pytest
 import yaml
 from support.project import change
 
+from stages import gate as gate_command
+from stages import promote as promote_command
 from stages.core.yaml_files import read_yaml
 
 GATE = {
@@ -42,8 +44,8 @@ def set_params(checkout, changes):
     path.write_text(yaml.safe_dump(change(read_yaml(path), changes), sort_keys=False))
 
 
-def gate(checkout, fails=False, **variables):
-    return checkout.run("python", "-m", "stages.gate", fails=fails, **variables)
+def gate(checkout, fails=False):
+    return checkout.call(gate_command, fails=fails)
 
 
 def verdicts(output):
@@ -64,7 +66,7 @@ def test_the_first_model_that_passes_becomes_challenger_and_is_promoted(checkout
     assert "no champion yet" in output
     assert "passes: version 1 of text-classifier is the challenger" in gate(checkout)
     assert aliases(checkout) == {"challenger": "1"}
-    promoted = checkout.run("python", "-m", "stages.promote")
+    promoted = checkout.call(promote_command)
     assert promoted.endswith("version 1 of text-classifier is the champion (the first)\n")
     assert aliases(checkout) == {"champion": "1"}
     version = mlflow.MlflowClient().get_model_version("text-classifier", "1")
@@ -81,7 +83,7 @@ def test_a_worse_experiment_fails_with_code_1_and_is_not_registered(checkout):
     }  # fmt: skip
     assert "error in gate: the model fails min_accuracy, " in output
     assert aliases(checkout) == {"champion": "1"}
-    assert "has no challenger (champion: 1)" in checkout.run("python", "-m", "stages.promote", fails=True)
+    assert "has no challenger (champion: 1)" in checkout.call(promote_command, fails=True)
 
 
 def test_a_better_experiment_passes_and_rollback_returns_to_the_champion_before(checkout):
@@ -90,13 +92,13 @@ def test_a_better_experiment_passes_and_rollback_returns_to_the_champion_before(
     output = gate(checkout)
     assert " against version 1 " in output
     assert verdicts(output)["champion_confidence"] == "pass"
-    checkout.run("python", "-m", "stages.promote")
+    checkout.call(promote_command)
     assert aliases(checkout) == {"champion": "2"}
     assert "passes: version 2 of text-classifier is the champion" in gate(checkout)
-    returned = checkout.run("python", "-m", "stages.promote", "--rollback")
+    returned = checkout.call(promote_command, "--rollback")
     assert returned.endswith("version 1 of text-classifier is the champion (before: version 2)\n")
     assert aliases(checkout) == {"champion": "1"}
-    assert "so none to return to" in checkout.run("python", "-m", "stages.promote", "--rollback", fails=True)
+    assert "so none to return to" in checkout.call(promote_command, "--rollback", fails=True)
 
 
 def test_a_metric_that_is_missing_fails(checkout):
@@ -130,7 +132,7 @@ def test_other_test_rows_than_the_champions_fail_until_one_model_passes_without_
     assert "error in gate: the model fails champion_confidence. The test rows are not those of the champion" in output
     set_params(checkout, {"gate.champion_confidence": None})
     assert verdicts(gate(checkout))["champion_confidence"] == "off"
-    checkout.run("python", "-m", "stages.promote")
+    checkout.call(promote_command)
     set_params(checkout, {"gate.champion_confidence": 0.95})
     assert verdicts(gate(checkout))["champion_confidence"] == "pass"
 
@@ -138,5 +140,6 @@ def test_other_test_rows_than_the_champions_fail_until_one_model_passes_without_
 def test_a_server_that_is_down_is_one_message_and_code_1(checkout):
     down = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     message = ": MLflow at http://127.0.0.1:9: it cannot be reached, ConnectionError"
-    assert gate(checkout, fails=True, **down).strip() == f"error in gate{message}"
+    output = checkout.run("python", "-m", "stages.gate", fails=True, **down)
+    assert output.strip() == f"error in gate{message}"
     assert f"error in promote{message}" in checkout.run("python", "-m", "stages.promote", fails=True, **down)
