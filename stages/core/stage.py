@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from stages.core.errors import Terminated, UserError, describe_system_error, to_printable
 from stages.core.files import read_json, write_json
+from stages.core.memory import skip_last_collection
 from stages.core.paths import TIMINGS
 
 STAGES = ("download", "base_model", "preprocess", "train", "evaluate")  # of dvc.yaml, in their order
@@ -26,6 +27,7 @@ def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
     so imports are in them.
     """
     with report_errors(f"stage {name}"):
+        skip_last_collection()
         extra = main() or {}
         timings = measure_process(name)
         timings |= {f"{name}_{key}": value for key, value in extra.items()}

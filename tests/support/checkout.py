@@ -15,6 +15,7 @@ from types import ModuleType
 import mlflow
 import pytest
 import yaml
+from support import warm_python
 from support.project import ROOT, make_params
 
 from stages.core.stage import report_errors
@@ -77,11 +78,16 @@ class Checkout:
         return Checkout(folder)
 
     def run(self, *command: str, fails: bool = False, **variables: str) -> str:
-        """Run a command there, as in an activated environment; return its output."""
+        """Run a command there, as in an activated environment; return its output.
+
+        `python` has imported the large libraries already, unless `variables` has some that they read at that time.
+        """
+        is_cold = any(name.startswith(("HF_", "OMP_")) for name in variables)
+        programs = Path(sys.executable).parent if is_cold else warm_python.find()
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= variables
         environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "2"
-        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        environment["PATH"] = os.pathsep.join([str(programs), str(Path(sys.executable).parent), environment["PATH"]])
         result = subprocess.run(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             check=False,

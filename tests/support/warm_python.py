@@ -1,0 +1,115 @@
+"""A `python` that has imported the large libraries already, for the many commands that tests run in checkouts.
+
+A server imports them once and forks a process for each command. That is a process of its own with its own arguments,
+folder, environment, files and exit code, as any `python -m stages.train`, which it replaces; it only starts 5 seconds
+earlier. `python` itself becomes a small client, which waits for the process.
+
+What it cannot do: libraries read some variables when they are imported (HF_ENDPOINT, OMP_NUM_THREADS), and a signal
+for the client does not reach the process. Tests of these use the real Python.
+
+Run as a program, this file is the server: `python -I warm_python.py SOCKET CLIENT`.
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+LIBRARIES = (
+    *("accelerate", "datasets", "evaluate", "matplotlib.figure", "pandas", "pydantic", "safetensors", "scipy.stats"),
+    *("sklearn.metrics", "torch", "transformers.models.bert.modeling_bert", "transformers.trainer"),
+)
+CLIENT = """\
+#!{python} -IS
+import json, os, socket, sys
+if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("stages."):
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    request = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(request).to_bytes(4)], [0, 1, 2])
+    server.sendall(request)
+    code = server.recv(1)
+sys.exit(code[0] if code else 1)
+"""
+
+
+@cache
+def find() -> Path:
+    """The folder with a client of a server that ends with this process; the first call starts it."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-python-"))
+    atexit.register(shutil.rmtree, folder)
+    address, client = folder / "socket", folder / "python"
+    client.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+    client.chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, "-I", __file__, str(address), str(client)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert server.stdout
+    server.stdout.readline()  # it is listening
+    return folder
+
+
+def serve(address: str) -> list[str]:
+    """Fork a process for each client, until stdin is closed. Returns in those processes only: their arguments."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that none has to be waited for
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    print("listening", flush=True)
+    if not os.fork():  # ends the server with the process that started it
+        sys.stdin.read()
+        os.kill(os.getppid(), signal.SIGTERM)
+        os._exit(0)
+    while True:
+        connection, _ = listener.accept()
+        if os.fork():
+            connection.close()
+            continue
+        listener.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        arguments = take_over(connection)
+        process = os.fork()
+        if not process:
+            connection.close()
+            return arguments
+        _, status = os.waitpid(process, 0)
+        connection.send(bytes([os.waitstatus_to_exitcode(status) & 0xFF]))
+        os._exit(0)
+
+
+def take_over(connection: socket.socket) -> list[str]:
+    """Take the client's files, folder and environment; return its arguments."""
+    size, files, _, _ = socket.recv_fds(connection, 4, 3)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    with connection.makefile("rb") as stream:
+        arguments, folder, environment = json.loads(stream.read(int.from_bytes(size)))
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    return arguments
+
+
+if __name__ == "__main__":
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    gc.freeze()  # their objects are then not searched for garbage when a process ends
+    importlib.import_module("mlflow.pyfunc")  # not frozen: MLflow's databases are closed when they are collected
+    importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+    _, address, client = sys.argv
+    module, *sys.argv[1:] = serve(address)
+    sys.executable = client  # for the processes that this one starts
+    sys.path.insert(0, os.getcwd())
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
