@@ -8,8 +8,6 @@ import pytest
 import yaml
 from support.project import change
 
-from stages import gate as gate_command
-from stages import promote as promote_command
 from stages.core.yaml_files import read_yaml
 
 GATE = {
@@ -45,7 +43,7 @@ def set_params(checkout, changes):
 
 
 def gate(checkout, fails=False):
-    return checkout.call(gate_command, fails=fails)
+    return checkout.run("python", "-m", "stages.gate", fails=fails)
 
 
 def verdicts(output):
@@ -66,7 +64,7 @@ def test_the_first_model_that_passes_becomes_challenger_and_is_promoted(checkout
     assert "no champion yet" in output
     assert "passes: version 1 of text-classifier is the challenger" in gate(checkout)
     assert aliases(checkout) == {"challenger": "1"}
-    promoted = checkout.call(promote_command)
+    promoted = checkout.run("python", "-m", "stages.promote")
     assert promoted.endswith("version 1 of text-classifier is the champion (the first)\n")
     assert aliases(checkout) == {"champion": "1"}
     version = mlflow.MlflowClient().get_model_version("text-classifier", "1")
@@ -83,7 +81,7 @@ def test_a_worse_experiment_fails_with_code_1_and_is_not_registered(checkout):
     }  # fmt: skip
     assert "error in gate: the model fails min_accuracy, " in output
     assert aliases(checkout) == {"champion": "1"}
-    assert "has no challenger (champion: 1)" in checkout.call(promote_command, fails=True)
+    assert "has no challenger (champion: 1)" in checkout.run("python", "-m", "stages.promote", fails=True)
 
 
 def test_a_better_experiment_passes_and_rollback_returns_to_the_champion_before(checkout):
@@ -92,13 +90,13 @@ def test_a_better_experiment_passes_and_rollback_returns_to_the_champion_before(
     output = gate(checkout)
     assert " against version 1 " in output
     assert verdicts(output)["champion_confidence"] == "pass"
-    checkout.call(promote_command)
+    checkout.run("python", "-m", "stages.promote")
     assert aliases(checkout) == {"champion": "2"}
     assert "passes: version 2 of text-classifier is the champion" in gate(checkout)
-    returned = checkout.call(promote_command, "--rollback")
+    returned = checkout.run("python", "-m", "stages.promote", "--rollback")
     assert returned.endswith("version 1 of text-classifier is the champion (before: version 2)\n")
     assert aliases(checkout) == {"champion": "1"}
-    assert "so none to return to" in checkout.call(promote_command, "--rollback", fails=True)
+    assert "so none to return to" in checkout.run("python", "-m", "stages.promote", "--rollback", fails=True)
 
 
 def test_a_metric_that_is_missing_fails(checkout):
@@ -132,7 +130,7 @@ def test_other_test_rows_than_the_champions_fail_until_one_model_passes_without_
     assert "error in gate: the model fails champion_confidence. The test rows are not those of the champion" in output
     set_params(checkout, {"gate.champion_confidence": None})
     assert verdicts(gate(checkout))["champion_confidence"] == "off"
-    checkout.call(promote_command)
+    checkout.run("python", "-m", "stages.promote")
     set_params(checkout, {"gate.champion_confidence": 0.95})
     assert verdicts(gate(checkout))["champion_confidence"] == "pass"
 

@@ -8,6 +8,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 from support.project import ROOT
+from support.warm_python import find_python
 
 from stages import predict
 
@@ -38,7 +39,7 @@ def fails(folder):
 
     def fails(*arguments, stdin=b"", code=1):
         result = subprocess.run(
-            [sys.executable, "-m", "stages.predict", *map(str, arguments)], cwd=folder, input=stdin,
+            [find_python(), "-m", "stages.predict", *map(str, arguments)], cwd=folder, input=stdin,
             capture_output=True, check=False, env={"PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         error = result.stderr.decode()

@@ -1,15 +1,15 @@
 import subprocess
-import sys
 
 import pyarrow.parquet as pq
 from support.project import ROOT
+from support.warm_python import find_python
 
 from stages import preprocess
 
 
 def run_preview(folder, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "stages.preview", *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        [find_python(), "-m", "stages.preview", *arguments], cwd=folder, capture_output=True, text=True, check=False,
         env={"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
     )  # fmt: skip
 

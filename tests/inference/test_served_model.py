@@ -78,7 +78,7 @@ def test_a_text_that_is_too_long_is_marked_as_truncated(url):
 
 def test_the_server_answers_as_the_command_line_does(url, finished):
     served = post(url, inputs=["I loved it."]).json()["predictions"][0]
-    printed = finished.run(sys.executable, "-m", "stages.predict", "I loved it.").split()
+    printed = finished.run("python", "-m", "stages.predict", "I loved it.").split()
     assert printed == [served["label"], f"{served['probability']:.4f}"]
 
 

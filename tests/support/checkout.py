@@ -1,24 +1,17 @@
 """A copy of the repository in which tests run the real pipeline: a few hundred demo rows and a tiny random model."""
 
-import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import ModuleType
 
 import mlflow
-import pytest
 import yaml
-from support import warm_python
 from support.project import ROOT, make_params
-
-from stages.core.stage import report_errors
+from support.warm_python import find_python
 
 SMALL = {
     "data.max_train_samples": 200,
@@ -83,7 +76,7 @@ class Checkout:
         `python` has imported the large libraries already, unless `variables` has some that they read at that time.
         """
         is_cold = any(name.startswith(("HF_", "OMP_")) for name in variables)
-        programs = Path(sys.executable).parent if is_cold else warm_python.find()
+        programs = Path(sys.executable).parent if is_cold else find_python().parent
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= variables
         environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "2"
@@ -94,23 +87,6 @@ class Checkout:
         )  # fmt: skip
         assert (result.returncode != 0) == fails, result.stdout[-5000:]
         return result.stdout
-
-    def call(self, command: ModuleType, *arguments: str, fails: bool = False) -> str:
-        """Run the `main()` of a command there in this process, which saves its imports; return all that it printed."""
-        printed, code, handler = io.StringIO(), None, signal.getsignal(signal.SIGTERM)
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed), redirect_stderr(printed):
-            patch.chdir(self.folder)
-            patch.setenv("DVC_ROOT", str(self.folder))
-            patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which MLflow sets to the last store
-            patch.setattr(sys, "argv", [command.__name__, *arguments])
-            try:
-                with report_errors(command.__name__.rpartition(".")[2]):
-                    command.main()
-            except SystemExit as caught:
-                code = caught.code
-        signal.signal(signal.SIGTERM, handler)
-        assert bool(code) == fails, printed.getvalue() + str(code)
-        return printed.getvalue() + (f"{code}\n" if isinstance(code, str) else "")
 
     def json(self, path: str) -> dict:
         return json.loads((self.folder / path).read_text())

@@ -45,8 +45,8 @@ sys.exit(code[0] if code else 1)
 
 
 @cache
-def find() -> Path:
-    """The folder with a client of a server that ends with this process; the first call starts it."""
+def find_python() -> Path:
+    """The client of a server that ends with this process; the first call starts it. Its name is `python`."""
     folder = Path(tempfile.mkdtemp(prefix="warm-python-"))
     atexit.register(shutil.rmtree, folder)
     address, client = folder / "socket", folder / "python"
@@ -57,7 +57,7 @@ def find() -> Path:
     )
     assert server.stdout
     server.stdout.readline()  # it is listening
-    return folder
+    return client
 
 
 def serve(address: str) -> list[str]:
@@ -111,5 +111,5 @@ if __name__ == "__main__":
     _, address, client = sys.argv
     module, *sys.argv[1:] = serve(address)
     sys.executable = client  # for the processes that this one starts
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     runpy.run_module(module, run_name="__main__", alter_sys=True)
