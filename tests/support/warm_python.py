@@ -111,5 +111,5 @@ if __name__ == "__main__":
     _, address, client = sys.argv
     module, *sys.argv[1:] = serve(address)
     sys.executable = client  # for the processes that this one starts
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path[:0] = [str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
