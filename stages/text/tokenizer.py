@@ -93,8 +93,16 @@ def configure(tokenizer: "PreTrainedTokenizerBase", base: Path, preprocess: Prep
         raise UserError(
             f"preprocess.stride: found {stride}; a window holds {room} tokens of a text, so less than that is allowed."
         )
-    tokenizer.model_max_length, tokenizer.truncation_side = wanted, preprocess.truncation_side
-    tokenizer.init_kwargs |= {"strip_html": preprocess.strip_html, "text_pairs": pairs, "window_stride": stride}
+    tokenizer.model_max_length = wanted
+    tokenizer.truncation_side, tokenizer.padding_side = preprocess.truncation_side, "right"
+    # What is not in init_kwargs is not saved; Transformers then reads the sides from tokenizer.json, or takes "right".
+    tokenizer.init_kwargs |= {
+        "truncation_side": preprocess.truncation_side,
+        "padding_side": "right",  # of `pad_batch`, with which the model is trained
+        "strip_html": preprocess.strip_html,
+        "text_pairs": pairs,
+        "window_stride": stride,
+    }
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
 

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from support.tiny_models import FAMILIES, tiny_config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stages.core.errors import UserError
 from stages.inference.predictor import Predictor
 from stages.model.classifier import build_classifier
-from stages.text.tokenizer import configure, load_tokenizer
+from stages.text.tokenizer import configure, enable_truncation, load_tokenizer, train_tokenizer
 
 TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, and not too long for me."]
 
@@ -26,6 +27,31 @@ def make(tiny_model, params, tmp_path):
         return folder
 
     return make
+
+
+@pytest.mark.parametrize("stride", [None, 4])
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_saved_classifier_reads_the_same_end_of_long_texts(family, side, stride, params, tmp_path):
+    base, folder, text = tmp_path / "base", tmp_path / "classifier", "dull " * 20 + "fine " * 20
+    train_tokenizer(lambda: TEXTS, 300).save_pretrained(base)
+    config = tiny_config(family)
+    config.save_pretrained(base)
+    tokenizer = load_tokenizer(base)
+    changes = {"preprocess.max_length": 16, "preprocess.stride": stride, "preprocess.truncation_side": side}
+    configure(tokenizer, base, params(changes).preprocess, pairs=False)
+    torch.manual_seed(0)
+    model = build_classifier(base, ["bad", "good"], tokenizer).eval()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    enable_truncation(tokenizer)  # as `preprocess` tokenizes
+    first = tokenizer.backend_tokenizer.encode(text)
+    windows = [first, *first.overflowing] if stride else [first]
+    with torch.inference_mode():
+        expected = torch.cat([model(torch.tensor([one.ids])).logits.softmax(-1) for one in windows]).mean(0)
+    (answer,) = Predictor(folder, "fp32").predict([text], ["text 1"])
+    assert answer.probability == pytest.approx(expected.max().item(), abs=1e-5)
+    assert AutoTokenizer.from_pretrained(folder)(text, truncation=True)["input_ids"] == first.ids
 
 
 def locate(texts):
