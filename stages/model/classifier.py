@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from stages.core.errors import UserError
 from stages.model.families import find_family
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -37,28 +38,54 @@ def load_classifier(folder: Path) -> "PreTrainedModel":
     return load_model(folder, new_head=False)
 
 
-def load_model(folder: Path, new_head: bool, **config: Any) -> "PreTrainedModel":
-    """`AutoModelForSequenceClassification.from_pretrained` in fp32; UserError when files are missing or broken."""
+def load_model(folder: Path, new_head: bool, **changes: Any) -> "PreTrainedModel":
+    """The text classifier of a folder in fp32, its config with changes; UserError when files are missing or broken.
+
+    With `new_head` only the base model is loaded; torch's random state decides the rest.
+    """
+    import torch
     import transformers
 
     # No warning that the head's weights are new, which is intended; no progress bar for part of a second.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    # Absolute, because MLflow searches the hub for a relative path when the model is logged.
+    path = folder.resolve()
     try:
-        # Absolute, because MLflow searches the hub for a relative path when the model is logged.
-        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
-            folder.resolve(),
+        config = transformers.AutoConfig.from_pretrained(path, output_hidden_states=False, **changes)
+        with torch.device("meta"):  # its class and names alone: takes no memory, and draws no random numbers
+            outline = transformers.AutoModelForSequenceClassification.from_config(config)
+        weights = read_without_head(path, outline) if new_head else None
+        model, report = type(outline).from_pretrained(
+            path if weights is None else None,
+            config=config,
+            state_dict=weights,
             dtype="float32",
             use_safetensors=True,
-            output_hidden_states=False,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # check_weights reports them
-            **config,
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be loaded as a text classifier: {error}") from None
     check_weights(folder, model, report, new_head)
     return model
+
+
+def read_without_head(folder: Path, model: "PreTrainedModel") -> "dict[str, torch.Tensor] | None":
+    """The weights of a base model that has a head for another task, without that head; None when it has none.
+
+    A head with the same number of labels has the shapes of the new one: Transformers would keep it under the new names.
+    """
+    head = tuple(f"{name}." for name, _ in model.named_children() if name != model.base_model_prefix)
+    weights, has_head = {}, False
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:  # tensors are mapped, and read when they are used
+            for name in file.keys():  # noqa: SIM118 # it is no dict
+                if name.startswith(head):
+                    has_head = True
+                else:
+                    weights[name] = file.get_tensor(name)
+    return weights if has_head else None
 
 
 def check_weights(folder: Path, model: "PreTrainedModel", report: dict[str, Any], new_head: bool) -> None:

@@ -24,6 +24,20 @@ def test_a_head_for_other_labels_is_replaced(tiny_model, tmp_path):
     assert model.config.id2label == {0: "bad", 1: "good"}
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_for_as_many_other_labels_is_made_anew_by_the_seed(tiny_model, tmp_path, family):
+    bare, headed = tmp_path / "bare", tmp_path / "headed"
+    AutoModel.from_config(tiny_config(family)).save_pretrained(bare)
+    torch.manual_seed(1)
+    build_classifier(bare, ["neg", "pos"], load_tokenizer(tiny_model)).save_pretrained(headed)
+    models = []
+    for base in (bare, headed):
+        torch.manual_seed(2)
+        models.append(build_classifier(base, ["pos", "neg"], None).state_dict())
+    assert models[0].keys() == models[1].keys()
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
 def test_broken_weights_are_an_error(tiny_model, tmp_path):
     shutil.copytree(tiny_model, tmp_path / "broken")
     (tmp_path / "broken/model.safetensors").write_bytes(b"junk")
