@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from stages.core.cpu_slots import reserve_cores
 from stages.core.files import new_file, read_json, write_json
+from stages.core.gpu_slots import take_gpu
 from stages.core.hardware import resolve_precision
 from stages.core.params import Params
 from stages.core.paths import (
@@ -66,6 +67,7 @@ PARAMETER_KEYS = ("trainable_parameters", "total_parameters")
 
 def main() -> None:
     params = Params.load()
+    take_gpu()
     facts = read_facts(params)
     history = History.read(TRAINING_CURVE, VALIDATION_CURVE)
     data = load_splits(TOKENIZED)

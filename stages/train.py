@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_d
 from stages.core.cpu_slots import reserve_cores
 from stages.core.csv_tables import read_numbers
 from stages.core.files import new_folder, note_path, read_json, write_json
+from stages.core.gpu_slots import take_gpu
 from stages.core.hardware import resolve_precision
 from stages.core.params import Params
 from stages.core.paths import (
@@ -43,6 +44,7 @@ STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "columns", "dropp
 
 def main() -> dict[str, float]:
     params = Params.load()
+    take_gpu()
     data = load_splits(TOKENIZED)
     statistics = read_json(STATISTICS, STATISTICS_KEYS)
     tokenizer = load_tokenizer(TOKENIZER)

@@ -13,20 +13,19 @@ def cpu_name() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def gpu_names() -> str:
-    """The names of all GPUs that the process may use, joined by commas; empty where there is none."""
+def gpu_name() -> str:
+    """The name of the GPU that the process uses, which is one; empty where there is none."""
     import torch
 
-    number = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return ", ".join(map(torch.cuda.get_device_name, range(number)))
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 def describe_processor() -> str:
-    """The GPUs, or else the CPU's instruction set and the number of threads, which decide the order of additions."""
+    """The GPU, or else the CPU's instruction set and the number of threads, which decide the order of additions."""
     import torch
 
     threads = torch.get_num_threads()
-    return gpu_names() or f"{torch.backends.cpu.get_cpu_capability()}, {threads} thread{'s' * (threads > 1)}"
+    return gpu_name() or f"{torch.backends.cpu.get_cpu_capability()}, {threads} thread{'s' * (threads > 1)}"
 
 
 def resolve_precision(key: str, wanted: str) -> str:

@@ -96,10 +96,11 @@ def load_into_memory(paths: list[Path], size: int) -> torch.Tensor | None:
 
     Joining the shards needs the second copy.
     """
+    device = f"cuda:{torch.cuda.current_device()}"  # safetensors takes "cuda" for the first one
     torch.cuda.empty_cache()  # memory that torch reserves and does not use then counts as free
     try:
         if 2 * size < MEMORY_SHARE * torch.cuda.mem_get_info()[0]:
-            return torch.cat([load_file(path, device="cuda")["hidden"] for path in paths])
+            return torch.cat([load_file(path, device=device)["hidden"] for path in paths])
         if 2 * size < MEMORY_SHARE * psutil.virtual_memory().available:
             return torch.cat([load_file(path)["hidden"] for path in paths]).pin_memory()
     except RuntimeError as error:  # another process took the memory in the meantime

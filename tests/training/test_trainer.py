@@ -8,6 +8,7 @@ import torch
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 from support import easy_task
+from transformers import TrainingArguments
 
 from stages.core.errors import UserError
 from stages.training import inputs
@@ -43,6 +44,13 @@ def test_the_best_checkpoint_is_chosen_on_validation(fit):
     assert len(losses) == 4
     assert find_best_validation(trainer)["loss"] == min(losses)
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_a_second_visible_gpu_changes_no_batch(fit, monkeypatch):
+    monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
+    trainer, _ = fit({"train.eval_steps": 8})
+    assert trainer.state.max_steps == 16
+    assert not isinstance(trainer.model_wrapped, torch.nn.DataParallel)
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])

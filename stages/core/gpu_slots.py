@@ -1,0 +1,54 @@
+"""GPUs, of which each process of an experiment takes one."""
+
+import os
+import time
+
+import torch
+from filelock import FileLock, Timeout
+
+from stages.core.files import cache_dir
+
+SECONDS_BETWEEN_POLLS = 0.1
+taken: list[FileLock] = []  # of this process; the operating system releases it when the process ends
+
+
+def take_gpu() -> None:
+    """Wait until one of the visible GPUs is free, and let this process see and use that one alone, until it ends.
+
+    So queued experiments spread over the GPUs of a machine. With several visible GPUs, Trainer would split each batch
+    over all of them by `nn.DataParallel`, which changes the results. Call it before CUDA starts: later the visible GPUs
+    cannot be changed. Without a GPU it does nothing.
+    """
+    gpus = list_visible_gpus()
+    if not gpus or taken:
+        return
+    folder = cache_dir() / "gpus"
+    folder.mkdir(parents=True, exist_ok=True)
+    locks = {gpu: FileLock(folder / f"{gpu.replace('/', '-')}.lock") for gpu in gpus}
+    has_printed = False
+    while (gpu := find_free(locks)) is None:
+        if not has_printed:
+            print("waiting for a GPU: other experiments use all that are visible")
+            has_printed = True
+        time.sleep(SECONDS_BETWEEN_POLLS)
+    taken.append(locks[gpu])
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def list_visible_gpus() -> list[str]:
+    """Numbers or identifiers of the GPUs that CUDA would use, as CUDA_VISIBLE_DEVICES names them."""
+    number = torch.cuda.device_count()  # asks the driver's library, and does not start CUDA
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [str(index) for index in range(number)] if named is None else named.split(",")
+    return [name.strip() for name in names[:number]]  # CUDA ignores the names after the first that does not exist
+
+
+def find_free(locks: dict[str, FileLock]) -> str | None:
+    """Acquire the first lock that is free; return its GPU."""
+    for gpu, lock in locks.items():
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        return gpu
+    return None

@@ -1,0 +1,60 @@
+import os
+
+import pytest
+from filelock import FileLock
+
+from stages.core import gpu_slots
+from stages.core.files import cache_dir
+from stages.core.gpu_slots import take_gpu
+
+
+@pytest.fixture(autouse=True)
+def machine(workspace, monkeypatch):
+    """A new process on a machine with two GPUs."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpu_slots, "taken", [])
+
+
+def take_in_another_process(gpu):
+    (cache_dir() / "gpus").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(cache_dir() / "gpus" / f"{gpu}.lock")
+    lock.acquire()
+    return lock
+
+
+def test_a_process_sees_one_gpu_alone():
+    take_gpu()
+    take_gpu()  # of the same process
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_the_next_process_takes_the_next_gpu():
+    lock = take_in_another_process("0")
+    take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    lock.release()
+
+
+def test_only_visible_gpus_are_taken(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5")
+    lock = take_in_another_process("3")
+    take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-5"
+    lock.release()
+
+
+def test_a_process_waits_for_a_gpu(monkeypatch, capsys):
+    locks = [take_in_another_process(gpu) for gpu in "01"]
+    monkeypatch.setattr("time.sleep", lambda seconds: locks[1].release())
+    take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "waiting for a GPU" in capsys.readouterr().out
+    locks[0].release()
+
+
+def test_without_a_gpu_nothing_is_taken(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
