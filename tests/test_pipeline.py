@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import mlflow
 import pandas as pd
@@ -189,6 +190,19 @@ def test_a_local_source_is_found_from_a_copy_and_watched(checkout):
     (folder / "train/good/more.txt").write_text("one more good text")
     assert "Running stage 'download'" in checkout.run("dvc", "repro", "download")
     assert sum(split["rows"] for split in checkout.json("data/raw/dataset.json")["splits"].values()) == 81
+
+
+def test_a_local_model_is_found_from_a_copy_and_watched(checkout, tiny_model):
+    shutil.copytree(tiny_model, checkout.folder / "mine")
+    change = ("-S", "model.name=mine")
+    assert "Running stage 'base_model'" in checkout.run("dvc", "exp", "run", "--temp", *change, "base_model")
+    checkout.run("dvc", "exp", "run", *change, "base_model")
+    assert "Running stage" not in checkout.run("dvc", "repro", "base_model")
+    config = checkout.json("mine/config.json")
+    (checkout.folder / "mine/config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.3}))
+    assert "base_model" in checkout.run("dvc", "status", "base_model")
+    assert "Running stage 'base_model'" in checkout.run("dvc", "repro", "base_model")
+    assert checkout.json("models/base/config.json")["hidden_dropout_prob"] == 0.3
 
 
 def test_data_and_model_of_a_hub_go_through_the_whole_pipeline(checkout, tiny_model, tmp_path):

@@ -14,6 +14,7 @@ MANIFEST = RAW / "dataset.json"
 SOURCE_LINKS = Path("data/source")
 # base_model
 BASE = Path("models/base")
+MODEL_SOURCE = Path("models/source")
 # preprocess
 TOKENIZED = Path("data/tokenized")
 TOKENIZER = TOKENIZED / "tokenizer"

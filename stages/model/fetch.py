@@ -84,6 +84,20 @@ def copy_files(model: Model, patterns: list[str], folder: Path) -> tuple[str, di
     return description, origin | {"license": read_license(source / CARD)}
 
 
+def link_model(model: Model, link: Path) -> None:
+    """Make `link` a link to the local folder `model.name`: an output of `base_model`, by which DVC sees it change.
+
+    For a model of the hub or of a package it is a text file with name and revision, for one from scratch without them.
+    """
+    target, name = resolve_path(model.name), f"{model.name} {model.revision or ''}".rstrip()
+    is_used = model.pretrained or model.tokenizer == "pretrained"
+    link.unlink(missing_ok=True)
+    if is_used and target.is_dir():
+        link.symlink_to(target)
+    else:
+        link.write_text(f"{name}\n" if is_used else "from scratch\n", encoding="utf-8")
+
+
 def read_license(card: Path) -> str:
     """The license in the metadata of a model card, else `unknown`."""
     from huggingface_hub import metadata_load

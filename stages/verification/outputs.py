@@ -15,6 +15,7 @@ NOT_COMPARED = {
     "reports/report.md": "hardware and timings",
     "models/mlflow_run.json": "the id of a run",
     "data/source/": "stands for the source",
+    "models/source": "stands for the source",
 }
 NOT_HERE = "how is not known, since the expected files are not on this machine; dvc pull may fetch them"
 

@@ -14,7 +14,7 @@ from transformers import AutoModel
 from stages.core.errors import UserError
 from stages.model import fetch
 from stages.model.classifier import build_classifier
-from stages.model.fetch import fetch_base
+from stages.model.fetch import fetch_base, link_model
 from stages.model.folder import has_tokenizer
 from stages.text.tokenizer import load_tokenizer
 
@@ -56,6 +56,17 @@ def test_a_folder_without_config_or_safetensors_is_an_error(params, workspace, t
     (workspace / "tiny" / missing).unlink()
     with pytest.raises(UserError, match=message):
         fetch_base(params({"model.name": "tiny"}).model, workspace)
+
+
+def test_a_local_model_is_linked_for_dvc_and_others_are_named(params, workspace, tiny_model):
+    link = workspace / "source"
+    shutil.copytree(tiny_model, workspace / "tiny")
+    link_model(params({"model.name": "tiny"}).model, link)
+    assert link.resolve() == workspace / "tiny"
+    link_model(params({"model.name": "someone/tiny", "model.revision": "1" * 40}).model, link)
+    assert link.read_text() == f"someone/tiny {'1' * 40}\n"
+    link_model(params({"model.pretrained": False, "model.tokenizer": "train"}).model, link)
+    assert link.read_text() == "from scratch\n"
 
 
 def run_base_model(folder, hub_url, **environment):
