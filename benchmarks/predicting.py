@@ -14,7 +14,7 @@ from statistics import median
 import torch
 from transformers import TextClassificationPipeline, pipeline
 
-from stages.core.hardware import cpu_name, describe_processor, gpu_names
+from stages.core.hardware import cpu_name, describe_processor, gpu_name
 from stages.core.memory import keep_freed_memory
 from stages.core.paths import CLASSIFIER
 from stages.data.demo_corpus import make_reviews
@@ -33,7 +33,7 @@ def main() -> None:
     for precision in dict.fromkeys(("fp32", Predictor(arguments.model).precision)):
         methods[f"stages.predict, {precision}"] = partial(predict_ours, Predictor(arguments.model, precision))
     seconds = measure(methods, make_texts(), arguments.repeats)
-    print(f"{gpu_names() or cpu_name()} ({describe_processor()}), {TEXTS:,} texts, medians of {arguments.repeats}")
+    print(f"{gpu_name() or cpu_name()} ({describe_processor()}), {TEXTS:,} texts, medians of {arguments.repeats}")
     plain_wall, plain_cpu = seconds[PLAIN]
     for name, (wall, cpu) in seconds.items():
         ratios = f"{plain_wall / wall:.1f} and {plain_cpu / cpu:.1f} times less"

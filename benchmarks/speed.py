@@ -27,7 +27,7 @@ import yaml
 
 from benchmarks.speed_tables import write_tables
 from stages.core.files import read_json, write_json
-from stages.core.hardware import cpu_name, gpu_names
+from stages.core.hardware import cpu_name, gpu_name
 from stages.core.yaml_files import read_yaml
 from stages.tracking.mlflow_store import connect, find_experiment
 
@@ -234,7 +234,7 @@ def describe_conditions(options: argparse.Namespace) -> dict[str, str]:
     names = ("torch", "transformers", "accelerate", "tokenizers")
     memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
     return {
-        "hardware": f"{psutil.cpu_count()} cores of {cpu_name()}, {memory}, {gpu_names() or 'no GPU used'}",
+        "hardware": f"{psutil.cpu_count()} cores of {cpu_name()}, {memory}, {gpu_name() or 'no GPU used'}",
         "versions": f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names),
         "data": options.data.name if options.data else "the demo corpus",
         "model": Path(options.model).name if options.model else read_yaml(Path("params.yaml"))["model"]["name"],

@@ -19,7 +19,8 @@ from stages.data.splits import Selection, choose_rows, write_raw
 
 def main() -> None:
     params = Params.load()
-    with new_folder(RAW) as raw, tempfile.TemporaryDirectory(".part", ".rows-", raw.parent) as temporary:
+    # Inside of the new folder, so that what a killed process leaves is removed with it.
+    with new_folder(RAW) as raw, tempfile.TemporaryDirectory(dir=raw) as temporary:
         corpus = Corpus(params.data, Path(temporary))
         read_source(params.data, params.seed, corpus)
         corpus.check()

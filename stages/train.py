@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_d
 
 from stages.core.cpu_slots import reserve_cores
 from stages.core.csv_tables import read_numbers
-from stages.core.files import new_folder, note_path, read_json, write_json
+from stages.core.files import new_folder, read_json, write_json
 from stages.core.gpu_slots import take_gpu
 from stages.core.hardware import resolve_precision
 from stages.core.params import Params
@@ -74,7 +74,7 @@ def main() -> dict[str, float]:
         mark_finished(checkpoints, run.key)
     print(f"{CLASSIFIER}: the best on validation, accuracy {best['accuracy']:.4f}")
     speed = measure_speed(trainer, statistics["splits"]["train"]["tokens"])
-    return speed | {"frozen_seconds": round(inputs.seconds, 2)}
+    return trainer.measure() | speed | {"train_frozen_seconds": round(inputs.seconds, 2)}
 
 
 def make_model(labels: list[str], tokenizer: PreTrainedTokenizerBase, params: Params) -> PreTrainedModel:
@@ -97,8 +97,7 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> Clas
     # computes them in every step does not resume from a checkpoint of one that reads the cache.
     folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
     trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
-    with note_path(checkpoints):
-        trainer.fit()
+    trainer.fit()
     return trainer
 
 

@@ -107,8 +107,9 @@ def has_new_incomplete(checkout, last):
 def test_repro_resumes_after_each_interruption_and_ends_with_the_same_bytes(checkout):
     forget_training(checkout)
     before = len(checkout.runs())
-    for moment, number in (
-        (has_new_complete, signal.SIGKILL), (has_new_incomplete, signal.SIGKILL), (has_new_complete, signal.SIGTERM)
+    for moment, number, victim in (
+        (has_new_complete, signal.SIGKILL, "train"), (has_new_incomplete, signal.SIGKILL, "train"),
+        (has_new_complete, signal.SIGTERM, "train"), (has_new_complete, signal.SIGKILL, "dvc"),
     ):  # fmt: skip
         last = find_last_complete(checkout)
         dvc = start_repro(checkout)
@@ -116,7 +117,9 @@ def test_repro_resumes_after_each_interruption_and_ends_with_the_same_bytes(chec
         processes = psutil.Process(dvc.pid).children(True)
         (train,) = [one for one in processes if one.cmdline()[1:] == ["-m", "stages.train"]]
         senders = train.children()
-        train.send_signal(number)
+        (train if victim == "train" else dvc).send_signal(number)
+        psutil.wait_procs([train], timeout=60)
+        assert not train.is_running()  # also when DVC is killed, which does not end it
         output = dvc.communicate()[0]
         assert dvc.returncode != 0
         assert "Traceback" not in output
@@ -151,6 +154,16 @@ def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_par
     assert weights.read_bytes() == before
     first, second = (list_curve_points(journal) for journal in list_journals())  # which has other params
     assert first == second != set()
+
+
+def test_an_error_of_the_training_is_not_called_a_full_disk(tokenized, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("mat1 and mat2 must have the same dtype")
+
+    monkeypatch.setattr(ClassifierTrainer, "training_step", fail)
+    with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
+        train.main()
+    assert not getattr(caught.value, "__notes__", [])
 
 
 def test_a_training_on_cached_features_is_not_resumed_without_them(tokenized, write_params, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from stages.core.errors import Terminated, UserError, describe_system_error, to_printable
 from stages.core.files import read_json, write_json
 from stages.core.memory import skip_last_collection
+from stages.core.parent import stop_when_dvc_is_gone
 from stages.core.paths import TIMINGS
 
 STAGES = ("download", "base_model", "preprocess", "train", "evaluate")  # of dvc.yaml, in their order
@@ -23,15 +24,14 @@ STAGES = ("download", "base_model", "preprocess", "train", "evaluate")  # of dvc
 def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
     """Run `main` as the process's only work and write `metrics/timings/<name>.json`.
 
-    What `main` returns (such as samples a second) is added to the file. Seconds count from the start of the process,
-    so imports are in them.
+    Seconds count from the start of the process, so imports are in them. What `main` returns (such as samples a second)
+    is added to the file, and replaces what has the same key.
     """
     with report_errors(f"stage {name}"):
         skip_last_collection()
+        stop_when_dvc_is_gone()
         extra = main() or {}
-        timings = measure_process(name)
-        timings |= {f"{name}_{key}": value for key, value in extra.items()}
-        write_json(TIMINGS / f"{name}.json", timings)
+        write_json(TIMINGS / f"{name}.json", measure_process(name) | extra)
 
 
 @contextmanager

@@ -5,19 +5,22 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
-from stages.core.errors import Terminated
-from stages.core.files import read_json, write_json
+from stages.core.errors import Terminated, UserError
+from stages.core.files import note_path, read_json, write_json
+from stages.core.stage import measure_process
 from stages.training import checkpoints
 
-CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS") or 300)  # at most, between two checkpoints
+CHECKPOINT_SECONDS = 300.0  # at most, between two checkpoints, unless the environment variable of this name says so
+SECONDS_BETWEEN_NOTES = 5.0  # at least, between two notes of the time spent
 PROGRESS = "progress.json"
+SPENT = "spent.json"
 
 
 class ResumableTrainer(Trainer):
@@ -32,6 +35,7 @@ class ResumableTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.add_callback(ResumeCallback(self))
         self.seconds, self.started, self.signal = 0.0, time.monotonic(), 0
+        self.earlier: dict[str, float] = {}  # what earlier processes of this training took
 
     @property
     def folder(self) -> Path:
@@ -47,10 +51,26 @@ class ResumableTrainer(Trainer):
         last = checkpoints.find_latest(self.folder)
         if last:
             print(f"resuming after step {checkpoints.get_step(last)} of an earlier run")
+            self.earlier = read_spent(self.folder)
         self.started = time.monotonic()
         with self.stop_on_signal():
             self.train(resume_from_checkpoint=str(last) if last else None)
         self.seconds += time.monotonic() - self.started
+
+    def measure(self) -> dict[str, float]:
+        """Seconds and peak memory of the stage as `measure_process` gives them, with those of earlier processes."""
+        values = measure_process("train")
+        return {
+            name: round(value + self.earlier.get(name, 0), 2)
+            if name.endswith("_seconds")
+            else max(value, self.earlier.get(name, 0))
+            for name, value in values.items()
+        }
+
+    def note_spent(self) -> None:
+        """Write what the training took so far, for the process that resumes it if this one is killed."""
+        with suppress(OSError):  # a full disk; then less is counted
+            write_json(self.folder / SPENT, self.measure())
 
     @contextmanager
     def stop_on_signal(self) -> Iterator[None]:
@@ -80,7 +100,7 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint = self.folder / f"checkpoint-{self.state.global_step}"
-        with checkpoints.begin_checkpoint(checkpoint):
+        with note_path(checkpoint), checkpoints.begin_checkpoint(checkpoint):
             super()._save_checkpoint(model, trial)
             progress = {
                 "loss": self._tr_loss.item(),
@@ -105,11 +125,32 @@ class ResumableTrainer(Trainer):
         return (sys.maxsize if is_finished else epoch), batches
 
 
+def read_spent(folder: Path) -> dict[str, float]:
+    """What earlier processes noted; empty when that is missing or broken."""
+    try:
+        return {name: float(value) for name, value in read_json(folder / SPENT).items()}
+    except (UserError, AttributeError, TypeError, ValueError):
+        return {}
+
+
+def read_checkpoint_seconds() -> float:
+    """The longest time between two checkpoints; UserError when the environment variable is not a number."""
+    found = os.environ.get("CHECKPOINT_SECONDS") or str(CHECKPOINT_SECONDS)
+    try:
+        seconds = float(found)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise UserError(f"the environment variable CHECKPOINT_SECONDS: found {found!r}; allowed: a number ≥ 0.")
+    return seconds
+
+
 class ResumeCallback(TrainerCallback):
     """Restores what `ResumableTrainer` adds to a checkpoint, saves often enough, and stops after a signal."""
 
     def __init__(self, trainer: ResumableTrainer):
-        self.trainer, self.saved = trainer, time.monotonic()
+        self.trainer, self.saved, self.noted = trainer, time.monotonic(), time.monotonic()
+        self.checkpoint_seconds = read_checkpoint_seconds()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / PROGRESS
@@ -122,8 +163,12 @@ class ResumeCallback(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.trainer.signal:
             control.should_save = control.should_training_stop = True
-        elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        elif time.monotonic() - self.saved > self.checkpoint_seconds:
             control.should_save = True
+        if time.monotonic() - self.noted > SECONDS_BETWEEN_NOTES:
+            self.trainer.note_spent()
+            self.noted = time.monotonic()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.saved = time.monotonic()
+        self.trainer.note_spent()
+        self.saved = self.noted = time.monotonic()

@@ -139,7 +139,8 @@ class ClassifierTrainer(ResumableTrainer):
     ) -> EvalLoopOutput:
         """Trainer's, with the predictions of documents, in their order; metrics and loss are those of all documents.
 
-        Trainer's own loss is the mean over batches, which differ in size.
+        The loss is plain cross-entropy, as that of the test: Trainer's own would be with class weights and label
+        smoothing, so that experiments which differ in these could not be compared, and a mean over unequal batches.
         """
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         rows = require_rows(dataloader.dataset)
@@ -148,10 +149,9 @@ class ClassifierTrainer(ResumableTrainer):
         logits = pool_windows(logits, rows.documents)
         labels = rows.labels[find_first_windows(rows.documents)]
         metrics = output.metrics or {}
-        if self.compute_loss_func is not None:
-            loss = self.compute_loss_func({"logits": torch.from_numpy(logits)}, torch.from_numpy(labels))
-            values = compute_metrics(LabelledPredictions(logits, labels)) | {"loss": loss.item()}
-            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in values.items()}
+        if metric_key_prefix == "eval":
+            values = compute_metrics(LabelledPredictions(logits, labels))
+            metrics |= {f"eval_{name}": value for name, value in values.items()}
         return output._replace(predictions=logits, label_ids=labels, metrics=metrics)
 
 
@@ -229,7 +229,7 @@ def measure_speed(trainer: ClassifierTrainer, tokens: int) -> dict[str, float]:
     """
     epochs, rows = trainer.state.epoch, require_rows(trainer.train_dataset)
     return {
-        "loop_seconds": round(trainer.seconds, 2),
-        "samples_per_second": round(epochs * len(rows) / trainer.seconds, 1),
-        "tokens_per_second": round(epochs * tokens / trainer.seconds, 1),
+        "train_loop_seconds": round(trainer.seconds, 2),
+        "train_samples_per_second": round(epochs * len(rows) / trainer.seconds, 1),
+        "train_tokens_per_second": round(epochs * tokens / trainer.seconds, 1),
     }

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.core.cache import FolderCache
+from stages.core.cache import FolderCache, NoRoom
 
 
 @pytest.fixture
@@ -33,6 +33,8 @@ def test_a_broken_entry_is_computed_again(cache):
     path, _ = cache.fetch({"a": 1}, 10, fill(10))
     (path / "data").write_bytes(b"x")
     assert cache.fetch({"a": 1}, 10, fill(10)) == (path, False)
+    (path / "data").write_bytes(b"x" * 9 + b"y")  # of the same size
+    assert cache.fetch({"a": 1}, 10, fill(10)) == (path, False)
     (path / "manifest.json").write_text("{")
     assert cache.fetch({"a": 1}, 10, fill(10)) == (path, False)
     assert (path / "data").stat().st_size == 10
@@ -55,6 +57,27 @@ def test_the_leftovers_of_a_killed_process_are_removed(cache):
     left = path.rename(path.with_name(f".{path.name}.abc_1234.part"))
     cache.fetch({"a": 1}, 10, fill(10))
     assert not left.exists()
+
+
+def test_what_a_killed_process_left_is_removed_for_other_entries_too(cache):
+    path, _ = cache.fetch({"a": 1}, 10, fill(10))
+    left = path.rename(path.with_name(f".{path.name}.abc_1234.part"))
+    reservation = cache.folder / f"{path.name}.reserved"
+    reservation.write_text("900")
+    cache.fetch({"a": 2}, 500, fill(10))
+    assert not left.exists()
+    assert not reservation.exists()
+
+
+def test_several_writers_together_keep_the_limit(cache):
+    def make_another(folder):
+        fill(400)(folder)
+        with pytest.raises(NoRoom, match="and there is room for 4e-07, as other processes write 6e-07"):
+            cache.fetch({"b": 2}, 600, fail)
+        cache.fetch({"b": 3}, 100, fill(100))
+
+    cache.fetch({"a": 1}, 600, make_another)
+    assert sum(entry.size for entry in cache.list_entries()) < 1000
 
 
 def test_the_least_recently_used_entries_are_deleted_for_new_ones(cache):

@@ -5,7 +5,7 @@ import torch
 from support import easy_task
 from transformers import TrainerCallback
 
-from stages.core.errors import Terminated
+from stages.core.errors import Terminated, UserError
 from stages.training import resumable_trainer as resumable
 from stages.training.checkpoints import find_latest, get_step
 
@@ -112,6 +112,24 @@ def test_a_signal_saves_a_checkpoint_and_stops(train, tmp_path, monkeypatch, num
     assert get_step(find_latest(tmp_path / "parts")) == 4
     assert signal.getsignal(number) == handler
     assert train("parts", {}).state.global_step == 16
+
+
+def test_seconds_and_memory_of_all_processes_are_added_up(train, monkeypatch):
+    took = iter(
+        [{"train_seconds": 100.0, "train_peak_memory_mb": 900.0}] * 7
+        + [{"train_seconds": 10.0, "train_peak_memory_mb": 300.0}] * 99
+    )
+    monkeypatch.setattr(resumable, "measure_process", lambda name: next(took))
+    with pytest.raises(RuntimeError, match="crash"):
+        train("parts", {}, At(6, crash))
+    assert train("parts", {}).measure() == {"train_seconds": 110.0, "train_peak_memory_mb": 900.0}
+    assert train("other", {}).measure() == {"train_seconds": 10.0, "train_peak_memory_mb": 300.0}
+
+
+def test_a_wrong_time_between_checkpoints_is_an_error(train, monkeypatch):
+    monkeypatch.setenv("CHECKPOINT_SECONDS", "5m")
+    with pytest.raises(UserError, match=r"CHECKPOINT_SECONDS: found '5m'; allowed: a number ≥ 0"):
+        train("parts", {})
 
 
 def test_a_second_signal_stops_at_once(train, tmp_path, monkeypatch):

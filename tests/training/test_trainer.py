@@ -115,8 +115,9 @@ def test_training_on_cached_features_equals_computing_them_in_every_step(fit, mo
     assert computed.evaluate()["eval_loss"] == pytest.approx(cached.evaluate()["eval_loss"], abs=1e-4)
 
 
-def test_the_loss_of_a_validation_gives_every_row_the_same_weight(fit):
-    trainer, data = fit()
+@pytest.mark.parametrize("changes", [{}, {"train.label_smoothing_factor": 0.3, "train.class_weights": "balanced"}])
+def test_the_loss_of_a_validation_is_plain_cross_entropy_over_all_rows(fit, changes):
+    trainer, data = fit(changes)
     labels = torch.tensor(data["validation"]["labels"])
     logits = torch.from_numpy(predict_one_by_one(trainer.complete_model, data["validation"]))
     expected = torch.nn.functional.cross_entropy(logits, labels).item()
@@ -146,8 +147,8 @@ def test_the_prediction_for_a_document_is_the_mean_over_its_windows(fit, params,
 def test_speed_counts_the_rows_that_were_trained(fit):
     trainer, _ = fit()
     values = measure_speed(trainer, tokens=4096)
-    assert values["samples_per_second"] * values["loop_seconds"] == pytest.approx(256, rel=0.05)
-    assert values["tokens_per_second"] == pytest.approx(16 * values["samples_per_second"], rel=0.01)
+    assert values["train_samples_per_second"] * values["train_loop_seconds"] == pytest.approx(256, rel=0.05)
+    assert values["train_tokens_per_second"] == pytest.approx(16 * values["train_samples_per_second"], rel=0.01)
 
 
 def test_balanced_weights_give_all_classes_the_same_total_weight():

@@ -1,0 +1,53 @@
+"""A stage ends with the DVC process that started it."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import psutil
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def stop_when_dvc_is_gone() -> None:
+    """Send this process SIGTERM, on which a training saves a checkpoint, when DVC was killed.
+
+    `dvc queue stop --kill` ends DVC alone. Its stage would go on, and hold cores that the next experiment waits for.
+    The shell between the two does not always end with DVC, so that the signal of the operating system for a dead
+    parent (prctl(2)) is not enough. A stage that was started by hand is not watched.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return
+    ancestors = find_dvc_and_shells()
+    if ancestors:
+        threading.Thread(target=watch, args=(ancestors,), daemon=True).start()
+
+
+def find_dvc_and_shells() -> list[psutil.Process]:
+    """The ancestors of this process up to DVC; empty when DVC is not among them."""
+    ancestors = []
+    for process in psutil.Process().parents():
+        ancestors.append(process)
+        try:
+            names = [argument.replace("\\", "/").rpartition("/")[2] for argument in process.cmdline()[:3]]
+        except psutil.Error:
+            continue
+        if any(name.startswith("dvc") for name in names):
+            return ancestors
+    return []
+
+
+def watch(processes: list[psutil.Process]) -> None:
+    while all(is_alive(process) for process in processes):
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    print("DVC, which started this stage, was ended", file=sys.stderr)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
