@@ -24,7 +24,11 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder):
-    return run_checks(folder, PROGRAM, *RUNS, *(f"family {name}" for name in FAMILIES), *RANDOM)
+    names = [*RUNS, *(f"family {name}" for name in FAMILIES)]
+    if not IS_REAL:
+        return run_checks(folder, PROGRAM, *names, *RANDOM)
+    # cuBLAS reads whether it has to be deterministic when it is first used.
+    return run_checks(folder, PROGRAM, *names) | run_checks(folder, PROGRAM, *RANDOM)
 
 
 @pytest.fixture(scope="module")

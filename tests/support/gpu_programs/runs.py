@@ -46,7 +46,6 @@ DEFAULTS = {
     "train.per_device_train_batch_size": 16,
     "train.logging_steps": 1,
 }
-STEPS = 14
 LABELS = ("negative", "positive")
 
 
@@ -135,8 +134,8 @@ def watch(facts: dict[str, Any]) -> Iterator[None]:
     facts |= {"places": [], "steps": 0, "skipped": 0}
     step = AcceleratedOptimizer.step
 
-    def prepare_and_record(*args: Any) -> Any:
-        inputs = prepare_inputs(*args)
+    def prepare_and_record(*args: Any, **kwargs: Any) -> Any:
+        inputs = prepare_inputs(*args, **kwargs)
         facts["places"] += sorted({describe_place(rows) for rows in inputs.rows.values()})
         return inputs
 
@@ -173,13 +172,13 @@ def run(name: str) -> dict[str, Any]:
     """
     changes, make_context = RUNS[name]
     os.environ["PIPELINE_CACHE"] = f"cache/{name}"
-    write_params(DEFAULTS | changes)
+    write_params(changes)
     base_model.main()
     facts: dict[str, Any] = {}
     with watch(facts):
         with make_context():
             if name == "interrupted":
-                with suppress(Terminated), interrupt_after(STEPS // 2):
+                with suppress(Terminated), interrupt_after(3):
                     train.main()
             train.main()
             facts["timings"] = measure_process("train")
