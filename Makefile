@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro compare verify test lint ui baseline bench
+.PHONY: setup repro compare verify test test-gpu lint ui baseline bench
 
 setup: $(VENV)/.installed
 
@@ -38,6 +38,10 @@ verify: setup
 test: export OMP_NUM_THREADS := 1
 test: setup lint
 	python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
+# The tests of tests/gpu on a real GPU; in `make test` they run on one that is pretended.
+test-gpu: setup
+	REAL_GPU=1 python -m pytest tests/gpu
 
 lint: setup
 	ruff check .

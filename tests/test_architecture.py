@@ -58,6 +58,7 @@ def test_a_package_holds_nothing_but_its_description():
 
 
 def test_tests_mirror_the_packages():
-    names = [f"{path.parent.name}/{path.stem.removeprefix('test_')}" for path in (ROOT / "tests").glob("*/test_*.py")]
+    files = [path for path in (ROOT / "tests").glob("*/test_*.py") if path.parent.name != "gpu"]  # of no one module
+    names = [f"{path.parent.name}/{path.stem.removeprefix('test_')}" for path in files]
     assert len(names) > 40
     assert not [name for name in names if not (STAGES / f"{name}.py").is_file()]

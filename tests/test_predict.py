@@ -40,7 +40,7 @@ def fails(folder):
     def fails(*arguments, stdin=b"", code=1):
         result = subprocess.run(
             [find_python(), "-m", "stages.predict", *map(str, arguments)], cwd=folder, input=stdin,
-            capture_output=True, check=False, env={"PYTHONPATH": str(ROOT)},
+            capture_output=True, check=False, env={"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         )  # fmt: skip
         error = result.stderr.decode()
         assert (result.returncode, "Traceback" in error) == (code, False), error
