@@ -156,10 +156,11 @@ def test_a_training_that_dvc_did_not_record_is_not_repeated(tokenized, write_par
     assert first == second != set()
 
 
-def test_an_error_of_the_training_is_not_called_a_full_disk(tokenized, monkeypatch):
+def test_an_error_of_the_training_is_not_called_a_full_disk(tokenized, write_params, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("mat1 and mat2 must have the same dtype")
 
+    write_params({"train.freeze_layers": 0})
     monkeypatch.setattr(ClassifierTrainer, "training_step", fail)
     with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
         train.main()
