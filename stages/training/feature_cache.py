@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from stages.core.cache import FolderCache
 from stages.model.partition import FrozenEncoder
 from stages.text.batches import (
     RowDataset,
-    TokenBudgetBatches,
     TokenRows,
     add_attention_mask,
     make_mask,
@@ -29,7 +29,8 @@ from stages.text.batches import (
 # Tokens that the frozen encoder computes at once. On a CPU, activations of more tokens leave the processor's cache.
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
 SHARD_BYTES = 2**30
-MEMORY_SHARE = 0.8  # of the free memory, at most, for features that are held in memory
+MEMORY_SHARE = 0.5  # of the free memory, for the features of all splits together; the training needs the rest
+PIECE_BYTES = 2**28  # of pinned memory: PyTorch rounds each allocation up to a power of two
 
 
 class CachedFeatures(RowDataset):
@@ -38,7 +39,7 @@ class CachedFeatures(RowDataset):
     A batch has `inputs_embeds`, `(B, T, D)`, `attention_mask`, `(B, T)`, when something is padded, and `labels`,
     `(B,)`; T is 1 when all layers are frozen, while `lengths` still counts tokens. Features are read from disk, and the
     operating system caches what fits its memory. With a GPU they are held in its memory or, when they do not fit there,
-    in pinned memory.
+    in pinned memory: `memory` has them as one tensor, or as pieces of `piece` positions; it is empty for those on disk.
     """
 
     def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenEncoder):
@@ -54,16 +55,18 @@ class CachedFeatures(RowDataset):
         shard_starts = np.array([self.starts[shards == number].min() for number in range(len(files))])
         self.files = files[shards]
         self.offsets = header_bytes[shards] + (self.starts - shard_starts[shards]) * self.position_bytes
-        size = int(self.positions.sum()) * self.position_bytes
-        self.memory = load_into_memory(paths, size) if self.device.type == "cuda" else None
+        self.memory: list[torch.Tensor] = []
+        self.piece = max(PIECE_BYTES // self.position_bytes, 1)
+        if self.device.type == "cuda":
+            self.load_into_memory(paths)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         rows = np.asarray(indices)
         mask = make_mask(self.positions[rows], int(self.widths[rows].max()))
-        if self.memory is None:
+        if not self.memory:
             features = self.read_from_disk(rows, mask.shape[1])
-        elif self.memory.device.type == self.device.type:
-            features = self.gather_from_gpu(self.memory, rows, mask.shape[1])
+        elif self.memory[0].device.type == self.device.type:
+            features = self.gather_from_gpu(self.memory[0], rows, mask.shape[1])
         else:
             features = self.copy_from_pinned(self.memory, rows, mask.shape[1])
         batch = {"inputs_embeds": features, "labels": torch.from_numpy(self.labels[rows])}
@@ -82,30 +85,61 @@ class CachedFeatures(RowDataset):
         index = self.starts[rows, None] + np.minimum(np.arange(width), self.positions[rows, None] - 1)
         return memory[torch.from_numpy(index).to(self.device)]
 
-    def copy_from_pinned(self, memory: torch.Tensor, rows: np.ndarray, width: int) -> torch.Tensor:
+    def copy_from_pinned(self, memory: list[torch.Tensor], rows: np.ndarray, width: int) -> torch.Tensor:
         """From pinned memory row by row, so that the CPU neither gathers rows nor waits for the copies."""
         features = torch.zeros(len(rows), width, self.width, dtype=self.dtype, device=self.device)
         for row, values in zip(rows, features, strict=True):
-            start, length = self.starts[row], self.positions[row]
-            values[:length].copy_(memory[start : start + length], non_blocking=True)
+            done, length = 0, int(self.positions[row])
+            while done < length:  # twice, where a row continues in the next piece
+                number, offset = divmod(int(self.starts[row]) + done, self.piece)
+                part = memory[number][offset : offset + length - done]
+                values[done : done + len(part)].copy_(part, non_blocking=True)
+                done += len(part)
         return features
 
+    def load_into_memory(self, paths: list[Path]) -> None:
+        """Fill `memory`, in the GPU or pinned, where the features of all splits leave room for the training."""
+        positions = int(self.positions.sum())
+        size = positions * self.position_bytes
+        torch.cuda.empty_cache()  # memory that torch reserves and does not use then counts as free
+        try:
+            if size < find_room("cuda", torch.cuda.mem_get_info()[0]):
+                self.memory = [torch.empty(positions, self.width, dtype=self.dtype, device=self.device)]
+            elif size + PIECE_BYTES < find_room("cpu", psutil.virtual_memory().available):
+                sizes = [min(self.piece, positions - start) for start in range(0, positions, self.piece)]
+                self.memory = [torch.empty(size, self.width, dtype=self.dtype, pin_memory=True) for size in sizes]
+            copy_shards(paths, self.memory)
+        except RuntimeError as error:  # another process took the memory in the meantime
+            self.memory = []
+            print(f"features of the frozen layers are read from disk: {error}")
+        if self.memory:
+            in_memory.add(self)
 
-def load_into_memory(paths: list[Path], size: int) -> torch.Tensor | None:
-    """All shards as one tensor, in the GPU's memory or pinned; None when neither has room for two copies.
 
-    Joining the shards needs the second copy.
-    """
-    device = f"cuda:{torch.cuda.current_device()}"  # safetensors takes "cuda" for the first one
-    torch.cuda.empty_cache()  # memory that torch reserves and does not use then counts as free
-    try:
-        if 2 * size < MEMORY_SHARE * torch.cuda.mem_get_info()[0]:
-            return torch.cat([load_file(path, device=device)["hidden"] for path in paths])
-        if 2 * size < MEMORY_SHARE * psutil.virtual_memory().available:
-            return torch.cat([load_file(path)["hidden"] for path in paths]).pin_memory()
-    except RuntimeError as error:  # another process took the memory in the meantime
-        print(f"features of the frozen layers are read from disk: {error}")
-    return None
+in_memory: weakref.WeakSet[CachedFeatures] = weakref.WeakSet()  # until they are deleted, which frees the memory
+
+
+def find_room(device_type: str, free: int) -> float:
+    """Bytes that features may still take of a memory of which `free` bytes are free."""
+    held = sum(
+        tensor.nbytes for features in in_memory for tensor in features.memory if tensor.device.type == device_type
+    )
+    return MEMORY_SHARE * (free + held) - held
+
+
+def copy_shards(paths: list[Path], memory: list[torch.Tensor]) -> None:
+    """Copy the values of the shards into tensors that together have as many positions."""
+    if not memory:
+        return
+    number = offset = 0
+    for path in paths:
+        values = load_file(path)["hidden"]
+        while len(values):
+            part = values[: len(memory[number]) - offset]
+            memory[number][offset : offset + len(part)] = part
+            values, offset = values[len(part) :], offset + len(part)
+            if offset == len(memory[number]):
+                number, offset = number + 1, 0
 
 
 def cache_features(
@@ -146,13 +180,37 @@ def write_features(frozen: FrozenEncoder, rows: TokenRows, split: str, folder: P
             files.append(stack.enter_context((folder / shard_name(number)).open("wb")))
             files[-1].write(make_header(int(count), frozen.width, frozen.dtype))
         with tqdm(total=len(rows), desc=f"frozen layers on {split}", unit=" rows") as bar:
-            for batch in TokenBudgetBatches(rows.lengths, TOKENS_PER_BATCH[frozen.device.type]):
-                inputs = {name: value.to(frozen.device) for name, value in rows.__getitems__(batch).items()}
-                features = frozen(inputs)["inputs_embeds"].cpu()
-                for row, values in zip(batch, features, strict=True):
-                    stored = values[: lengths[row]].contiguous().view(torch.uint8).numpy()
-                    files[shards[row]].write(stored.data)
+            for batch, values in compute_features(frozen, rows):
+                for number in np.unique(shards[batch]):
+                    count = lengths[batch][shards[batch] == number].sum()
+                    files[number].write(values[:count].view(torch.uint8).numpy().data)
+                    values = values[count:]
                 bar.update(len(batch))
+
+
+def compute_features(frozen: FrozenEncoder, rows: TokenRows) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """Yield the numbers of the rows of each batch, longest rows first, and their features `(positions, D)` on the CPU.
+
+    When the memory of a GPU does not hold a batch, it and those that follow are made half as large.
+    """
+    order, lengths = sort_by_length(rows.lengths), count_positions(frozen, rows)
+    widths = round_up_widths(rows.lengths)
+    start, budget = 0, TOKENS_PER_BATCH[frozen.device.type]
+    while start < len(order):
+        batch = order[start : start + max(budget // int(widths[order[start]]), 1)]
+        try:
+            inputs = {name: value.to(frozen.device) for name, value in rows.__getitems__(batch.tolist()).items()}
+            features = frozen(inputs)["inputs_embeds"]
+            mask = torch.from_numpy(make_mask(lengths[batch], features.shape[1])).to(frozen.device)
+            values = features[mask].cpu()  # one copy for all rows, so that the GPU does not wait for each
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+            budget //= 2
+            torch.cuda.empty_cache()
+            continue
+        yield batch, values
+        start += len(batch)
 
 
 def assign_shards(frozen: FrozenEncoder, rows: TokenRows) -> tuple[np.ndarray, np.ndarray]:

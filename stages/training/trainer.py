@@ -55,7 +55,7 @@ def make_trainer(
         output_dir=str(folder),
         **train.model_dump(exclude=OWN_PARAMS),
         **make_precision_arguments(resolve_precision("train.precision", train.precision)),
-        dataloader_num_workers=train.dataloader_num_workers if isinstance(rows, TokenRows) else 0,
+        dataloader_num_workers=train.dataloader_num_workers if is_read_by_workers(rows) else 0,
         dataloader_pin_memory=train.dataloader_pin_memory and is_pinnable(rows),
         seed=seed,
         eval_strategy="steps",
@@ -83,9 +83,17 @@ def make_trainer(
     )
 
 
+def is_read_by_workers(rows: RowDataset) -> bool:
+    """Whether other processes help to make batches: of tokens, and with a GPU of features that are on disk.
+
+    Features in memory are gathered faster than a batch is sent, and on a CPU workers take cores from the training.
+    """
+    return isinstance(rows, TokenRows) or is_pinnable(rows)
+
+
 def is_pinnable(rows: RowDataset) -> bool:
     """Whether pinned memory helps: there is a GPU, and the batches are not on it already."""
-    is_in_memory = isinstance(rows, CachedFeatures) and rows.memory is not None
+    is_in_memory = isinstance(rows, CachedFeatures) and bool(rows.memory)
     return torch.cuda.is_available() and not is_in_memory
 
 

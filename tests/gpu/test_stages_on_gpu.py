@@ -104,7 +104,6 @@ def test_steps_with_an_overflow_in_fp16_are_skipped(results):
     assert get_result(results, "fp16")["skipped"] == 0
 
 
-@pytest.mark.xfail(strict=True, reason="until features are computed in smaller batches when memory is short")
 def test_features_are_computed_with_little_memory(results):
     assert_same_training(get_result(results, "little memory"), get_result(results, "fp32"))
 

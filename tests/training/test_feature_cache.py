@@ -88,8 +88,12 @@ def test_features_in_memory_are_those_on_disk(rows, model, cache, where):
     ((_, _, folder),) = cache.list_entries()
     expected = features.__getitems__([7, 3, 40])
     memory = torch.cat([load_file(path)["hidden"] for path in sorted(folder.glob("*.safetensors"))])
-    read = features.gather_from_gpu if where == "device" else features.copy_from_pinned
-    hidden = read(memory, np.array([7, 3, 40]), expected["inputs_embeds"].shape[1])
+    rows_and_width = np.array([7, 3, 40]), expected["inputs_embeds"].shape[1]
+    if where == "device":
+        hidden = features.gather_from_gpu(memory, *rows_and_width)
+    else:
+        features.piece = 11  # positions, so that rows continue in the next piece
+        hidden = features.copy_from_pinned(list(memory.split(11)), *rows_and_width)
     mask = expected["attention_mask"].bool()
     assert torch.equal(hidden[mask], expected["inputs_embeds"][mask])
     assert hidden.isfinite().all()

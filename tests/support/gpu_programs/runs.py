@@ -159,9 +159,9 @@ def describe_place(rows: Any) -> str:
     """Where the rows of a split are: as tokens, or as features in the memory of the GPU, pinned, or on disk."""
     if not hasattr(rows, "memory"):
         return "tokens"
-    if rows.memory is None:
+    if not rows.memory:
         return "disk"
-    return "gpu" if rows.memory.is_cuda else "pinned" if rows.memory.is_pinned() else "not pinned"
+    return "gpu" if rows.memory[0].is_cuda else "pinned" if rows.memory[0].is_pinned() else "not pinned"
 
 
 def run(name: str) -> dict[str, Any]:
