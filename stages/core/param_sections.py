@@ -73,7 +73,7 @@ class Data(Section):
     ] = None
     encoding: Annotated[str, Field(description="a text encoding that Python knows, such as utf-8 or gb18030")] = "utf-8"
     header: Switch = True
-    delimiter: Annotated[str, Field(pattern=r"^(.|\n|\\t)$", description="one character, or \\t for a tab")] = ","
+    delimiter: Annotated[str, Field(pattern=r"^([^\r\n]|\\t)$", description="one character, or \\t for a tab")] = ","
     quotechar: Annotated[str | None, Field(min_length=1, max_length=1, description="one character, or null")] = '"'
     on_bad_rows: Annotated[OnBadRows, one_of(OnBadRows)] = "error"
     on_leak: Annotated[OnLeak, one_of(OnLeak)] = "warn"

@@ -41,6 +41,7 @@ def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
         ("data.quotechar", ",", r"data.quotechar: found ','; must differ from data.delimiter"),
         ("data.text_pair_column", "b", r"data.text_pair_column: found 'b'; data.source 'demo' has none"),
         ("data.delimiter", "::", r"data.delimiter: found '::'; allowed: one character, or \\t for a tab"),
+        ("data.delimiter", "\n", r"data.delimiter: found '\\n'; allowed: one character, or"),
         ("data.on_bad_rows", "skip", r"data.on_bad_rows: found 'skip'; allowed: one of error, drop"),
         ("data.on_leak", "drop", r"data.on_leak: found 'drop'; allowed: one of warn, drop_from_train, error"),
         ("model.tokenizer", "train", r"model.tokenizer: found 'train'; pretrained weights work only with their own"),
