@@ -23,6 +23,12 @@ from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json, write_json
 
 Event = dict[str, Any]
+# What readers of an event need; events of other kinds have what the sender needs, which reports an error of its own.
+FIELDS: dict[str, dict[str, type]] = {
+    "run": {"key": str},
+    "metrics": {"metrics": dict, "step": int},
+    "status": {"status": str},
+}
 KEEP_DAYS = 30  # since the last event, for runs that were never finished
 
 
@@ -117,7 +123,7 @@ class Journal:
                 start += len(line)
                 with suppress(ValueError, RecursionError):  # a line that a full disk truncated
                     event = json.loads(line)
-                    if isinstance(event, dict) and {"kind", "time"} <= event.keys():
+                    if is_event(event):
                         yield event, start
 
     def find_events(self, *kinds: str) -> list[Event]:
@@ -198,6 +204,13 @@ class Journal:
                     self.log_event("status", status="KILLED")
         except OSError:  # the process is alive (Timeout is an OSError), or the file is another user's
             return
+
+
+def is_event(value: Any) -> bool:
+    """Whether this is an event as `log_event` writes it; a disk may have changed it, and it is still JSON."""
+    if not isinstance(value, dict) or not isinstance(value.get("time"), int) or not isinstance(value.get("kind"), str):
+        return False
+    return all(isinstance(value.get(name), kind) for name, kind in FIELDS.get(value["kind"], {}).items())
 
 
 def journals_folder() -> Path:
