@@ -31,6 +31,7 @@ Side = Literal["right", "left"]
 Split = Literal["train", "validation", "test"]
 OnBadRows = Literal["error", "drop"]
 OnLeak = Literal["warn", "drop_from_train", "error"]
+OnMissingClass = Literal["warn", "error"]
 TokenizerOrigin = Literal["pretrained", "train"]
 
 TABLES = {"csv", "json", "parquet"}
@@ -77,6 +78,7 @@ class Data(Section):
     quotechar: Annotated[str | None, Field(min_length=1, max_length=1, description="one character, or null")] = '"'
     on_bad_rows: Annotated[OnBadRows, one_of(OnBadRows)] = "error"
     on_leak: Annotated[OnLeak, one_of(OnLeak)] = "warn"
+    on_missing_class: Annotated[OnMissingClass, one_of(OnMissingClass)] = "warn"
     max_train_samples: CountOrNull = None
     max_test_samples: CountOrNull = None
     validation_fraction: Fraction = 0.1

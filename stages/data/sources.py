@@ -20,6 +20,9 @@ from stages.data.rows import Row
 # What sources call the splits, unless data.splits gives other names.
 USUAL_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 
+# Folders with texts that have no label, in well-known data sets; all others are classes.
+UNLABELLED = ("unsup", "unlabeled", "unlabelled")
+
 TextFiles = dict[str, dict[str, list[tuple[str, bytes]]]]  # name and content of each, by split and label
 
 
@@ -37,15 +40,10 @@ def read_demo(data: Data, seed: int, corpus: Corpus) -> None:
 def read_folder(data: Data, seed: int, corpus: Corpus) -> None:
     """Read `{train,test[,validation]}/<label>/*.txt`, with or without one folder around it.
 
-    A label is a folder that test has; other contents of train, such as `unsup` of IMDB, are ignored and counted. The
-    texts are in memory until they are sorted by name, since archives and file systems list them in any order.
+    Texts without a label, such as `train/unsup` of IMDB, and all other files are counted and not read. The texts are
+    in memory until they are sorted by name, since archives and file systems list them in any order.
     """
     files = find_text_files(data, corpus)
-    labels = set(files.get("test", {}))
-    for split, by_label in files.items():
-        others = sorted(set(by_label) - labels) if len(labels) > 1 else []
-        for label in others:
-            corpus.ignored[f"{split}/{label}"] += len(by_label.pop(label))
     check_required_splits(data, files, [*files, *corpus.ignored], "{}/<label>/*.txt")
     for split in SPLITS:
         if split in files:
@@ -53,28 +51,44 @@ def read_folder(data: Data, seed: int, corpus: Corpus) -> None:
 
 
 def find_text_files(data: Data, corpus: Corpus) -> TextFiles:
-    """Read the files of the splits into memory; count all others as ignored."""
+    """Read the files of the splits into memory; count all others as ignored, by their names alone."""
     path = locate_source(data)
     names = map_names_to_splits(data)
     roots: set[str] = set()
     folders: set[str] = set()
     found: TextFiles = {}
-    files = archives.read_files(path, data.max_size_gb * 1e9)
+    files = archives.read_files(path, data.max_size_gb * 1e9, lambda name: is_labelled(name, names))
     for name, content in tqdm(files, desc=f"reading {path.name}", unit=" files"):
-        parts = name.parts if name.parts[0] in names else name.parts[1:]
-        is_hidden = any(part.startswith(".") for part in parts)
-        if len(parts) == 3 and parts[0] in names and name.suffix == ".txt" and not is_hidden:
-            folder, label, _ = parts
-            roots.add(str(PurePosixPath(*name.parts[:-3])))
-            folders.add(folder)
-            file = (str(PurePosixPath(*parts)), content)
-            found.setdefault(names[folder], {}).setdefault(label, []).append(file)
-        else:
-            corpus.ignored[str(name.parent if len(name.parts) > 1 else name)] += 1
+        if content is None:
+            corpus.ignored[describe_ignored(name, names)] += 1
+            continue
+        folder, label, file_name = name.parts[-3:]
+        roots.add(str(PurePosixPath(*name.parts[:-3])))
+        folders.add(folder)
+        found.setdefault(names[folder], {}).setdefault(label, []).append((f"{folder}/{label}/{file_name}", content))
     if len(roots) > 1:
         raise UserError(f"{path}: contains several data sets ({', '.join(sorted(roots)[:3])}); give the path of one.")
     check_unique_splits(data, names, sorted(folders))
     return found
+
+
+def is_text(name: PurePosixPath, names: dict[str, str]) -> bool:
+    """Whether this is `<split>/<label>/*.txt`, with or without one folder around it, and not hidden."""
+    parts = name.parts if name.parts[0] in names else name.parts[1:]
+    is_hidden = any(part.startswith(".") for part in parts)
+    return len(parts) == 3 and parts[0] in names and name.suffix == ".txt" and not is_hidden
+
+
+def is_labelled(name: PurePosixPath, names: dict[str, str]) -> bool:
+    """Whether this is a text whose folder is a label."""
+    return is_text(name, names) and name.parts[-2] not in UNLABELLED
+
+
+def describe_ignored(name: PurePosixPath, names: dict[str, str]) -> str:
+    """Under what a file that is not read is counted: its folder, for unlabelled texts that of the split."""
+    if is_text(name, names):
+        return f"{names[name.parts[-3]]}/{name.parts[-2]}"
+    return str(name.parent if len(name.parts) > 1 else name)
 
 
 def make_text_rows(by_label: dict[str, list[tuple[str, bytes]]]) -> Iterable[Row]:

@@ -44,6 +44,7 @@ def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
         ("data.delimiter", "\n", r"data.delimiter: found '\\n'; allowed: one character, or"),
         ("data.on_bad_rows", "skip", r"data.on_bad_rows: found 'skip'; allowed: one of error, drop"),
         ("data.on_leak", "drop", r"data.on_leak: found 'drop'; allowed: one of warn, drop_from_train, error"),
+        ("data.on_missing_class", "drop", r"data.on_missing_class: found 'drop'; allowed: one of warn, error"),
         ("model.tokenizer", "train", r"model.tokenizer: found 'train'; pretrained weights work only with their own"),
         ("model.scratch.num_attention_heads", 3, r"num_attention_heads: found 3; must divide .*hidden_size, 128"),
         ("model.scratch.hidden_sizes", 3, r"model.scratch.hidden_sizes: unknown key; did you mean hidden_size\?"),
