@@ -94,7 +94,7 @@ def load_labeller(model: Path, settings: Settings) -> Labeller:
 
 
 def label_csv(arguments: argparse.Namespace, settings: Settings) -> None:
-    out = None if arguments.out == "-" else Path(arguments.out)
+    out = None if arguments.out in ("-", "/dev/stdout") else Path(arguments.out)
     with open_table(arguments.csv, settings.layout) as table:
         check_added_columns(table, arguments.prefix)
         labeller = load_labeller(arguments.model, settings)

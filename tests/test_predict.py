@@ -133,6 +133,13 @@ def test_an_error_is_one_message(fails, tmp_path):
     assert "give either texts or --csv" in fails("--csv", "a.csv", "good", code=2)
 
 
+def test_the_output_may_be_named_as_stdout(run, tmp_path):
+    path = write_rows(tmp_path / "in.csv", ("text",), [("fine",)])
+    expected = run("--csv", path).out
+    assert run("--csv", path, "--out", "/dev/stdout").out == expected
+    assert expected.startswith("text,label,probability")
+
+
 def test_it_works_without_params(run, folder, tmp_path, monkeypatch):
     expected = run("I loved it.").out
     monkeypatch.setattr(predict, "PARAMS", tmp_path / "params.yaml")

@@ -9,6 +9,7 @@ LONGEST_LINE = 600  # characters of a line of a message; a longer one repeats in
 SYSTEM_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EMFILE, errno.ENFILE),
+    *(errno.ELOOP, errno.ENXIO),
 }
 # Control characters, lone surrogates, line separators, and characters that change the direction of writing.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")

@@ -1,5 +1,7 @@
 """CSV files whose texts are labelled: read in chunks, and written again with the output's columns added."""
 
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,7 +132,8 @@ def check_labels(table: TextTable, labels: Sequence[str]) -> None:
 def write_table(table: TextTable, label_texts: LabelTexts, prefix: str, out: Path | None) -> None:
     """Write the table with the output's columns added, in the same order; `prefix` begins their names.
 
-    The file `out` appears when it is complete, or not at all. None is stdout, where rows appear a chunk at a time.
+    The file `out` appears when it is complete, or not at all. None is stdout, where rows appear a chunk at a time. So
+    they do in what is no file, such as a pipe.
     """
     encoding = table.layout.encoding
     if out is None:
@@ -138,8 +141,25 @@ def write_table(table: TextTable, label_texts: LabelTexts, prefix: str, out: Pat
             sys.stdout.reconfigure(encoding=encoding, errors=ENCODING_ERRORS, newline="")
         write_rows(table, label_texts, prefix, sys.stdout)
         return
-    with new_file(out) as part, part.open("w", newline="", encoding=encoding, errors=ENCODING_ERRORS) as file:
+    with open_output(out) as path, path.open("w", newline="", encoding=encoding, errors=ENCODING_ERRORS) as file:
         write_rows(table, label_texts, prefix, file)
+
+
+@contextmanager
+def open_output(out: Path) -> Iterator[Path]:
+    """Yield the path to write to, so that links and what is no regular file, such as /dev/null, stay what they are."""
+    try:
+        mode = out.stat().st_mode  # of what a link points to
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
+        yield out
+        return
+    with new_file(Path(os.path.realpath(out))) as part:
+        if mode is not None:
+            part.touch(0o600)
+            part.chmod(stat.S_IMODE(mode))  # a file that others may not read stays so
+        yield part
 
 
 def write_rows(table: TextTable, label_texts: LabelTexts, prefix: str, file: TextIO) -> None:

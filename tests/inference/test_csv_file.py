@@ -1,6 +1,9 @@
 import csv
+import os
 import re
 import sys
+import threading
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -59,6 +62,47 @@ def test_the_output_on_stdout_is_the_same_as_in_a_file(path, tmp_path, capfdbina
     sys.stdout.flush()
     label(path, tmp_path / "out.csv")
     assert capfdbinary.readouterr().out == (tmp_path / "out.csv").read_bytes()
+
+
+def test_the_target_of_a_link_is_replaced_and_the_link_stays(path, tmp_path):
+    (tmp_path / "target.csv").write_text("old")
+    (tmp_path / "target.csv").chmod(0o600)
+    for name, target in (("link", "target.csv"), ("twice", "link"), ("dangling", "new.csv")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        label(path, tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_text().startswith("text,note,label,probability\n")
+    assert (tmp_path / "target.csv").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dangling", "in.csv", "link", "new.csv", "target.csv", "twice"
+    ]  # fmt: skip
+
+
+def test_a_link_keeps_the_old_file_when_a_row_is_broken(tmp_path):
+    (tmp_path / "in.csv").write_text("text\nfine\nfine,2\n")
+    (tmp_path / "target.csv").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target.csv")
+    with pytest.raises(UserError, match="has 2 columns, expected 1"):
+        label(tmp_path / "in.csv", tmp_path / "link")
+    assert (tmp_path / "target.csv").read_text() == "old"
+
+
+def test_a_pipe_is_written_to(path, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    found = []
+    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_bytes()), daemon=True)
+    reader.start()
+    label(path, tmp_path / "pipe")
+    reader.join(60)
+    label(path, tmp_path / "out.csv")
+    assert found == [(tmp_path / "out.csv").read_bytes()]
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_device_stays_a_device(path, monkeypatch):
+    monkeypatch.setattr("stages.inference.csv_file.new_file", None)  # else a defect would replace it, as root
+    label(path, Path("/dev/null"))
+    assert Path("/dev/null").is_char_device()
 
 
 @pytest.mark.parametrize(
