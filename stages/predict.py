@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from stages.core.csv_tables import ROWS_AT_ONCE
-from stages.core.errors import UserError
+from stages.core.errors import UserError, escape_control
 from stages.core.paths import CLASSIFIER, PARAMS
 from stages.core.stage import report_errors
 from stages.inference.csv_file import Layout, check_added_columns, check_labels, open_table, write_table
@@ -113,7 +113,7 @@ def label_lines(arguments: argparse.Namespace, settings: Settings) -> None:
             if labeller.predictor.takes_pairs:
                 texts = [split_pair(line, location) for line, location in zip(lines, locations, strict=True)]
             for cells in labeller(texts, locations):
-                print("\t".join(cells))
+                print("\t".join(map(escape_control, cells)))
             bar.update(len(texts))
     labeller.warn()
 

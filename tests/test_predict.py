@@ -11,6 +11,7 @@ from support.project import ROOT
 from support.warm_python import find_python
 
 from stages import predict
+from stages.inference.output_columns import Answer
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,12 @@ def test_texts_and_lines_are_answered_one_line_each(run):
     assert all(0.5 <= float(line.split("\t")[1]) <= 1 for line in given.out.splitlines())
     assert run(stdin="I loved it.\nSo dull.\n").out == given.out
     assert given.err == ""
+
+
+def test_labels_cannot_control_the_terminal(run, monkeypatch):
+    answers = [Answer("\x1b[2Ja\tb", 0.9, False)]
+    monkeypatch.setattr("stages.inference.predictor.Predictor.predict", lambda *arguments: answers)
+    assert run("good").out == "\\x1b[2Ja\\tb\t0.9000\n"
 
 
 def test_html_is_cleaned_as_for_training(run):

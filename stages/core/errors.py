@@ -3,7 +3,9 @@
 import errno
 import os
 import re
+from collections.abc import Sequence
 
+MOST_NAMES = 5  # that a message lists
 LONGEST_LINE = 600  # characters of a line of a message; a longer one repeats input that was made to be long
 # Errors of disk, memory and permissions, which the user can correct; others are likely to be defects of this code.
 SYSTEM_ERRORS = {
@@ -41,6 +43,11 @@ def to_one_line(text: str, longest: int = 200) -> str:
     """The text as a part of one line: line ends are escaped too, and what is longer than `longest` is left out."""
     escaped = escape_control(text[: longest + 1])
     return escaped if len(escaped) <= longest else f"{escaped[:longest]}..."
+
+
+def list_names(names: Sequence[str]) -> str:
+    """The first names, such as those of labels, as a part of one line."""
+    return ", ".join(map(to_one_line, names[:MOST_NAMES])) + ", ..." * (len(names) > MOST_NAMES)
 
 
 def escape_control(text: str) -> str:

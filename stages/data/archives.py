@@ -83,18 +83,21 @@ def read_archive(path: Path, max_bytes: float, is_wanted: IsWanted) -> Iterator[
 
 
 class SizeLimit:
-    """Counts the bytes of a packed file; UserError when they are more than `max_bytes`."""
+    """Counts the bytes of a file, of which `name` is the name; UserError when they are more than `max_bytes`."""
 
-    def __init__(self, path: Path, max_bytes: float):
-        self.path = path
+    def __init__(self, name: Path | str, max_bytes: float):
+        self.name = name
         self.max_bytes = max_bytes
-        self.remaining = max_bytes
+        self.counted = 0
 
     def count(self, size: int) -> None:
-        self.remaining -= size
-        if self.remaining < 0:
+        self.counted += size
+        self.check(self.counted)
+
+    def check(self, size: int) -> None:
+        if size > self.max_bytes:
             raise UserError(
-                f"{self.path}: contains more than the {self.max_bytes / 1e9:g} GB that data.max_size_gb allows. "
+                f"{self.name}: contains more than the {self.max_bytes / 1e9:g} GB that data.max_size_gb allows. "
                 "If it is not an archive bomb or a mistake, set the key higher."
             )
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from stages.core.errors import UserError
+from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.files import check_sha256, is_url, resolve_path
 from stages.core.param_sections import Data
 from stages.data import archives, demo_corpus, hub
@@ -67,7 +67,7 @@ def find_text_files(data: Data, corpus: Corpus) -> TextFiles:
         folders.add(folder)
         found.setdefault(names[folder], {}).setdefault(label, []).append((f"{folder}/{label}/{file_name}", content))
     if len(roots) > 1:
-        raise UserError(f"{path}: contains several data sets ({', '.join(sorted(roots)[:3])}); give the path of one.")
+        raise UserError(f"{path}: contains several data sets ({list_names(sorted(roots))}); give the path of one.")
     check_unique_splits(data, names, sorted(folders))
     return found
 
@@ -126,8 +126,8 @@ def check_table_parts(path: Path, split: str, files: list[Path]) -> None:
     """UserError unless these sorted files are one table."""
     if not is_one_table(files):
         raise UserError(
-            f"{path}: the split '{split}' could be {', '.join(file.name for file in files)}; expected one file or all "
-            "its parts. Name one in data.splits."
+            f"{path}: the split '{split}' could be {list_names([file.name for file in files])}; expected one file or "
+            "all its parts. Name one in data.splits."
         )
 
 
@@ -180,7 +180,7 @@ def check_required_splits(data: Data, found: Iterable[str], seen: list[str], exp
     for split in SPLITS:
         is_required = split != "validation" or split in names
         if is_required and split not in found:
-            others = ", ".join(seen[:10]) + ", ..." * (len(seen) > 10)
+            others = ", ".join(map(to_one_line, seen[:10])) + ", ..." * (len(seen) > 10)
             raise UserError(
                 f"{data.path}: no split '{split}'; expected {expected.format(names.get(split, split))}, found "
                 f"{others or 'nothing'}. If it has another name, set it in data.splits."
@@ -201,7 +201,7 @@ def locate_source(data: Data) -> Path:
     """The path of the source on this machine: a URL is downloaded, and a checksum, where params give one, verified."""
     assert data.path is not None  # the section `data` requires it of each source but `demo`
     if is_url(data.path):
-        return fetch(data.path, data.sha256)
+        return fetch(data.path, data.sha256, data.max_size_gb * 1e9)
     path = resolve_path(data.path)
     if not path.exists():
         raise UserError(f"data.path: {data.path} does not exist (looked at {path}).")

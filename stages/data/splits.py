@@ -12,14 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.core.errors import UserError, to_one_line
+from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.files import sha256, write_json
 from stages.core.param_sections import Data
 from stages.core.paths import MANIFEST
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
 from stages.data.sampling import stratified_sample
-
-MOST_NAMES = 5  # of classes that a message lists
 
 
 class Selection(NamedTuple):
@@ -80,10 +78,9 @@ def carve_split(
     remaining = np.unique(labels[~is_carved]) if counts.min() > 1 else classes[counts > 1]
     lost = sorted(corpus.names[label] for label in np.setdiff1d(classes, remaining))
     if lost:
-        names = ", ".join(map(to_one_line, lost[:MOST_NAMES])) + ", ..." * (len(lost) > MOST_NAMES)
         raise UserError(
             f"{key}: found {fraction}; of {len(rows):,} rows it would leave none of {len(lost):,} of the "
-            f"{len(classes):,} classes ({names}). Lower it, give each class two rows or more, or check "
+            f"{len(classes):,} classes ({list_names(lost)}). Lower it, give each class two rows or more, or check "
             f"data.label_column."
         )
     return Selection(split, rows[~is_carved]), Selection(split, rows[is_carved])
@@ -123,8 +120,9 @@ def find_missing_classes(corpus: Corpus, selections: dict[str, Selection]) -> di
 def report_missing_classes(corpus: Corpus, selections: dict[str, Selection], data: Data) -> None:
     """Warn of classes that train has and another split lacks, or raise UserError, as `data.on_missing_class` says."""
     lines = [
-        f"{split} has no rows of {len(missing):,} of the classes of train: {list_classes(missing)}"
-        for split, missing in find_missing_classes(corpus, selections).items()
+        f"{split} has no rows of {len(rows):,} of the classes of train: "
+        + list_names([f"{name} ({count:,} row{'s' * (count > 1)})" for name, count in rows.items()])
+        for split, rows in find_missing_classes(corpus, selections).items()
     ]
     if lines and data.on_missing_class == "error":
         raise UserError(
@@ -133,12 +131,6 @@ def report_missing_classes(corpus: Corpus, selections: dict[str, Selection], dat
         )
     for line in lines:
         print(f"warning: {line}; nothing will be known about results on them", file=sys.stderr)
-
-
-def list_classes(rows: dict[str, int]) -> str:
-    """The first classes, each with its number of rows."""
-    names = [f"{to_one_line(name)} ({count:,} row{'s' * (count > 1)})" for name, count in rows.items()]
-    return ", ".join(names[:MOST_NAMES]) + ", ..." * (len(names) > MOST_NAMES)
 
 
 def write_raw(

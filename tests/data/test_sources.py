@@ -491,6 +491,20 @@ def test_classes_that_splits_of_a_table_lack_are_reported_for_each_split(workspa
         read(source="csv", path="data", on_missing_class="error")
 
 
+def test_labels_cannot_control_a_terminal_in_messages(workspace, read):
+    (workspace / "data").mkdir()
+    write_csv(workspace / "data/train.csv", [("text", "\x1b[2Ja"), ("one", "\x1b[2Ja"), ("two", "b"), ("three", "b")])
+    write_csv(workspace / "data/test.csv", [("text", "\x1b[2Ja"), ("one", "\x1b[2Ja"), ("four", "b"), ("two", "b")])
+    write_csv(workspace / "one.csv", [("text", "\x1b[2Ja")])
+    for path, data in (
+        ("data", {"validation_fraction": 0.9}), ("data", {"on_leak": "drop_from_train", "validation_fraction": 0.5}),
+        ("one.csv", {}),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=r"(?s)\(\\x1b\[2Ja") as caught:
+            read(source="csv", path=path, **data)
+        assert "\x1b" not in str(caught.value)
+
+
 def test_a_split_needs_a_row_for_each_class(workspace, read):
     (workspace / "data").mkdir()
     write_csv(workspace / "data/train.csv", [(f"text {number}", "abc"[number % 3]) for number in range(30)])
