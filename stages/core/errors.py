@@ -5,6 +5,8 @@ import os
 import re
 from collections.abc import Sequence
 
+from stages.core.secrets import redact
+
 MOST_NAMES = 5  # that a message lists
 LONGEST_LINE = 600  # characters of a line of a message; a longer one repeats input that was made to be long
 # Errors of disk, memory and permissions, which the user can correct; others are likely to be defects of this code.
@@ -21,8 +23,12 @@ NO_MEMORY = re.compile(r"out of memory|(can't|cannot|not enough|failed to) alloc
 class UserError(Exception):
     """An error in params, data or environment, which is reported in one message without a traceback.
 
-    The message names the file or key, what was found, and what is allowed or what to do.
+    The message names the file or key, what was found, and what is allowed or what to do. Secrets of URLs in it are
+    hidden, because messages are shown, logged and stored.
     """
+
+    def __init__(self, message: str):
+        super().__init__(redact(message))
 
 
 class Terminated(KeyboardInterrupt):

@@ -16,6 +16,9 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from stages.core.errors import UserError
 
+# LookupError, TypeError, AttributeError: a value that is not of the kind that its tag names, such as `!!float` alone.
+YAML_ERRORS = (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError)
+
 
 class StrictComposer(Composer):
     """Refuses aliases: with nested ones a file of a few lines expands to billions of values."""
@@ -56,7 +59,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     yaml.Constructor = StrictConstructor
     try:
         values = yaml.load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+    except YAML_ERRORS as error:
         raise UserError(f"{source}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
         found = "an empty file" if values is None else f"a {type(values).__name__}"

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.files import check_sha256, is_url, resolve_path
 from stages.core.param_sections import Data
+from stages.core.secrets import redact
 from stages.data import archives, demo_corpus, hub
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
 from stages.data.downloads import fetch
@@ -217,7 +218,8 @@ def locate_source(data: Data) -> Path:
 def link_source(data: Data, folder: Path) -> None:
     """Make `folder/<source>` a link to a local source: an output of `download`, by which DVC notices that it changed.
 
-    For a URL or a hub id it is a text file with the name. For `demo` it is a file of the repository, never changed.
+    For a URL or a hub id it is a text file with the name, without secrets. For `demo` it is a file of the repository,
+    never changed.
     """
     if data.source == "demo":
         return
@@ -226,6 +228,6 @@ def link_source(data: Data, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     if data.source == "hub" or is_url(data.path):
-        link.write_text(f"{data.path} {data.revision or ''}".rstrip() + "\n", encoding="utf-8")
+        link.write_text(f"{redact(data.path)} {data.revision or ''}".rstrip() + "\n", encoding="utf-8")
     else:
         link.symlink_to(resolve_path(data.path))

@@ -16,6 +16,7 @@ from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.files import sha256, write_json
 from stages.core.param_sections import Data
 from stages.core.paths import MANIFEST
+from stages.core.secrets import redact
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
 from stages.data.sampling import stratified_sample
 
@@ -139,8 +140,9 @@ def write_raw(
     """Write a Parquet file for each split, then the manifest."""
     names = order_labels(corpus, selections["train"])
     columns = ["text", "text_pair", "label"] if data.text_pair_column else ["text", "label"]
+    source = data.model_dump(include={"source", "path", "config", "revision", "sha256"})
     manifest: dict[str, Any] = {
-        "source": data.model_dump(include={"source", "path", "config", "revision", "sha256"}),
+        "source": source | {"path": redact(data.path) if data.path else None},
         "columns": columns,
         "labels": names,
         "splits": {},

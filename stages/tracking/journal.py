@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json, write_json
+from stages.core.secrets import redact
 
 Event = dict[str, Any]
 # What readers of an event need; events of other kinds have what the sender needs, which reports an error of its own.
@@ -102,7 +103,7 @@ class Journal:
                 if path.is_dir():
                     shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".*"))
                 else:
-                    shutil.copyfile(path, copy)
+                    copy_file(path, copy)
             except OSError:
                 shutil.rmtree(copy.parent)
                 raise
@@ -204,6 +205,14 @@ class Journal:
                     self.log_event("status", status="KILLED")
         except OSError:  # the process is alive (Timeout is an OSError), or the file is another user's
             return
+
+
+def copy_file(path: Path, copy: Path) -> None:
+    """Copy a file; of params.yaml and dvc.lock, which hold all params, without the secrets of URLs in them."""
+    if path.suffix in (".yaml", ".lock"):
+        copy.write_bytes(redact(path.read_bytes().decode(errors="surrogateescape")).encode(errors="surrogateescape"))
+    else:
+        shutil.copyfile(path, copy)
 
 
 def is_event(value: Any) -> bool:
