@@ -14,7 +14,7 @@ from stages.core.stage import run_stage
 from stages.data.corpus import Corpus
 from stages.data.leaks import handle_leaks
 from stages.data.sources import link_source, read_source
-from stages.data.splits import Selection, choose_rows, write_raw
+from stages.data.splits import Selection, choose_rows, report_missing_classes, write_raw
 
 
 def main() -> None:
@@ -26,6 +26,7 @@ def main() -> None:
         corpus.check()
         splits = choose_rows(corpus, params.data, params.seed)
         splits, leaks = handle_leaks(corpus, splits, params.data)
+        report_missing_classes(corpus, splits, params.data)
         write_raw(corpus, splits, leaks, params.data, raw)
     link_source(params.data, SOURCE_LINKS)
     print_rows(splits)

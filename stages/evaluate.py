@@ -60,7 +60,7 @@ from stages.training.checkpoints import remove_finished
 from stages.training.inputs import prepare_inputs
 from stages.training.trainer import predict_logits
 
-STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks")
+STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks", "missing_classes")
 MANIFEST_KEYS = ("source", "columns", "labels")
 PARAMETER_KEYS = ("trainable_parameters", "total_parameters")
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from stages.core.csv_tables import ROWS_AT_ONCE
-from stages.core.errors import UserError
+from stages.core.errors import UserError, escape_control
 from stages.core.paths import CLASSIFIER, PARAMS
 from stages.core.stage import report_errors
-from stages.inference.csv_file import Layout, check_added_columns, open_table, write_table
+from stages.inference.csv_file import Layout, check_added_columns, check_labels, open_table, write_table
 from stages.inference.output_columns import make_cells
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
         settings = Settings(layout, params.evaluate.precision, params.evaluate.per_device_eval_batch_size)
     given = {name: value for name in Layout._fields if (value := getattr(arguments, name, None)) is not None}
     settings = settings._replace(layout=settings.layout._replace(**given))
+    if settings.layout.delimiter == settings.layout.quotechar:
+        raise UserError(f"--delimiter: found {settings.layout.delimiter!r}; must differ from data.quotechar.")
     return settings._replace(precision=arguments.precision) if arguments.precision else settings
 
 
@@ -92,10 +94,11 @@ def load_labeller(model: Path, settings: Settings) -> Labeller:
 
 
 def label_csv(arguments: argparse.Namespace, settings: Settings) -> None:
-    out = None if arguments.out == "-" else Path(arguments.out)
+    out = None if arguments.out in ("-", "/dev/stdout") else Path(arguments.out)
     with open_table(arguments.csv, settings.layout) as table:
         check_added_columns(table, arguments.prefix)
         labeller = load_labeller(arguments.model, settings)
+        check_labels(table, labeller.predictor.names)
         write_table(table, labeller, arguments.prefix, out)
     labeller.warn()
 
@@ -110,7 +113,7 @@ def label_lines(arguments: argparse.Namespace, settings: Settings) -> None:
             if labeller.predictor.takes_pairs:
                 texts = [split_pair(line, location) for line, location in zip(lines, locations, strict=True)]
             for cells in labeller(texts, locations):
-                print("\t".join(cells))
+                print("\t".join(map(escape_control, cells)))
             bar.update(len(texts))
     labeller.warn()
 
@@ -155,7 +158,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--out needs --csv")
     if arguments.delimiter is not None:
         arguments.delimiter = "\t" if arguments.delimiter == "\\t" else arguments.delimiter
-        if len(arguments.delimiter) != 1:
+        if len(arguments.delimiter) != 1 or arguments.delimiter in "\r\n":
             parser.error(f"--delimiter: found {arguments.delimiter!r}; allowed: one character, or \\t for a tab")
     return arguments
 

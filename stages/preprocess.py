@@ -18,7 +18,7 @@ from stages.text.encoding import encode_split, index_splits, read_cleaned_texts
 from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import configure, load_tokenizer, train_tokenizer
 
-MANIFEST_KEYS = ("columns", "labels", "splits", "ignored", "dropped", "leaks")
+MANIFEST_KEYS = ("columns", "labels", "splits", "ignored", "dropped", "leaks", "missing_classes")
 
 
 def main() -> None:
@@ -83,6 +83,7 @@ def collect_statistics(
         "ignored": manifest["ignored"],
         "dropped": manifest["dropped"],
         "leaks": manifest["leaks"],
+        "missing_classes": manifest["missing_classes"],
     }
 
 

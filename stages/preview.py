@@ -35,14 +35,14 @@ def choose_rows(split: Dataset, count: int, seed: int | None) -> list[int]:
 
 
 def print_header(name: str, statistics: dict[str, Any]) -> None:
-    shares = ", ".join(f"{label} {share:.1%}" for label, share in statistics["share_classes"].items())
+    shares = ", ".join(f"{escape_control(label)} {share:.1%}" for label, share in statistics["share_classes"].items())
     windows = f" in {statistics['windows']:,} windows" if "windows" in statistics else ""
     print(f"\n{name}: {statistics['rows']:,} rows{windows} ({shares})")
 
 
 def print_rows(split: Dataset, rows: list[int], tokenizer: PreTrainedTokenizerBase, full: bool) -> None:
     """A line for each row, shortened to the terminal's width unless `full`; the number is that of the document."""
-    names = split.features["labels"].names
+    names = [escape_control(name) for name in split.features["labels"].names]
     label_width = max(len("label"), *map(len, names))
     what = "window" if "document" in split.column_names else "text"
     print(f"{'row':>9}  {'label':<{label_width}}  tokens  {what}, decoded from its tokens")

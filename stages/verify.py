@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from stages.core.errors import LONGEST_LINE, to_one_line
 from stages.core.hardware import cpu_name, describe_processor
 from stages.core.params import Params
 from stages.core.stage import report_errors
@@ -40,7 +41,7 @@ def main() -> bool:
 def print_output(output: ComparedOutput) -> None:
     print(f"{output.stage:<10}  {output.path:<28}  {'identical' if output.is_identical else 'differs'}")
     for line in output.differences:
-        print(f"{'':<14}{line}")
+        print(f"{'':<14}{to_one_line(line, LONGEST_LINE)}")
 
 
 def print_not_compared() -> None:

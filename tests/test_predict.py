@@ -11,6 +11,7 @@ from support.project import ROOT
 from support.warm_python import find_python
 
 from stages import predict
+from stages.inference.output_columns import Answer
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,12 @@ def test_texts_and_lines_are_answered_one_line_each(run):
     assert given.err == ""
 
 
+def test_labels_cannot_control_the_terminal(run, monkeypatch):
+    answers = [Answer("\x1b[2Ja\tb", 0.9, False)]
+    monkeypatch.setattr("stages.inference.predictor.Predictor.predict", lambda *arguments: answers)
+    assert run("good").out == "\\x1b[2Ja\\tb\t0.9000\n"
+
+
 def test_html_is_cleaned_as_for_training(run):
     plain, html = run("So dull & long, I hated it.", "<p>So <b>dull</b> &amp; long,<br/>I hated it.").out.splitlines()
     assert plain == html
@@ -131,6 +138,13 @@ def test_an_error_is_one_message(fails, tmp_path):
     assert "nowhere: has no model" in fails("--model", "nowhere", "good")
     assert "--out needs --csv" in fails("--out", "a.csv", code=2)
     assert "give either texts or --csv" in fails("--csv", "a.csv", "good", code=2)
+
+
+def test_the_output_may_be_named_as_stdout(run, tmp_path):
+    path = write_rows(tmp_path / "in.csv", ("text",), [("fine",)])
+    expected = run("--csv", path).out
+    assert run("--csv", path, "--out", "/dev/stdout").out == expected
+    assert expected.startswith("text,label,probability")
 
 
 def test_it_works_without_params(run, folder, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 from support.project import ROOT
 from support.warm_python import find_python
 
-from stages import preprocess
+from stages import base_model, download, preprocess
 
 
 def run_preview(folder, *arguments):
@@ -26,6 +26,17 @@ def test_rows_are_shown_with_label_length_and_decoded_tokens(tokenized):
         assert 5 < int(tokens) <= 128
         assert text.startswith("[CLS] " + raw[int(row)]["text"].lower()[:10])
         assert len(line) <= 100
+
+
+def test_labels_cannot_control_the_terminal(workspace, write_params, tiny_model):
+    rows = [f"text {number},\x1b[2J{'ab'[number % 2]}\n" for number in range(60)]
+    (workspace / "a.csv").write_text("".join(["text,label\n", *rows]))
+    write_params({"data.source": "csv", "data.path": "a.csv", "model.name": str(tiny_model)})
+    for stage in (download, base_model, preprocess):
+        stage.main()
+    shown = run_preview(workspace, "--split", "train").stdout
+    assert "(\\x1b[2Ja 49.0%, \\x1b[2Jb 51.0%)" in shown
+    assert "\x1b" not in shown
 
 
 def test_a_seed_repeats_the_choice_and_all_splits_are_shown(tokenized):

@@ -1,5 +1,6 @@
 """CSV files: tables that the stages write, and files of users in any encoding and dialect."""
 
+import codecs
 import csv
 import itertools
 import zlib
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from gzip import GzipFile
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from stages.core.errors import UserError, to_one_line
 from stages.core.files import new_file
@@ -41,12 +42,64 @@ class CsvRow(NamedTuple):
     error: str | None = None
 
 
+class CsvWriter:
+    """Writes rows that `read_csv_rows`, Python's `csv` and pandas read back equal, whatever texts are in them.
+
+    Lines have Unix ends. The file must be open with `newline=""`.
+    """
+
+    def __init__(self, file: TextIO, form: CsvFormat):
+        self.file, self.form = file, form
+        self.is_first = True
+        # Python 3.11 quotes a carriage return only where it is a part of the line end.
+        self.writer = csv.writer(self, lineterminator="\r\n", **form.dialect)
+
+    def write_row(self, cells: Iterable[Any], location: str) -> None:
+        """Write a row; UserError, which begins with `location`, when the format cannot hold it: then none of it."""
+        try:
+            self.writer.writerow(cells)
+        except csv.Error:
+            raise UserError(
+                f"{location}: cannot be written as csv without quotes, because a cell holds a line end or the "
+                f"delimiter {self.form.delimiter!r}; set data.quotechar to a character, or take another delimiter."
+            ) from None
+        except UnicodeEncodeError as error:
+            letters = to_one_line(error.object[error.start : error.end])
+            raise UserError(
+                f"{location}: {letters!r} cannot be written as {self.form.encoding}; set data.encoding to one that "
+                "can, such as utf-8."
+            ) from None
+
+    def write(self, line: str) -> None:
+        """Write one line of the file; `csv.writer` calls it once a row."""
+        # Readers take the first character of a file for a byte order mark if it is one. So a text gets a second one.
+        mark = "\ufeff" * (self.is_first and line.startswith("\ufeff") and is_utf_8(self.form.encoding))
+        self.file.write(f"{mark}{line[:-2]}\n")
+        self.is_first = False
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table with Unix line ends."""
+    """Write a table with Unix line ends; UserError when a text in it cannot be written as UTF-8."""
     with new_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        writer = CsvWriter(file, CsvFormat())
+        for number, row in enumerate(itertools.chain([header], rows)):
+            writer.write_row(row, f"{path} row {number}")
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """These columns of each row of a table that `write_csv` wrote; ValueError when it is broken, else OSError."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = read_csv_rows(file, CsvFormat())
+        header = next(rows, CsvRow(0, 1, 1, [])).cells
+        positions = [header.index(column) for column in columns if column in header]
+        if len(positions) < len(columns):
+            raise ValueError(f"it has no columns {' and '.join(columns)}")
+        found = []
+        for row in rows:
+            if row.error or len(row.cells) != len(header):
+                raise ValueError(f"line {row.line} is broken")
+            found.append([row.cells[position] for position in positions])
+    return found
 
 
 def read_numbers(path: Path) -> list[dict[str, float]]:
@@ -64,8 +117,12 @@ def decode(file: BufferedReader | GzipFile, encoding: str) -> TextIOWrapper:
     Bytes that cannot be decoded become lone surrogates (PEP 383), so that the row that holds them can be named, and
     can be written again as it was.
     """
-    is_utf_8 = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    return TextIOWrapper(file, "utf-8-sig" if is_utf_8 else encoding, errors="surrogateescape", newline="")
+    return TextIOWrapper(file, "utf-8-sig" if is_utf_8(encoding) else encoding, errors="surrogateescape", newline="")
+
+
+def is_utf_8(encoding: str) -> bool:
+    """Whether this is one of the names of UTF-8, as Python knows them."""
+    return codecs.lookup(encoding).name == "utf-8"
 
 
 def read_lines(path: Path, file: TextIOWrapper) -> Iterator[str]:

@@ -3,12 +3,17 @@
 import errno
 import os
 import re
+from collections.abc import Sequence
 
+from stages.core.secrets import redact
+
+MOST_NAMES = 5  # that a message lists
 LONGEST_LINE = 600  # characters of a line of a message; a longer one repeats input that was made to be long
 # Errors of disk, memory and permissions, which the user can correct; others are likely to be defects of this code.
 SYSTEM_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EMFILE, errno.ENFILE),
+    *(errno.ELOOP, errno.ENXIO),
 }
 # Control characters, lone surrogates, line separators, and characters that change the direction of writing.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028-\u202e\u2066-\u2069]")
@@ -18,8 +23,12 @@ NO_MEMORY = re.compile(r"out of memory|(can't|cannot|not enough|failed to) alloc
 class UserError(Exception):
     """An error in params, data or environment, which is reported in one message without a traceback.
 
-    The message names the file or key, what was found, and what is allowed or what to do.
+    The message names the file or key, what was found, and what is allowed or what to do. Secrets of URLs in it are
+    hidden, because messages are shown, logged and stored.
     """
+
+    def __init__(self, message: str):
+        super().__init__(redact(message))
 
 
 class Terminated(KeyboardInterrupt):
@@ -40,6 +49,11 @@ def to_one_line(text: str, longest: int = 200) -> str:
     """The text as a part of one line: line ends are escaped too, and what is longer than `longest` is left out."""
     escaped = escape_control(text[: longest + 1])
     return escaped if len(escaped) <= longest else f"{escaped[:longest]}..."
+
+
+def list_names(names: Sequence[str]) -> str:
+    """The first names, such as those of labels, as a part of one line."""
+    return ", ".join(map(to_one_line, names[:MOST_NAMES])) + ", ..." * (len(names) > MOST_NAMES)
 
 
 def escape_control(text: str) -> str:

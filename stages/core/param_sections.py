@@ -31,6 +31,7 @@ Side = Literal["right", "left"]
 Split = Literal["train", "validation", "test"]
 OnBadRows = Literal["error", "drop"]
 OnLeak = Literal["warn", "drop_from_train", "error"]
+OnMissingClass = Literal["warn", "error"]
 TokenizerOrigin = Literal["pretrained", "train"]
 
 TABLES = {"csv", "json", "parquet"}
@@ -73,10 +74,11 @@ class Data(Section):
     ] = None
     encoding: Annotated[str, Field(description="a text encoding that Python knows, such as utf-8 or gb18030")] = "utf-8"
     header: Switch = True
-    delimiter: Annotated[str, Field(pattern=r"^(.|\n|\\t)$", description="one character, or \\t for a tab")] = ","
+    delimiter: Annotated[str, Field(pattern=r"^([^\r\n]|\\t)$", description="one character, or \\t for a tab")] = ","
     quotechar: Annotated[str | None, Field(min_length=1, max_length=1, description="one character, or null")] = '"'
     on_bad_rows: Annotated[OnBadRows, one_of(OnBadRows)] = "error"
     on_leak: Annotated[OnLeak, one_of(OnLeak)] = "warn"
+    on_missing_class: Annotated[OnMissingClass, one_of(OnMissingClass)] = "warn"
     max_train_samples: CountOrNull = None
     max_test_samples: CountOrNull = None
     validation_fraction: Fraction = 0.1

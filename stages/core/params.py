@@ -10,6 +10,7 @@ from stages.core.errors import UserError
 from stages.core.param_sections import Cache, Data, Evaluate, Gate, Model, Preprocess, Tracking, Train
 from stages.core.param_types import ALL_KEYS, Section, describe_error
 from stages.core.paths import PARAMS
+from stages.core.secrets import redact
 from stages.core.yaml_files import parse_yaml, read_yaml
 
 
@@ -50,8 +51,12 @@ class Params(Section):
             raise UserError(f"{source}: {len(errors)} error{'s' * (len(errors) > 1)}{lines}") from None
 
     def flat(self) -> dict[str, Any]:
-        """`{"train.learning_rate": 5e-5, ...}`, as MLflow stores them; `gate`, which changes no run, is left out."""
-        return {key: value for key, value in flatten(self) if not key.startswith("gate.")}
+        """`{"train.learning_rate": 5e-5, ...}`, as MLflow stores them and reports show them.
+
+        Secrets of URLs are hidden. `gate`, which changes no run, is left out.
+        """
+        values = {key: value for key, value in flatten(self) if not key.startswith("gate.")}
+        return {key: redact(value) if isinstance(value, str) else value for key, value in values.items()}
 
 
 def flatten(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:

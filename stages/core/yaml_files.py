@@ -1,39 +1,45 @@
-"""YAML files, read as DVC reads them."""
+"""YAML files, read as DVC reads them: with ruamel.yaml, as YAML 1.2.
 
-import re
+After `dvc exp run -S` params.yaml is as ruamel.yaml writes it, without the quotes that only YAML 1.1 needs: `no` is
+text there, and a reader of YAML 1.1, such as PyYAML, would take it for false.
+"""
+
 from pathlib import Path
 from typing import Any
 
-import yaml
-from yaml.error import MarkedYAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode, ScalarNode
 
 from stages.core.errors import UserError
 
+# LookupError, TypeError, AttributeError: a value that is not of the kind that its tag names, such as `!!float` alone.
+YAML_ERRORS = (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError)
 
-class Yaml12Loader(yaml.SafeLoader):
-    """Reads `2e-5` as a number, and raises an error for a key that is given twice, as YAML 1.2 and DVC do.
 
-    PyYAML implements YAML 1.1: it reads that number as text and takes the last of the keys. Aliases are an error too:
-    with nested ones a file of a few lines expands to billions of values.
-    """
+class StrictComposer(Composer):
+    """Refuses aliases: with nested ones a file of a few lines expands to billions of values."""
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise MarkedYAMLError(problem="aliases (*) are not allowed", problem_mark=self.peek_event().start_mark)
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.parser.check_event(AliasEvent):
+            mark = self.parser.peek_event().start_mark
+            raise MarkedYAMLError(problem="aliases (*) are not allowed", problem_mark=mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+
+class StrictConstructor(SafeConstructor):
+    """Refuses a key that is given twice, also as `1` and `"1"`, with a message that names its line."""
+
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> Any:
         seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        for key in (key for key, _ in node.value if isinstance(key, ScalarNode)):
             if key.value in seen:
                 raise MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-
-Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -48,9 +54,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Parse the text of a YAML file with sections of keys; UserError names `source` and line when that fails."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = StrictComposer
+    yaml.Constructor = StrictConstructor
     try:
-        values = yaml.load(text, Yaml12Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        values = yaml.load(text)
+    except YAML_ERRORS as error:
         raise UserError(f"{source}: cannot be read as YAML: {error}") from None
     if not isinstance(values, dict):
         found = "an empty file" if values is None else f"a {type(values).__name__}"

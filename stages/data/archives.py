@@ -8,7 +8,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
@@ -24,25 +24,26 @@ LONGEST_HEADER = 1 << 20  # bytes: tarfile reads names and other headers into me
 SPECIAL_FILE = "is a link or device, or has holes; only files and folders are allowed."
 BLOCK = 4096  # bytes, as in a file system: an empty file counts as one block, so that their number is limited too
 
-File = tuple[PurePosixPath, bytes]  # path in the folder or archive, and content
+File = tuple[PurePosixPath, bytes | None]  # path in the folder or archive; content, or None when it is not wanted
+IsWanted = Callable[[PurePosixPath], bool]
 
 
-def read_files(path: Path, max_bytes: float) -> Iterator[File]:
-    """Yield path and content of each regular file in a folder, tar or zip archive.
+def read_files(path: Path, max_bytes: float, is_wanted: IsWanted = lambda name: True) -> Iterator[File]:
+    """Yield the path of each regular file in a folder, tar or zip archive, and the content of those that are wanted.
 
     UserError when `path` is none of these, or the archive is broken; when it contains a link, a device, the same path
-    twice, or a path that leads outside; and, before they are read, when its files together are larger than `max_bytes`.
-    An archive with these was made to do harm, or by mistake.
+    twice, or a path that leads outside; and, before they are read, when the files of an archive together, or a wanted
+    file of a folder, are larger than `max_bytes`. A source with these was made to do harm, or by mistake.
     """
     if path.is_dir():
-        yield from read_folder(path)
+        yield from read_folder(path, max_bytes, is_wanted)
     elif path.name.lower().endswith(SUFFIXES):
-        yield from read_archive(path, max_bytes)
+        yield from read_archive(path, max_bytes, is_wanted)
     else:
         raise UserError(f"{path}: neither a folder nor an archive; allowed are {', '.join(SUFFIXES)}.")
 
 
-def read_folder(path: Path) -> Iterator[File]:
+def read_folder(path: Path, max_bytes: float, is_wanted: IsWanted) -> Iterator[File]:
     for folder, folders, names in os.walk(path, onerror=raise_unreadable):
         for name in sorted(folders + names):
             file = Path(folder, name)
@@ -50,21 +51,28 @@ def read_folder(path: Path) -> Iterator[File]:
                 continue
             if not file.is_file():  # reading a link to a folder may never end, nor reading a pipe
                 raise UserError(f"{file}: neither a file nor a folder; replace a link by what it points to.")
-            try:
-                yield check_path(path, file.relative_to(path).as_posix()), file.read_bytes()
-            except OSError as error:
-                raise_unreadable(error)
+            member = check_path(path, file.relative_to(path).as_posix())
+            yield member, read_file(file, max_bytes) if is_wanted(member) else None
+
+
+def read_file(path: Path, max_bytes: float) -> bytes:
+    try:
+        with path.open("rb") as file:
+            SizeLimit(path, max_bytes).count(os.fstat(file.fileno()).st_size)
+            return file.read()
+    except OSError as error:
+        raise_unreadable(error)
 
 
 def raise_unreadable(error: OSError) -> NoReturn:
     raise UserError(f"{error.filename}: cannot be read ({error.strerror}).") from None
 
 
-def read_archive(path: Path, max_bytes: float) -> Iterator[File]:
+def read_archive(path: Path, max_bytes: float, is_wanted: IsWanted) -> Iterator[File]:
     read = read_zip if path.suffix.lower() == ".zip" else read_tar
     seen = set()
     try:
-        for name, content in read(path, SizeLimit(path, max_bytes)):
+        for name, content in read(path, SizeLimit(path, max_bytes), is_wanted):
             if name in seen:
                 raise UserError(f"{path}: contains '{name}' twice; make the archive again, with each path once.")
             seen.add(name)
@@ -75,18 +83,21 @@ def read_archive(path: Path, max_bytes: float) -> Iterator[File]:
 
 
 class SizeLimit:
-    """Counts the bytes of a packed file; UserError when they are more than `max_bytes`."""
+    """Counts the bytes of a file, of which `name` is the name; UserError when they are more than `max_bytes`."""
 
-    def __init__(self, path: Path, max_bytes: float):
-        self.path = path
+    def __init__(self, name: Path | str, max_bytes: float):
+        self.name = name
         self.max_bytes = max_bytes
-        self.remaining = max_bytes
+        self.counted = 0
 
     def count(self, size: int) -> None:
-        self.remaining -= size
-        if self.remaining < 0:
+        self.counted += size
+        self.check(self.counted)
+
+    def check(self, size: int) -> None:
+        if size > self.max_bytes:
             raise UserError(
-                f"{self.path}: contains more than the {self.max_bytes / 1e9:g} GB that data.max_size_gb allows. "
+                f"{self.name}: contains more than the {self.max_bytes / 1e9:g} GB that data.max_size_gb allows. "
                 "If it is not an archive bomb or a mistake, set the key higher."
             )
 
@@ -126,7 +137,7 @@ class StrictHeader(tarfile.TarInfo):
             raise tarfile.ReadError(reason) from None
 
 
-def read_tar(path: Path, limit: SizeLimit) -> Iterator[File]:
+def read_tar(path: Path, limit: SizeLimit, is_wanted: IsWanted) -> Iterator[File]:
     with open_tar(path) as file:
         stream = LimitedStream(file)
         # "r|": read in one pass. For this tarfile calls nothing but `read`; typeshed asks for all methods of a file.
@@ -140,7 +151,7 @@ def read_tar(path: Path, limit: SizeLimit) -> Iterator[File]:
                 name = check_path(path, member.name)
                 if not member.isreg() or member.issparse():
                     raise UserError(f"{path}: '{member.name}' {SPECIAL_FILE}")
-                yield name, archive.extractfile(member).read()
+                yield name, archive.extractfile(member).read() if is_wanted(name) else None
         while piece := file.read(1 << 20):  # gzip compares the checksum when it reaches the end
             limit.count(len(piece))
 
@@ -151,17 +162,20 @@ def open_tar(path: Path) -> io.BufferedIOBase:
     return gzip.open(path) if is_packed else path.open("rb")
 
 
-def read_zip(path: Path, limit: SizeLimit) -> Iterator[File]:
+def read_zip(path: Path, limit: SizeLimit, is_wanted: IsWanted) -> Iterator[File]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             limit.count(max(member.file_size, BLOCK))
         for member in archive.infolist():
-            if member.is_dir():
+            if member.filename.endswith("/"):  # `is_dir` fails for a name without letters
                 continue
             name = check_path(path, member.filename)
             file_type = member.external_attr >> 28  # of a Unix mode: 8 is a regular file, 0 is not known
             if file_type not in (0, 8):
                 raise UserError(f"{path}: '{member.filename}' {SPECIAL_FILE}")
+            if not is_wanted(name):
+                yield name, None
+                continue
             size = member.file_size
             member.file_size += 1  # zipfile stops without an error at the declared size
             with archive.open(member) as file:

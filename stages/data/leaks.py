@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.core.errors import UserError
+from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.param_sections import Data
 from stages.data.corpus import SPLITS, Corpus
 from stages.data.splits import Selection, select_labels
@@ -60,7 +60,7 @@ def drop_from_train(corpus: Corpus, selections: dict[str, Selection]) -> dict[st
         classes = np.unique(select_labels(corpus, selections[split]))
         lost = np.setdiff1d(classes, select_labels(corpus, kept[split]))
         if len(lost):
-            names = ", ".join(sorted(corpus.names[label] for label in lost)[:5]) + ", ..." * (len(lost) > 5)
+            names = list_names(sorted(corpus.names[label] for label in lost))
             raise UserError(
                 f"data.on_leak: found drop_from_train; it would leave no rows of {len(lost):,} of the {len(classes):,} "
                 f"classes of {split} ({names}): all their texts are in other splits too. Correct the data, or choose "
@@ -97,7 +97,7 @@ def raise_for_leaks(
         if len(texts):
             first = locate_texts(corpus, selections[one], texts[:EXAMPLES])
             second = locate_texts(corpus, selections[other], texts[:EXAMPLES])
-            examples = ", ".join(f"{a} = {b}" for a, b in zip(first, second, strict=True))
+            examples = ", ".join(to_one_line(f"{a} = {b}") for a, b in zip(first, second, strict=True))
             lines.append(f"\n  {one} and {other} ({len(texts):,}): {examples}{', ...' * (len(texts) > EXAMPLES)}")
     if lines:
         raise UserError(

@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from stages.core.errors import UserError
+from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.files import check_sha256, is_url, resolve_path
 from stages.core.param_sections import Data
+from stages.core.secrets import redact
 from stages.data import archives, demo_corpus, hub
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
 from stages.data.downloads import fetch
@@ -19,6 +20,9 @@ from stages.data.rows import Row
 
 # What sources call the splits, unless data.splits gives other names.
 USUAL_NAMES = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+
+# Folders with texts that have no label, in well-known data sets; all others are classes.
+UNLABELLED = ("unsup", "unlabeled", "unlabelled")
 
 TextFiles = dict[str, dict[str, list[tuple[str, bytes]]]]  # name and content of each, by split and label
 
@@ -37,15 +41,10 @@ def read_demo(data: Data, seed: int, corpus: Corpus) -> None:
 def read_folder(data: Data, seed: int, corpus: Corpus) -> None:
     """Read `{train,test[,validation]}/<label>/*.txt`, with or without one folder around it.
 
-    A label is a folder that test has; other contents of train, such as `unsup` of IMDB, are ignored and counted. The
-    texts are in memory until they are sorted by name, since archives and file systems list them in any order.
+    Texts without a label, such as `train/unsup` of IMDB, and all other files are counted and not read. The texts are
+    in memory until they are sorted by name, since archives and file systems list them in any order.
     """
     files = find_text_files(data, corpus)
-    labels = set(files.get("test", {}))
-    for split, by_label in files.items():
-        others = sorted(set(by_label) - labels) if len(labels) > 1 else []
-        for label in others:
-            corpus.ignored[f"{split}/{label}"] += len(by_label.pop(label))
     check_required_splits(data, files, [*files, *corpus.ignored], "{}/<label>/*.txt")
     for split in SPLITS:
         if split in files:
@@ -53,28 +52,44 @@ def read_folder(data: Data, seed: int, corpus: Corpus) -> None:
 
 
 def find_text_files(data: Data, corpus: Corpus) -> TextFiles:
-    """Read the files of the splits into memory; count all others as ignored."""
+    """Read the files of the splits into memory; count all others as ignored, by their names alone."""
     path = locate_source(data)
     names = map_names_to_splits(data)
     roots: set[str] = set()
     folders: set[str] = set()
     found: TextFiles = {}
-    files = archives.read_files(path, data.max_size_gb * 1e9)
+    files = archives.read_files(path, data.max_size_gb * 1e9, lambda name: is_labelled(name, names))
     for name, content in tqdm(files, desc=f"reading {path.name}", unit=" files"):
-        parts = name.parts if name.parts[0] in names else name.parts[1:]
-        is_hidden = any(part.startswith(".") for part in parts)
-        if len(parts) == 3 and parts[0] in names and name.suffix == ".txt" and not is_hidden:
-            folder, label, _ = parts
-            roots.add(str(PurePosixPath(*name.parts[:-3])))
-            folders.add(folder)
-            file = (str(PurePosixPath(*parts)), content)
-            found.setdefault(names[folder], {}).setdefault(label, []).append(file)
-        else:
-            corpus.ignored[str(name.parent if len(name.parts) > 1 else name)] += 1
+        if content is None:
+            corpus.ignored[describe_ignored(name, names)] += 1
+            continue
+        folder, label, file_name = name.parts[-3:]
+        roots.add(str(PurePosixPath(*name.parts[:-3])))
+        folders.add(folder)
+        found.setdefault(names[folder], {}).setdefault(label, []).append((f"{folder}/{label}/{file_name}", content))
     if len(roots) > 1:
-        raise UserError(f"{path}: contains several data sets ({', '.join(sorted(roots)[:3])}); give the path of one.")
+        raise UserError(f"{path}: contains several data sets ({list_names(sorted(roots))}); give the path of one.")
     check_unique_splits(data, names, sorted(folders))
     return found
+
+
+def is_text(name: PurePosixPath, names: dict[str, str]) -> bool:
+    """Whether this is `<split>/<label>/*.txt`, with or without one folder around it, and not hidden."""
+    parts = name.parts if name.parts[0] in names else name.parts[1:]
+    is_hidden = any(part.startswith(".") for part in parts)
+    return len(parts) == 3 and parts[0] in names and name.suffix == ".txt" and not is_hidden
+
+
+def is_labelled(name: PurePosixPath, names: dict[str, str]) -> bool:
+    """Whether this is a text whose folder is a label."""
+    return is_text(name, names) and name.parts[-2] not in UNLABELLED
+
+
+def describe_ignored(name: PurePosixPath, names: dict[str, str]) -> str:
+    """Under what a file that is not read is counted: its folder, for unlabelled texts that of the split."""
+    if is_text(name, names):
+        return f"{names[name.parts[-3]]}/{name.parts[-2]}"
+    return str(name.parent if len(name.parts) > 1 else name)
 
 
 def make_text_rows(by_label: dict[str, list[tuple[str, bytes]]]) -> Iterable[Row]:
@@ -112,8 +127,8 @@ def check_table_parts(path: Path, split: str, files: list[Path]) -> None:
     """UserError unless these sorted files are one table."""
     if not is_one_table(files):
         raise UserError(
-            f"{path}: the split '{split}' could be {', '.join(file.name for file in files)}; expected one file or all "
-            "its parts. Name one in data.splits."
+            f"{path}: the split '{split}' could be {list_names([file.name for file in files])}; expected one file or "
+            "all its parts. Name one in data.splits."
         )
 
 
@@ -166,7 +181,7 @@ def check_required_splits(data: Data, found: Iterable[str], seen: list[str], exp
     for split in SPLITS:
         is_required = split != "validation" or split in names
         if is_required and split not in found:
-            others = ", ".join(seen[:10]) + ", ..." * (len(seen) > 10)
+            others = ", ".join(map(to_one_line, seen[:10])) + ", ..." * (len(seen) > 10)
             raise UserError(
                 f"{data.path}: no split '{split}'; expected {expected.format(names.get(split, split))}, found "
                 f"{others or 'nothing'}. If it has another name, set it in data.splits."
@@ -187,7 +202,7 @@ def locate_source(data: Data) -> Path:
     """The path of the source on this machine: a URL is downloaded, and a checksum, where params give one, verified."""
     assert data.path is not None  # the section `data` requires it of each source but `demo`
     if is_url(data.path):
-        return fetch(data.path, data.sha256)
+        return fetch(data.path, data.sha256, data.max_size_gb * 1e9)
     path = resolve_path(data.path)
     if not path.exists():
         raise UserError(f"data.path: {data.path} does not exist (looked at {path}).")
@@ -203,7 +218,8 @@ def locate_source(data: Data) -> Path:
 def link_source(data: Data, folder: Path) -> None:
     """Make `folder/<source>` a link to a local source: an output of `download`, by which DVC notices that it changed.
 
-    For a URL or a hub id it is a text file with the name. For `demo` it is a file of the repository, never changed.
+    For a URL or a hub id it is a text file with the name, without secrets. For `demo` it is a file of the repository,
+    never changed.
     """
     if data.source == "demo":
         return
@@ -212,6 +228,6 @@ def link_source(data: Data, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
     if data.source == "hub" or is_url(data.path):
-        link.write_text(f"{data.path} {data.revision or ''}".rstrip() + "\n", encoding="utf-8")
+        link.write_text(f"{redact(data.path)} {data.revision or ''}".rstrip() + "\n", encoding="utf-8")
     else:
         link.symlink_to(resolve_path(data.path))

@@ -4,6 +4,7 @@
 `dataset.json`, the manifest.
 """
 
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.core.errors import UserError
+from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.files import sha256, write_json
 from stages.core.param_sections import Data
 from stages.core.paths import MANIFEST
+from stages.core.secrets import redact
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
 from stages.data.sampling import stratified_sample
 
@@ -77,10 +79,9 @@ def carve_split(
     remaining = np.unique(labels[~is_carved]) if counts.min() > 1 else classes[counts > 1]
     lost = sorted(corpus.names[label] for label in np.setdiff1d(classes, remaining))
     if lost:
-        names = ", ".join(lost[:5]) + ", ..." * (len(lost) > 5)
         raise UserError(
             f"{key}: found {fraction}; of {len(rows):,} rows it would leave none of {len(lost):,} of the "
-            f"{len(classes):,} classes ({names}). Lower it, give each class two rows or more, or check "
+            f"{len(classes):,} classes ({list_names(lost)}). Lower it, give each class two rows or more, or check "
             f"data.label_column."
         )
     return Selection(split, rows[~is_carved]), Selection(split, rows[is_carved])
@@ -100,9 +101,37 @@ def check_classes(corpus: Corpus, selections: dict[str, Selection], data: Data) 
             raise UserError(f"{source}: {name} has no rows ({dropped:,} were dropped).")
         if len(found) == 1:
             only = corpus.names[found[0]]
-            raise UserError(f"{source}: {name} has one class ({only}) in {len(labels):,} rows; need two.")
+            raise UserError(f"{source}: {name} has one class ({to_one_line(only)}) in {len(labels):,} rows; need two.")
         if len(labels) < classes:
             raise UserError(f"{source}: {name} has {len(labels)} rows, fewer than the {classes} classes of train.")
+
+
+def find_missing_classes(corpus: Corpus, selections: dict[str, Selection]) -> dict[str, dict[str, int]]:
+    """The classes that train has and another split lacks, by that split, each with its number of training rows."""
+    classes, counts = np.unique(select_labels(corpus, selections["train"]), return_counts=True)
+    rows = {corpus.names[label]: int(count) for label, count in zip(classes, counts, strict=True)}
+    found = {
+        split: {corpus.names[label] for label in np.unique(select_labels(corpus, selection))}
+        for split, selection in selections.items()
+    }
+    missing = {split: {name: rows[name] for name in sorted(rows) if name not in found[split]} for split in found}
+    return {split: classes for split, classes in missing.items() if classes}
+
+
+def report_missing_classes(corpus: Corpus, selections: dict[str, Selection], data: Data) -> None:
+    """Warn of classes that train has and another split lacks, or raise UserError, as `data.on_missing_class` says."""
+    lines = [
+        f"{split} has no rows of {len(rows):,} of the classes of train: "
+        + list_names([f"{name} ({count:,} row{'s' * (count > 1)})" for name, count in rows.items()])
+        for split, rows in find_missing_classes(corpus, selections).items()
+    ]
+    if lines and data.on_missing_class == "error":
+        raise UserError(
+            f"{data.path or data.source}: {'; '.join(lines)}. Add some, take these classes out of train, or set "
+            "data.on_missing_class to warn."
+        )
+    for line in lines:
+        print(f"warning: {line}; nothing will be known about results on them", file=sys.stderr)
 
 
 def write_raw(
@@ -111,14 +140,16 @@ def write_raw(
     """Write a Parquet file for each split, then the manifest."""
     names = order_labels(corpus, selections["train"])
     columns = ["text", "text_pair", "label"] if data.text_pair_column else ["text", "label"]
+    source = data.model_dump(include={"source", "path", "config", "revision", "sha256"})
     manifest: dict[str, Any] = {
-        "source": data.model_dump(include={"source", "path", "config", "revision", "sha256"}),
+        "source": source | {"path": redact(data.path) if data.path else None},
         "columns": columns,
         "labels": names,
         "splits": {},
         "ignored": dict(sorted(corpus.ignored.items())),
         "dropped": {split: dict(sorted(counts.items())) for split, counts in corpus.dropped.items() if counts},
         "leaks": leaks,
+        "missing_classes": find_missing_classes(corpus, selections),
     }
     for split, selection in selections.items():
         path = folder / f"{split}.parquet"

@@ -3,7 +3,6 @@
 Nothing here imports MLflow.
 """
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.csv_tables import read_csv
 from stages.core.errors import UserError
 from stages.core.param_sections import Gate
 
@@ -51,12 +51,8 @@ class RowResults:
     def read(cls, predictions: Path, test_sha256: str) -> "RowResults":
         """Read a `reports/predictions.csv`; UserError when it is missing or broken."""
         try:
-            with predictions.open(encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                if not {"actual", "predicted"} <= set(reader.fieldnames or ()):
-                    raise ValueError("it has no columns `actual` and `predicted`")
-                rows = [(row["actual"], row["predicted"]) for row in reader]
-        except (OSError, ValueError, csv.Error) as error:
+            rows = read_csv(predictions, ["actual", "predicted"])
+        except (OSError, ValueError) as error:
             raise UserError(
                 f"{predictions}: cannot be read ({error}); run `dvc repro evaluate`, which makes it."
             ) from None

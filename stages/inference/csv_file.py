@@ -1,18 +1,28 @@
 """CSV files whose texts are labelled: read in chunks, and written again with the output's columns added."""
 
-import csv
+import os
+import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import BufferedReader, TextIOWrapper
+from io import BufferedReader, BytesIO, TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from tqdm import tqdm
 
-from stages.core.csv_tables import ROWS_AT_ONCE, CsvFormat, CsvRow, decode, find_column, read_csv_rows, read_lines
-from stages.core.errors import UserError
+from stages.core.csv_tables import (
+    ROWS_AT_ONCE,
+    CsvFormat,
+    CsvRow,
+    CsvWriter,
+    decode,
+    find_column,
+    read_csv_rows,
+    read_lines,
+)  # fmt: skip
+from stages.core.errors import UserError, to_one_line
 from stages.core.files import new_file
 from stages.inference.output_columns import COLUMNS
 
@@ -32,6 +42,7 @@ class Layout(NamedTuple):
         return CsvFormat(self.encoding, self.header, self.delimiter, self.quotechar)
 
 
+ENCODING_ERRORS = "surrogateescape"  # bytes that could not be decoded are written as they were
 Chunk = tuple[list[list[str]], list[Any], list[str]]  # of each row: cells, text or pair of texts, location
 LabelTexts = Callable[[list[Any], list[str]], list[list[str]]]  # texts and locations → cells of the added columns
 
@@ -110,29 +121,55 @@ def check_added_columns(table: TextTable, prefix: str) -> None:
             )
 
 
+def check_labels(table: TextTable, labels: Sequence[str]) -> None:
+    """Raise UserError when the format of the table cannot hold one of the labels that may be added."""
+    form = table.layout.csv_format
+    for label in labels:
+        writer = CsvWriter(TextIOWrapper(BytesIO(), form.encoding, ENCODING_ERRORS), form)
+        writer.write_row([label, ""], f"{table.path}: the label '{to_one_line(label)}' of the model")
+
+
 def write_table(table: TextTable, label_texts: LabelTexts, prefix: str, out: Path | None) -> None:
     """Write the table with the output's columns added, in the same order; `prefix` begins their names.
 
-    The file `out` appears when it is complete, or not at all. None is stdout, where rows appear a chunk at a time.
+    The file `out` appears when it is complete, or not at all. None is stdout, where rows appear a chunk at a time. So
+    they do in what is no file, such as a pipe.
     """
     encoding = table.layout.encoding
-    errors = "surrogateescape"  # bytes that could not be decoded are written as they were
     if out is None:
         if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(encoding=encoding, errors=errors)
+            sys.stdout.reconfigure(encoding=encoding, errors=ENCODING_ERRORS, newline="")
         write_rows(table, label_texts, prefix, sys.stdout)
         return
-    with new_file(out) as part, part.open("w", newline="", encoding=encoding, errors=errors) as file:
+    with open_output(out) as path, path.open("w", newline="", encoding=encoding, errors=ENCODING_ERRORS) as file:
         write_rows(table, label_texts, prefix, file)
 
 
+@contextmanager
+def open_output(out: Path) -> Iterator[Path]:
+    """Yield the path to write to, so that links and what is no regular file, such as /dev/null, stay what they are."""
+    try:
+        mode = out.stat().st_mode  # of what a link points to
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):
+        yield out
+        return
+    with new_file(Path(os.path.realpath(out))) as part:
+        if mode is not None:
+            part.touch(0o600)
+            part.chmod(stat.S_IMODE(mode))  # a file that others may not read stays so
+        yield part
+
+
 def write_rows(table: TextTable, label_texts: LabelTexts, prefix: str, file: TextIO) -> None:
-    writer = csv.writer(file, lineterminator="\n", **table.layout.csv_format.dialect)
+    writer = CsvWriter(file, table.layout.csv_format)
     if table.header:
-        writer.writerow([*table.header, *(f"{prefix}{name}" for name in COLUMNS)])
+        writer.write_row([*table.header, *(f"{prefix}{name}" for name in COLUMNS)], f"{table.path} line 1")
     size = table.path.stat().st_size or None  # a pipe has no size
     with tqdm(total=size, unit="B", unit_scale=True, desc=table.path.name, delay=1, disable=file.isatty()) as bar:
         for rows, texts, locations in table.read_chunks():
             added = label_texts(texts, locations)
-            writer.writerows([*cells, *more] for cells, more in zip(rows, added, strict=True))
+            for cells, more, location in zip(rows, added, locations, strict=True):
+                writer.write_row([*cells, *more], location)
             bar.update(table.file.tell() - bar.n if size else 0)

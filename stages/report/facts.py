@@ -12,6 +12,6 @@ class RunFacts:
     tags: dict[str, str]  # of the MLflow run: its commit and experiment
     base: dict[str, Any]  # models/base/origin.json: where the base model is from; empty for a model from scratch
     manifest: dict[str, Any]  # data/raw/dataset.json: source, columns and labels
-    statistics: dict[str, Any]  # data/statistics.json: rows, tokens and lengths of each split, dropped rows, leaks
+    statistics: dict[str, Any]  # data/statistics.json: rows, tokens and lengths of each split, dropped rows …
     parameters: dict[str, Any]  # metrics/train.json: `trainable_parameters` and `total_parameters`
     precision: str  # that the test ran in

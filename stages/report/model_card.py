@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stages.evaluation.metrics import METRIC_LABELS
 from stages.report.facts import RunFacts
 from stages.report.rendering import name_source, render_template
-from stages.report.summary import Summary
+from stages.report.summary import MOST_CLASSES, Summary
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -44,6 +44,8 @@ def make_card(
         "splits": splits,
         "shares": splits["train"]["share_classes"],
         "labels": METRIC_LABELS,
+        "missing_classes": facts.statistics["missing_classes"],
+        "most_classes": MOST_CLASSES,
         "metrics": summary.metrics,
         "intervals": summary.intervals,
         "validation": validation,

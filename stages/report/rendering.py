@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from stages.core.errors import escape_control
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -32,7 +34,7 @@ def render_template(name: str, values: dict[str, Any]) -> str:
 
 def format_code(value: Any) -> str:
     """A value as code in Markdown: without markup or mentions of people, and it cannot end the cell of a table."""
-    text = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
+    text = escape_control(" ".join(str(value).split())).replace("`", "'").replace("|", "\\|")
     return f"`{text or ' '}`"
 
 

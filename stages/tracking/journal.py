@@ -21,8 +21,15 @@ from filelock import FileLock
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json, write_json
+from stages.core.secrets import redact
 
 Event = dict[str, Any]
+# What readers of an event need; events of other kinds have what the sender needs, which reports an error of its own.
+FIELDS: dict[str, dict[str, type]] = {
+    "run": {"key": str},
+    "metrics": {"metrics": dict, "step": int},
+    "status": {"status": str},
+}
 KEEP_DAYS = 30  # since the last event, for runs that were never finished
 
 
@@ -96,7 +103,7 @@ class Journal:
                 if path.is_dir():
                     shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".*"))
                 else:
-                    shutil.copyfile(path, copy)
+                    copy_file(path, copy)
             except OSError:
                 shutil.rmtree(copy.parent)
                 raise
@@ -117,7 +124,7 @@ class Journal:
                 start += len(line)
                 with suppress(ValueError, RecursionError):  # a line that a full disk truncated
                     event = json.loads(line)
-                    if isinstance(event, dict) and {"kind", "time"} <= event.keys():
+                    if is_event(event):
                         yield event, start
 
     def find_events(self, *kinds: str) -> list[Event]:
@@ -198,6 +205,21 @@ class Journal:
                     self.log_event("status", status="KILLED")
         except OSError:  # the process is alive (Timeout is an OSError), or the file is another user's
             return
+
+
+def copy_file(path: Path, copy: Path) -> None:
+    """Copy a file; of params.yaml and dvc.lock, which hold all params, without the secrets of URLs in them."""
+    if path.suffix in (".yaml", ".lock"):
+        copy.write_bytes(redact(path.read_bytes().decode(errors="surrogateescape")).encode(errors="surrogateescape"))
+    else:
+        shutil.copyfile(path, copy)
+
+
+def is_event(value: Any) -> bool:
+    """Whether this is an event as `log_event` writes it; a disk may have changed it, and it is still JSON."""
+    if not isinstance(value, dict) or not isinstance(value.get("time"), int) or not isinstance(value.get("kind"), str):
+        return False
+    return all(isinstance(value.get(name), kind) for name, kind in FIELDS.get(value["kind"], {}).items())
 
 
 def journals_folder() -> Path:

@@ -1,17 +1,33 @@
 import csv
 import io
 import re
+import tempfile
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.core import csv_tables
-from stages.core.csv_tables import CsvFormat, decode, find_column, read_csv_rows, read_lines
+from stages.core.csv_tables import (
+    CsvFormat,
+    CsvWriter,
+    decode,
+    find_column,
+    read_csv,
+    read_csv_rows,
+    read_lines,
+    write_csv,
+)
 from stages.core.errors import UserError
 
 PATH = Path("a.csv")
+# All texts, those with what a CSV file uses itself more often; no lone surrogates, which no encoding can write.
+TEXTS = st.text(st.sampled_from("\r\n\t ,;|'\"\0\ufeffaé") | st.characters(exclude_categories=["Cs"]), max_size=8)
+TABLES = st.integers(1, 4).flatmap(
+    lambda width: st.lists(st.lists(TEXTS, min_size=width, max_size=width), min_size=1, max_size=6)
+)
 
 
 def open_bytes(content: bytes, encoding: str = "utf-8") -> io.TextIOWrapper:
@@ -22,11 +38,75 @@ def read(text: str, **form):
     return list(read_csv_rows(io.StringIO(text, newline=""), CsvFormat(**form)))
 
 
-@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2), min_size=1))
-def test_rows_are_read_as_they_were_written(table):
-    file = io.StringIO(newline="")
-    csv.writer(file).writerows(table)
-    assert [row.cells for row in read(file.getvalue())] == table
+def write(rows, **form):
+    """The bytes of a file with these rows."""
+    form, file = CsvFormat(**form), io.BytesIO()
+    text = io.TextIOWrapper(file, form.encoding, newline="")
+    writer = CsvWriter(text, form)
+    for number, row in enumerate(rows):
+        writer.write_row(row, f"a.csv row {number}")
+    text.flush()
+    return file.getvalue()
+
+
+@given(
+    TABLES,
+    st.sampled_from(",;\t| a\0"),
+    st.sampled_from("\"'\u00a7"),
+    st.sampled_from(["utf-8", "U8", "utf-8-sig", "utf-16", "utf-16-le", "gb18030"]),
+)
+def test_what_is_written_is_read_back_equal(table, delimiter, quotechar, encoding):
+    form = CsvFormat(encoding, False, delimiter, quotechar)
+    content = write(table, **form._asdict())
+    found = list(read_csv_rows(read_lines(PATH, open_bytes(content, encoding)), form))
+    assert [row.error for row in found] == [None] * len(table)
+    assert [row.cells for row in found] == table
+    known = "utf-8-sig" if encoding == "U8" else encoding
+    if not (encoding == "utf-8" and table[0][0].startswith("\ufeff")):
+        text = io.StringIO(content.decode(known), newline="")
+        assert list(csv.reader(text, delimiter=delimiter, quotechar=quotechar)) == table
+
+
+@given(TABLES, st.sampled_from(",;\t|"))
+def test_pandas_reads_what_is_written(table, delimiter):
+    table = [[cell.replace("\0", "").replace("\ufeff", "") for cell in row] for row in table]  # pandas loses these two
+    table = [[f"x{row[0]}", *row[1:]] for row in table]  # it drops lines of empty cells
+    content = io.BytesIO(write(table, delimiter=delimiter))
+    found = pd.read_csv(content, sep=delimiter, header=None, dtype=str, keep_default_na=False, encoding="utf-8")
+    assert found.to_numpy().tolist() == table
+
+
+@given(TABLES, st.sampled_from(",\t"))
+def test_without_quotes_a_row_is_read_back_equal_or_refused_as_a_whole(table, delimiter):
+    form = {"delimiter": delimiter, "quotechar": None, "header": False}
+    try:
+        content = write(table, **form)
+    except UserError as error:
+        assert re.match(r"a.csv row \d: cannot be written as csv without quotes", str(error))  # noqa: PT017
+        broken = table[int(str(error)[len("a.csv row ") :].split(":")[0])]
+        assert broken == [""] or any(set(cell) & {delimiter, "\r", "\n"} for cell in broken)
+    else:
+        assert [row.cells for row in read(content.decode("utf-8-sig"), **form)] == table
+
+
+@given(TABLES)
+def test_a_table_of_the_pipeline_is_read_back_equal(table):
+    names = [f"{number}" for number in range(len(table[0]))]
+    with tempfile.TemporaryDirectory() as folder:
+        write_csv(Path(folder, "a.csv"), names, table)
+        assert read_csv(Path(folder, "a.csv"), names) == table
+
+
+def test_a_text_that_the_encoding_does_not_have_is_an_error_that_names_the_row():
+    with pytest.raises(UserError, match=r"a.csv row 1: '好' cannot be written as latin-1; set data.encoding to one"):
+        write([["é"], ["very 好"]], encoding="latin-1")
+
+
+def test_a_broken_table_is_an_error(tmp_path):
+    for content in ("", "a,c\n1,2\n", "a,b\n1\n", 'a,b\n1,"2\n'):
+        (tmp_path / "a.csv").write_text(content)
+        with pytest.raises(ValueError, match=r"it has no columns a and b|line 2 is broken"):
+            read_csv(tmp_path / "a.csv", ["a", "b"])
 
 
 @pytest.mark.parametrize(("header", "first"), [(True, 0), (False, 1)])

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import threading
 from contextlib import contextmanager
@@ -6,14 +7,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from stages.core.errors import UserError
-from stages.data.downloads import fetch
+from stages.data import downloads
+
+
+def fetch(url, expected_sha256, max_bytes=1e9):
+    return downloads.fetch(url, expected_sha256, max_bytes)
+
 
 CONTENT = bytes(range(256)) * 2000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @contextmanager
-def server(content=CONTENT, breaks_after=(), etag='"v1"'):
+def server(content=CONTENT, breaks_after=(), etag='"v1"', length=True):
     """Serve one file; the first responses stop after so many bytes. Yields the URL and the requested ranges."""
     asked, breaks = [], list(breaks_after)
 
@@ -26,7 +32,8 @@ def server(content=CONTENT, breaks_after=(), etag='"v1"'):
             self.send_response(206 if known else 200)
             if known:
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-            self.send_header("Content-Length", str(len(content) - start))
+            if length:
+                self.send_header("Content-Length", str(len(content) - start))
             if etag:
                 self.send_header("ETag", etag)
             self.end_headers()
@@ -140,3 +147,80 @@ def test_a_server_that_never_sends_the_complete_file_is_an_error(workspace, stat
         with pytest.raises(UserError, match=rf"the server returned status {status} to a request for the complete file"):
             fetch(f"http://127.0.0.1:{http.server_port}/data.csv", None)
         http.shutdown()
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_a_file_that_is_too_large_is_an_error_that_names_the_key_and_nothing_is_kept(workspace, length):
+    message = r"data.path: http.*/data.csv: contains more than the 0.0005 GB that data.max_size_gb allows"
+    with server(length=length) as (url, _):
+        with pytest.raises(UserError, match=message):
+            fetch(url, None, max_bytes=500_000)
+        assert [path.suffix for path in (workspace / ".cache/downloads").iterdir()] == [".lock"]
+        assert fetch(url, None, max_bytes=len(CONTENT)).read_bytes() == CONTENT
+
+
+def test_what_was_received_before_counts(workspace, monkeypatch):
+    monkeypatch.setattr("stages.data.downloads.ATTEMPTS", 1)
+    with server(breaks_after=[300_000, 0]) as (url, asked):
+        with pytest.raises(UserError, match="run it again to resume"):
+            fetch(url, None)
+        with pytest.raises(UserError, match=r"contains more than the 0.0005 GB"):
+            fetch(url, None, max_bytes=500_000)
+        assert asked[2].startswith("bytes=")
+        assert fetch(url, None).read_bytes() == CONTENT
+        assert asked[3] is None
+
+
+def test_a_server_that_compresses_the_rest_of_a_file_is_asked_for_all_of_it(workspace):
+    """It ignores that the request allows no compression, and counts the range in compressed bytes."""
+    asked, packed = [], gzip.compress(CONTENT)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            wanted = self.headers.get("Range")
+            asked.append((wanted, self.headers["Accept-Encoding"]))
+            body = packed[int(wanted.removeprefix("bytes=").removesuffix("-")) :] if wanted else packed
+            first = len(asked) == 1
+            self.send_response(206 if wanted else 200)
+            self.send_header("ETag", '"v1"')
+            if wanted:
+                self.send_header("Content-Range", f"{wanted.replace('=', ' ')}{len(CONTENT) - 1}/{len(CONTENT)}")
+            if not first:
+                self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(CONTENT) if first else len(body)))
+            self.end_headers()
+            self.wfile.write(CONTENT[:100_000] if first else body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        assert fetch(f"http://127.0.0.1:{http.server_port}/data.csv", None).read_bytes() == CONTENT
+        http.shutdown()
+    assert [wanted is None for wanted, _ in asked] == [True, False, True]
+    assert {encoding for _, encoding in asked} == {"identity"}
+
+
+def test_a_compressed_answer_that_was_interrupted_is_not_resumed(workspace, monkeypatch):
+    monkeypatch.setattr("stages.data.downloads.ATTEMPTS", 2)
+    asked, packed = [], gzip.compress(CONTENT, 0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.headers.get("Range"))
+            self.send_response(200)
+            self.send_header("ETag", '"v1"')
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(packed)))
+            self.end_headers()
+            self.wfile.write(packed[:200_000] if len(asked) == 1 else packed)
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        assert fetch(f"http://127.0.0.1:{http.server_port}/data.csv", None).read_bytes() == CONTENT
+        http.shutdown()
+    assert asked == [None, None]

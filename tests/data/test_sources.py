@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import http.server
 import json
+import os
 import tarfile
 import threading
 
@@ -14,7 +15,7 @@ from stages.core.errors import UserError
 from stages.data.corpus import Corpus
 from stages.data.leaks import handle_leaks
 from stages.data.sources import link_source, read_source
-from stages.data.splits import choose_rows, write_raw
+from stages.data.splits import choose_rows, report_missing_classes, write_raw
 
 SPLITS = ("train", "validation", "test")
 
@@ -29,7 +30,9 @@ def read(params, tmp_path, tmp_path_factory):
         corpus = Corpus(data, scratch)
         read_source(data, seed, corpus)
         corpus.check()
-        write_raw(corpus, *handle_leaks(corpus, choose_rows(corpus, data, seed), data), data, raw)
+        splits, leaks = handle_leaks(corpus, choose_rows(corpus, data, seed), data)
+        report_missing_classes(corpus, splits, data)
+        write_raw(corpus, splits, leaks, data, raw)
         tables = {split: pq.read_table(raw / f"{split}.parquet") for split in SPLITS}
         rows = {split: list(zip(*table.to_pydict().values(), strict=True)) for split, table in tables.items()}
         return rows, json.loads((raw / "dataset.json").read_text())
@@ -67,6 +70,42 @@ def test_a_folder_gives_texts_labels_and_a_validation_split(reviews, read_folder
 
 def test_other_entries_are_ignored_and_counted(reviews, read_folder):
     assert read_folder()[1]["ignored"] == {"train/unsup": 3, "README": 1}
+
+
+def add_a_rare_class(folder):
+    (folder / "train/ra\x1b[2Jre").mkdir()
+    for number in range(7):
+        (folder / f"train/ra\x1b[2Jre/{number}.txt").write_text(f"rare {number}")
+
+
+def test_a_class_that_test_lacks_is_trained_and_reported(reviews, read_folder, capsys):
+    add_a_rare_class(reviews)
+    rows, manifest = read_folder()
+    assert manifest["labels"] == ["neg", "pos", "ra\x1b[2Jre"]
+    assert manifest["ignored"] == {"train/unsup": 3, "README": 1}
+    assert manifest["missing_classes"] == {"test": {"ra\x1b[2Jre": 6}}
+    assert len([label for _, label in rows["train"] + rows["validation"] if label.startswith("ra")]) == 7
+    assert (
+        "warning: test has no rows of 1 of the classes of train: ra\\x1b[2Jre (6 rows); nothing will be known about "
+        "results on them\n"
+    ) in capsys.readouterr().err
+
+
+def test_a_class_that_test_lacks_is_an_error_on_request(reviews, read_folder):
+    assert read_folder(on_missing_class="error")[1]["missing_classes"] == {}
+    add_a_rare_class(reviews)
+    message = r"corpus: test has no rows of 1 of the classes of train: ra\\x1b\[2Jre \(6 rows\). Add .* to warn"
+    with pytest.raises(UserError, match=message):
+        read_folder(on_missing_class="error")
+
+
+def test_a_large_file_of_another_kind_is_not_read_and_a_text_is_limited(reviews, read_folder):
+    (reviews / "model.bin").touch()
+    os.truncate(reviews / "model.bin", 1 << 42)  # 4 TiB of holes: it takes no disk, but would not fit into memory
+    assert read_folder()[1]["ignored"] == {"train/unsup": 3, "README": 1, "model.bin": 1}
+    os.truncate(reviews / "test/pos/1.txt", 2_000_000)
+    with pytest.raises(UserError, match=r"test/pos/1.txt: contains more than the 0.001 GB that data.max_size_gb"):
+        read_folder(max_size_gb=0.001)
 
 
 @pytest.mark.parametrize("name", ["validation", "dev"])
@@ -438,6 +477,32 @@ def test_a_file_of_another_format_is_an_error(workspace, read):
     (workspace / "all.json").write_text('\n[{"text": "x", "label": 1}]')
     with pytest.raises(UserError, match=r"all.json: contains a JSON array; expected JSON lines"):
         read(source="json", path="all.json")
+
+
+def test_classes_that_splits_of_a_table_lack_are_reported_for_each_split(workspace, read, capsys):
+    (workspace / "data").mkdir()
+    write_csv(workspace / "data/train.csv", [(f"text {number}", "abcd"[number % 4]) for number in range(40)])
+    write_csv(workspace / "data/dev.csv", [(f"dev {number}", "abc"[number % 3]) for number in range(9)])
+    write_csv(workspace / "data/test.csv", [(f"test {number}", "ab"[number % 2]) for number in range(8)])
+    missing = {"validation": {"d": 10}, "test": {"c": 10, "d": 10}}
+    assert read(source="csv", path="data")[1]["missing_classes"] == missing
+    assert "test has no rows of 2 of the classes of train: c (10 rows), d (10 rows);" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"validation has no rows of 1 .*: d \(10 rows\); test has no rows of 2"):
+        read(source="csv", path="data", on_missing_class="error")
+
+
+def test_labels_cannot_control_a_terminal_in_messages(workspace, read):
+    (workspace / "data").mkdir()
+    write_csv(workspace / "data/train.csv", [("text", "\x1b[2Ja"), ("one", "\x1b[2Ja"), ("two", "b"), ("three", "b")])
+    write_csv(workspace / "data/test.csv", [("text", "\x1b[2Ja"), ("one", "\x1b[2Ja"), ("four", "b"), ("two", "b")])
+    write_csv(workspace / "one.csv", [("text", "\x1b[2Ja")])
+    for path, data in (
+        ("data", {"validation_fraction": 0.9}), ("data", {"on_leak": "drop_from_train", "validation_fraction": 0.5}),
+        ("one.csv", {}),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=r"(?s)\(\\x1b\[2Ja") as caught:
+            read(source="csv", path=path, **data)
+        assert "\x1b" not in str(caught.value)
 
 
 def test_a_split_needs_a_row_for_each_class(workspace, read):

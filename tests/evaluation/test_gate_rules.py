@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from stages.core.csv_tables import write_csv
 from stages.core.errors import UserError
 from stages.core.param_sections import Gate
 from stages.evaluation.gate_rules import RowResults, bootstrap_difference, format_table, judge_champion, judge_limits
@@ -100,6 +101,12 @@ def test_predictions_are_read_with_any_label_names(tmp_path):
     found = RowResults.read(path, "a")
     assert list(found.labels) == ["NA", "1", 'a, "b"', "差"]
     assert found.correct.tolist() == [True, False, False, True]
+
+
+def test_labels_with_line_ends_and_very_long_ones_are_read_as_they_were_written(tmp_path):
+    labels = ["a\rb", "c\r\nd", "x" * 200_000] * 10
+    write_csv(tmp_path / "predictions.csv", ("actual", "predicted"), [(label, label) for label in labels])
+    assert RowResults.read(tmp_path / "predictions.csv", "a").labels == labels
 
 
 @pytest.mark.parametrize("content", [None, b"", b"text,label\na,b\n", b"actual,predicted\n\xff,\xff\n"])

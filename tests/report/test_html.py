@@ -65,6 +65,15 @@ def test_windows_are_explained_where_there_are_any(tmp_path):
         assert text not in truncated
 
 
+def test_both_pages_name_the_classes_that_a_split_lacks(tmp_path):
+    html, markdown = write(tmp_path, missing={"test": {f"rare <b>{number}": 7 for number in range(30)}})
+    assert "Test has no rows of 30 of the classes of train" in Page(html).text
+    assert "rare <b>0, rare <b>1, " in Page(html).text
+    assert "**Test has no rows of 30 of the classes of train: `rare <b>0`, `rare <b>1`, " in markdown
+    assert "`rare <b>19`, ….**" in markdown
+    assert not any("has no rows" in page for page in write(tmp_path))
+
+
 def test_hostile_names_and_texts_are_text(tmp_path):
     html, markdown = write(tmp_path, [HOSTILE, "好"], HOSTILE, params={"model.name": HOSTILE})
     page = Page(html)

@@ -57,6 +57,7 @@ def test_test_and_validation_results_are_in_one_table():
         ("| train.freeze_layers | `3` |", {}),
         ('"text_pair"', {"columns": ("text", "text_pair", "label")}),
         ("synthetic", {"source": DEMO_SOURCE}),
+        ("The test split had no rows of 1 of its classes", {"missing": {"test": {"rare": 7}}}),
         ("copy this file into models/classifier as README.md", {}),
     ],
 )

@@ -20,6 +20,7 @@ def test_a_template_without_one_of_its_values_is_an_error():
 def test_code_in_markdown_is_one_line_that_cannot_end_early():
     assert format_code("a\n|`b`") == "`a \\|'b'`"
     assert format_code("") == "` `"
+    assert format_code("\x1b[2Ja\0") == "`\\x1b[2Ja\\x00`"
 
 
 def test_seconds_are_written_as_people_write_them():

@@ -36,6 +36,17 @@ def test_mistakes_are_listed_most_confident_first_with_their_text(path):
     }  # fmt: skip
 
 
+def test_a_carriage_return_in_a_text_or_label_makes_no_row(path):
+    predictions = LabelledPredictions(LOGITS, PREDICTIONS.labels, names=["b\rad", "good"])
+    write_mistakes(predictions, ["a\rb\r\n"] * 5, 50, path)
+    assert [(row["actual"], row["text"]) for row in read(path)] == [
+        ("b\rad", "a\rb\r\n"), ("good", "a\rb\r\n"), ("b\rad", "a\rb\r\n")
+    ]  # fmt: skip
+    for write in (write_predictions, write_confusion):
+        write(predictions, path)
+        assert [row["actual"] for row in read(path)] == ["b\rad"] * 3 + ["good"] * 2
+
+
 def test_no_more_mistakes_are_listed_than_asked_for(path):
     write_mistakes(PREDICTIONS, TEXTS, 1, path)
     assert [row["row"] for row in read(path)] == ["2"]

@@ -140,6 +140,7 @@ ARCHIVES = [
         "zip with a link", NO_FILE, suffix="zip",
         content=packed({"train/pos/1.txt": b"/etc"}, lambda info: setattr(info, "external_attr", 0o120777 << 16)),
     ),
+    archive("zip with a file without a name", "'' is not a valid name", packed({"": b"x"}), "zip"),
     archive("zip with a path twice", "contains 'a' twice", packed({"a": b"x", "./a": b"y"}), "zip"),
     archive("zip of more than is allowed", LARGE, packed({"a": bytes(300_000)}), "zip", max_size_gb=0.0001),
     archive("zip with more bytes than it declares", f"{BROKEN} .Bad CRC-32", declare_size(10), "zip"),

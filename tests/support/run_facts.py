@@ -11,7 +11,7 @@ SOURCE = {"source": "csv", "path": "https://me:secret@example.org/a.csv?token=se
 
 
 def make_facts(
-    labels=("bad", "good"), source=SOURCE, base=None, columns=("text", "label"), params=None, tags=None
+    labels=("bad", "good"), source=SOURCE, base=None, columns=("text", "label"), params=None, tags=None, missing=None
 ) -> RunFacts:
     split = {"rows": 1234, "tokens": 5678, "length": {"p50": 3}, "share_truncated": 0.125}
     train = split | {"share_classes": {label: 1 / len(labels) for label in labels}}
@@ -28,6 +28,7 @@ def make_facts(
             "splits": {"train": train, "validation": split, "test": split},
             "leaks": {"train_and_test": 12},
             "dropped": {"train": {"empty text": 34}},
+            "missing_classes": missing or {},
         },
         parameters={"trainable_parameters": 1, "total_parameters": 2},
         precision="fp32",

@@ -5,6 +5,8 @@ import time
 from contextlib import suppress
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from stages.tracking.journal import (
     Journal,
@@ -196,3 +198,26 @@ def test_a_run_without_a_writable_folder_continues_with_one_warning(workspace, c
         journal.log_file("artifact", workspace / "mlruns")
     assert capsys.readouterr().err.count("warning") == 1
     assert list_journals() == []
+
+
+BYTES = st.tuples(st.integers(0, 500), st.sampled_from(b'x"{}[]:,\n\0\xff1'))
+
+
+@given(st.lists(BYTES, max_size=3), st.integers(0, 500), st.binary(max_size=60))
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_journal_that_was_truncated_or_changed_can_be_read(journal, changes, length, state):
+    journal.events.unlink()
+    journal.log_event("run", key=journal.key, inputs="a", name="run", tags={})
+    journal.log_event("metrics", metrics={"train/loss": 0.5}, step=10)
+    journal.log_event("name", name="another")
+    journal.log_event("status", status="PAUSED")
+    content = bytearray(journal.events.read_bytes())
+    for place, byte in changes:
+        content[place : place + 1] = bytes([byte])
+    journal.events.write_bytes(content[:length])
+    (journal.folder / "state.json").write_bytes(state)
+    again = Journal(journal.folder)
+    assert again.count_unsent() <= 5
+    assert (again.name, again.status, find_unfinished("a"), list_journals()) != ()
+    again.log_event("tags", tags={"new": "1"})
+    assert read_all(again)[-1].get("tags") == {"new": "1"}
