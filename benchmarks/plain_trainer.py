@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import load_from_disk
 from transformers import (
     AutoModelForSequenceClassification,
@@ -55,6 +56,8 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # ru_maxrss is in KiB on Linux
     metrics = trainer.predict(data["test"]).metrics or {}
     result = {"training_seconds": seconds, "test_accuracy": metrics["test_accuracy"], "peak_memory_mb": peak}
+    if torch.cuda.is_initialized():
+        result["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
     options.result.write_text(json.dumps(result))
 
 

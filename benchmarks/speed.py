@@ -34,6 +34,7 @@ from stages.tracking.mlflow_store import connect, find_experiment
 RESULTS, EXPERIMENT = Path("benchmarks/results"), "speed benchmark"
 TEST_ROWS = {"ablation": 1000}  # at most, where only the training is measured
 # By the number of frozen layers, 5e-4 for all other numbers; repeated runs have another one, as a user would try it.
+MEMORY = ("peak_memory_mb", "peak_gpu_memory_mb")
 LEARNING_RATES = {0: 5e-5, "all": 5e-3}
 REPEATED_LEARNING_RATES = {"all": 3e-3}  # 4e-4 for all other numbers
 
@@ -200,7 +201,7 @@ class Bench:
         return self.compute_speed(folder, run, seconds) | {
             "frozen_seconds": timings["train_frozen_seconds"],
             "test_accuracy": read_json(folder / "metrics/evaluate.json")["accuracy"],
-            "peak_memory_mb": timings["train_peak_memory_mb"],
+            **{name: timings[f"train_{name}"] for name in MEMORY if f"train_{name}" in timings},
         }
 
     def compute_speed(self, folder: Path, run: dict[str, Any], seconds: float) -> dict[str, float]:

@@ -75,11 +75,18 @@ def make_comparison_table(groups: Groups, freeze: int) -> str:
                 f"{compute_median(two):.1f}",
                 f"**{compute_median(one) / compute_median(two):.1f}**",
                 *(f"{value:.3f}" for value in accuracy),
-                *(f"{compute_median(runs, 'peak_memory_mb'):,.0f}" for runs in (one, two)),
+                *(describe_memory(runs) for runs in (one, two)),
                 f"{len(one)} / {len(two)}",
             ]
             rows.append(cells)
     return format_table(COMPARISON_COLUMNS, rows)
+
+
+def describe_memory(runs: list[dict[str, Any]]) -> str:
+    """Median of the peak memory and, where runs used a GPU, of that of the GPU, in MiB."""
+    memory = f"{compute_median(runs, 'peak_memory_mb'):,.0f}"
+    on_gpu = all("peak_gpu_memory_mb" in run for run in runs)
+    return f"{memory}, GPU {compute_median(runs, 'peak_gpu_memory_mb'):,.0f}" if on_gpu else memory
 
 
 def make_ablation_table(groups: Groups) -> str:
@@ -96,7 +103,7 @@ def make_ablation_table(groups: Groups) -> str:
             f"{above / seconds:.2f}",
             f"{first / seconds:.1f}",
             f"{compute_median(runs, 'test_accuracy'):.3f}",
-            f"{compute_median(runs, 'peak_memory_mb'):,.0f}",
+            describe_memory(runs),
         ]
         rows.append(cells)
         above = seconds
