@@ -253,7 +253,7 @@ def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
         "data.label_column": 1, "data.label_names": "{0: '差', 1: '好'}", "data.on_bad_rows": "drop",
         "data.max_train_samples": "null", "data.max_test_samples": "null", "model.pretrained": "false",
         "model.tokenizer": "train", "model.scratch.hidden_size": 16, "model.dropout": 0.2, "train.num_train_epochs": 1,
-        "tracking.log_model": "true",
+        "tracking.log_model": "true", "evaluate.precision": "fp32",
     }  # fmt: skip
     checkout.run("dvc", "exp", "run", *(part for key, value in changes.items() for part in ("-S", f"{key}={value}")))
     assert checkout.json("models/classifier/config.json")["id2label"] == {"0": "差", "1": "好"}
@@ -265,6 +265,7 @@ def test_chinese_text_and_a_model_from_scratch_with_its_own_tokenizer(checkout):
     assert sum(run.data.metrics[f"data/leaks/{split}_and_test"] for split in ("train", "validation")) == 40
     assert run.data.params["data.label_names"] == "{0: '差', 1: '好'}"
     assert run.data.params["data.path"] == "chinese"
-    answer = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}").predict(["房间很好"])
-    assert answer["label"][0] in ("差", "好")
+    served = mlflow.pyfunc.load_model(f"models:/{run.outputs.model_outputs[0].model_id}")
+    assert served.predict(["房间很好"])["label"][0] in ("差", "好")
+    assert served.model_config["precision"] == "fp32"  # as it was evaluated
     assert "didn't change, skipping" in checkout.run("dvc", "repro", "download")

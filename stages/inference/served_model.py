@@ -1,5 +1,6 @@
 """The classifier as MLflow loads and serves it: this file, logged with the model folder and the package `stages`."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 from stages.core.errors import UserError
+from stages.core.hardware import resolve_precision
 from stages.inference.output_columns import Answer
 from stages.inference.predictor import Predictor
 
@@ -17,7 +19,8 @@ class ServedClassifier(PythonModel):
     """Returns the fields of `Answer` for each text, or pair of texts."""
 
     def load_context(self, context: Any) -> None:
-        self.predictor = Predictor(Path(context.artifacts["classifier"]), **context.model_config)
+        precision = choose_precision(context.model_config["precision"])
+        self.predictor = Predictor(Path(context.artifacts["classifier"]), precision)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """`model_input` has one column, or two for pairs; a row that cannot be used is HTTP status 400."""
@@ -28,6 +31,15 @@ class ServedClassifier(PythonModel):
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
         return pd.DataFrame(answers, columns=Answer._fields)
+
+
+def choose_precision(wanted: str) -> str:
+    """The precision in which the model was evaluated; with a warning `auto`, where this machine does not support it."""
+    try:
+        return resolve_precision("evaluate.precision", wanted)
+    except UserError as error:
+        print(f"warning: {error} The model is served in auto.", file=sys.stderr)
+        return "auto"
 
 
 set_model(ServedClassifier())

@@ -176,7 +176,7 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
             python_model=str(CODE / "inference" / "served_model.py"),
             code_paths=[str(CODE)],
             artifacts={"classifier": str(folder)},
-            model_config={"precision": "auto"},
+            model_config={"precision": find_precision(journal)},
             signature=infer_signature(example, answer),
             input_example=example,
             tags={"mlflow.source.name": "dvc.yaml"},
@@ -184,6 +184,12 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
         )
     finally:
         mlflow.end_run("RUNNING")
+
+
+def find_precision(journal: Journal) -> str:
+    """In which precision the model was evaluated, so that it answers as it was measured."""
+    params = journal.find_events("params")
+    return params[0]["params"].get("evaluate.precision", "auto") if params else "auto"
 
 
 def send_status(client: MlflowClient, journal: Journal, events: list[Event]) -> None:

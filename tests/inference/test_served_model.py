@@ -11,6 +11,8 @@ import mlflow
 import pytest
 import requests
 
+from stages.inference.served_model import choose_precision
+
 
 @pytest.fixture(scope="module")
 def url(finished, tmp_path_factory):
@@ -86,3 +88,9 @@ def test_an_input_that_cannot_be_used_is_an_error_that_names_its_number(url):
     answer = post(url, inputs=["good", " "])
     assert answer.status_code == 400
     assert "input 2: empty text." in answer.text
+
+
+def test_a_precision_that_this_machine_lacks_is_replaced_with_a_warning(capsys):
+    assert choose_precision("fp32") == "fp32"
+    assert choose_precision("fp16") == "auto"
+    assert "warning: evaluate.precision: found fp16; it needs a GPU" in capsys.readouterr().err
