@@ -1,0 +1,53 @@
+"""Hides the secrets of URLs in texts that are shown or stored."""
+
+import re
+
+HIDDEN = "***"
+# The user and password of a URL, up to the last @ before its path.
+USER = re.compile(r"(?<=://)[^\s/?#]+@")
+# A password with a character that should have been written as %2F or %20: SQLAlchemy accepts that, and messages about
+# wrong URLs repeat it. At most 300 characters, so that no text takes long.
+ODD_PASSWORD = re.compile(r"([a-zA-Z0-9+.-]{1,40}://)([^\s/?#@:\[]*:[^\s@][^\n@]{0,300}@(?:[^\s/?#]+@)?)")
+WEB_HOST = re.compile(r"https?://[^:]*:\d*(?![\w%])")  # with a port: an @ after it belongs to the path
+END = "\"'`)]}>,.;:"  # what may follow a URL in a sentence
+
+
+def redact(text: str) -> str:
+    """The text with `***` for user and password, and for the values of the query, of each URL in it.
+
+    Scheme, host, path and the names of the query stay readable. Redact a value before it becomes part of HTML or JSON:
+    what stands between a query and the next space is hidden too.
+    """
+    if "/" not in text:
+        return text
+    text = USER.sub(f"{HIDDEN}@", text)
+    text = ODD_PASSWORD.sub(hide_odd_password, text)
+    return re.sub(r"\S+", hide_query, text)
+
+
+def hide_odd_password(match: re.Match[str]) -> str:
+    return match[0] if WEB_HOST.match(match[0]) else f"{match[1]}{HIDDEN}@"
+
+
+def hide_query(match: re.Match[str]) -> str:
+    """Hide the values after `?`, also where a path stands alone, and those after the `#` of a URL."""
+    url = match[0].rstrip(END)
+    path, mark, query = url.partition("?")
+    if not mark or "/" not in path:
+        path, mark, query = url, "", ""
+    address, sign, fragment = path.partition("#")
+    if "://" in address and "=" in fragment:
+        path = f"{address}{sign}{hide_values(fragment)}"
+    return f"{path}{mark}{hide_values(query)}{match[0][len(url) :]}"
+
+
+def hide_values(query: str) -> str:
+    """`a=1&b=2` as `a=***&b=***`; a part without a value may be the secret itself."""
+    return "&".join(hide_value(part) for part in query.split("&"))
+
+
+def hide_value(part: str) -> str:
+    name, _, value = part.partition("=")
+    if value.strip("="):  # base64 may end in =
+        return f"{name}={HIDDEN}"
+    return HIDDEN if name else part
