@@ -3,12 +3,14 @@
 import re
 
 HIDDEN = "***"
+# What follows an @ that no host follows is still the password. At most 300 characters, so that no text takes long.
+REST = r"(?:(?!\w|\[[\da-fA-F:])[^\n@]{0,300}@(?:[^\s/?#]+@)?)*"
 # The user and password of a URL, up to the last @ before its path.
-USER = re.compile(r"(?<=://)[^\s/?#]+@")
+USER = re.compile(r"(?<=://)[^\s/?#]+@" + REST)
 # A password with a character that should have been written as %2F or %20: SQLAlchemy accepts that, and messages about
-# wrong URLs repeat it. At most 300 characters, so that no text takes long.
-ODD_PASSWORD = re.compile(r"([a-zA-Z0-9+.-]{1,40}://)([^\s/?#@:\[]*:[^\s@][^\n@]{0,300}@(?:[^\s/?#]+@)?)")
-WEB_HOST = re.compile(r"https?://[^:]*:\d*(?![\w%])")  # with a port: an @ after it belongs to the path
+# wrong URLs repeat it.
+ODD_PASSWORD = re.compile(r"([\w+.-]{1,40}://)([^\s/?#@:\[]*:[^\s@][^\n@]{0,300}@(?:[^\s/?#]+@)?)" + REST, re.ASCII)
+WEB_HOST = re.compile(r"https?://[^:]*:\d+(?![\w%])")  # with a port: an @ after it belongs to the path
 END = "\"'`)]}>,.;:"  # what may follow a URL in a sentence
 
 

@@ -9,14 +9,15 @@ from stages.core.secrets import redact
 SCHEMES = ["http", "https", "s3", "postgresql+psycopg2", "mysql", "ssh", "mlflow-artifacts"]
 names = st.text("abcdefgh-_.~", min_size=1, max_size=8)
 secrets = st.text("QRSTUVWXYZ", min_size=4, max_size=8)  # in no other part of a URL
-# Characters that stand unencoded in a password although they should not.
+# Characters that stand unencoded in a password although they should not. (After `user:@` the rest is a host.)
 odd = st.text("!$*'()+,;=:@/?#&% \"<>[]{}|", max_size=3)
 
 
 @st.composite
 def passwords(draw):
     first, second = draw(secrets), draw(secrets)
-    return f"{first}{draw(odd)}{second}", (first, second)
+    start = draw(odd).replace("@", "").strip()
+    return f"{start}{first}{draw(odd)}{second}", (first, second)
 
 
 @pytest.mark.parametrize(
