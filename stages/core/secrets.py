@@ -8,9 +8,12 @@ REST = r"(?:(?!\w|\[[\da-fA-F:])[^\n@]{0,300}@(?:[^\s/?#]+@)?)*"
 # The user and password of a URL, up to the last @ before its path.
 USER = re.compile(r"(?<=://)[^\s/?#]+@" + REST)
 # A password with a character that should have been written as %2F or %20: SQLAlchemy accepts that, and messages about
-# wrong URLs repeat it.
-ODD_PASSWORD = re.compile(r"([\w+.-]{1,40}://)([^\s/?#@:\[]*:[^\s@][^\n@]{0,300}@(?:[^\s/?#]+@)?)" + REST, re.ASCII)
-WEB_HOST = re.compile(r"https?://[^:]*:\d+(?![\w%])")  # with a port: an @ after it belongs to the path
+# wrong URLs repeat it. On the web `host:80/` is a host, and an @ after it belongs to the path.
+ODD_PASSWORD = re.compile(
+    r"(?<![\w+.-])(?!https?://[^\s/?#@:\[]*:\d+(?![\w%]))([\w+.-]{1,40}://)"
+    r"[^\s/?#@:\[]*:[^\s@][^\n@]{0,300}@(?:[^\s/?#]+@)?" + REST,
+    re.ASCII,
+)
 END = "\"'`)]}>,.;:"  # what may follow a URL in a sentence
 
 
@@ -23,12 +26,8 @@ def redact(text: str) -> str:
     if "/" not in text:
         return text
     text = USER.sub(f"{HIDDEN}@", text)
-    text = ODD_PASSWORD.sub(hide_odd_password, text)
+    text = ODD_PASSWORD.sub(rf"\1{HIDDEN}@", text)
     return re.sub(r"\S+", hide_query, text)
-
-
-def hide_odd_password(match: re.Match[str]) -> str:
-    return match[0] if WEB_HOST.match(match[0]) else f"{match[1]}{HIDDEN}@"
 
 
 def hide_query(match: re.Match[str]) -> str:

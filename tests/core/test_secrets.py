@@ -34,6 +34,7 @@ def passwords(draw):
         ("http://host/a?VE9LRU4=", "http://host/a?***"),
         ("http://host/a#access_token=abc", "http://host/a#access_token=***"),
         ("http://a:b@one,http://c:d@two", "http://***@one,http://***@two"),
+        ("http://host:80/ or mysql://u:p/w@h", "http://host:80/ or mysql://***@h"),
         ("(url: 'http://u:p@h/a?sig=abc').", "(url: 'http://***@h/a?sig=***')."),
         ("Failed to parse: http://user:pass word@host/a", "Failed to parse: http://***@host/a"),
         ("Max retries exceeded with url: /api?token=abc (Caused by X)", "/api?token=*** (Caused by X)"),
