@@ -28,6 +28,7 @@ from stages.tracking.journal import Journal, list_journals, open_journal, remove
 from stages.tracking.mlflow_sender import send
 from stages.tracking.mlflow_store import NotReachedError, NotSentError, connect, describe_error
 from stages.tracking.reconcile import find_differences, find_run, restore_run
+from stages.tracking.store_uri import read_store_uri
 from stages.tracking.system_metrics import sample_system_metrics
 
 SECONDS_BETWEEN_POLLS = 0.5
@@ -39,7 +40,7 @@ def main() -> None:
     if arguments.follow:
         follow(arguments.follow, arguments.system_metrics)
         return
-    uri = os.environ.get("MLFLOW_TRACKING_URI")  # read first, because MLflow sets it to the store that it sends to
+    uri = read_store_uri()  # read first, because MLflow sets it to the store that it sends to
     if not arguments.check:
         failed = send_waiting()
         if failed:

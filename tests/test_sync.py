@@ -84,6 +84,15 @@ def test_another_store_gets_all_runs_while_a_waiting_journal_is_sent_to_its_own_
     assert [run.info.run_name for run in checkout.runs()[count:]] == ["waited"]
 
 
+def test_the_run_of_a_temporary_copy_is_not_lost_when_the_store_has_a_relative_path(checkout):
+    store = {"MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db"}
+    changes = ("-S", "train.freeze_layers=1", "-S", "train.learning_rate=2e-3")
+    checkout.run("dvc", "exp", "run", "--temp", "-n", "temporary", *changes, **store)
+    assert checkout.runs()[-1].info.run_name == "temporary"
+    assert checkout.runs()[-1].info.status == "FINISHED"
+    assert "temporary: agrees with run" in sync(checkout, "--check", **store)
+
+
 def test_a_server_that_is_down_is_one_message(checkout):
     output = sync(checkout, fails=True, MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     assert output.strip() == "error in sync: MLflow at http://127.0.0.1:9: it cannot be reached, ConnectionError"

@@ -16,6 +16,7 @@ from stages.core.errors import UserError
 from stages.core.files import main_checkout
 from stages.tracking.experiment_view import make_view_tags
 from stages.tracking.provenance import KEY_TAG, RESTORED_FROM_TAG, TRAIN_RUN_TAG
+from stages.tracking.store_uri import default_store_uri, find_artifact_root, resolve_store_uri
 
 INVALID_VALUE, NOT_FOUND = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # error codes of a store
 
@@ -29,7 +30,7 @@ class NotReachedError(NotSentError):
 
 
 def connect(uri: str | None) -> MlflowClient:
-    """Point MLflow at a store; None is SQLite under `mlruns/` of the main checkout, which is created when missing.
+    """Point MLflow at a store; None is the default one, which is created when missing.
 
     DVC runs queued experiments in copies of the checkout, several at once: with write-ahead logging they read while
     one writes, and MLflow lets writers wait for each other. Raises NotReachedError when the store does not answer.
@@ -38,13 +39,14 @@ def connect(uri: str | None) -> MlflowClient:
     # MLflow draws a progress bar for each file, in the middle of our own output.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     folder = main_checkout() / "mlruns"
+    uri = resolve_store_uri(uri) or default_store_uri()
     try:
         folder.mkdir(exist_ok=True)
         with FileLock(folder / ".lock"):  # two processes cannot create the tables at once
-            if uri is None:
+            if uri == default_store_uri():
                 with closing(sqlite3.connect(folder / "mlflow.db")) as database:
                     database.execute("PRAGMA journal_mode=WAL")
-            mlflow.set_tracking_uri(uri or f"sqlite:///{folder / 'mlflow.db'}")
+            mlflow.set_tracking_uri(uri)
             client = MlflowClient()
             client.search_experiments(max_results=1)
     except Exception as error:
@@ -63,12 +65,10 @@ def describe_error(error: Exception) -> str:
 
 def find_experiment(client: MlflowClient, name: str) -> str:
     """The id of an experiment, which is created when it is missing; UserError when it was deleted."""
-    folder = main_checkout() / "mlruns"
-    with FileLock(folder / ".lock"):
+    with FileLock(main_checkout() / "mlruns" / ".lock"):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            is_local = mlflow.get_tracking_uri() == f"sqlite:///{folder / 'mlflow.db'}"
-            new_id = client.create_experiment(name, (folder / "artifacts").as_uri() if is_local else None)
+            new_id = client.create_experiment(name, find_artifact_root(mlflow.get_tracking_uri()))
             experiment = client.get_experiment(new_id)
     if experiment.lifecycle_stage == "deleted":
         raise UserError(f"its experiment '{name}' (tracking.experiment) was deleted; restore it or choose another name")

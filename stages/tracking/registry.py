@@ -1,7 +1,6 @@
 """MLflow's registered model: the versions that passed the gate, and the aliases `challenger` and `champion`."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from stages.tracking.mlflow_store import (
     find_ready_models,
     find_runs_of_model,
 )  # fmt: skip
+from stages.tracking.store_uri import read_store_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER_CHAMPIONS_TAG = "former_champions"  # of the registered model: versions, the latest last
@@ -35,7 +35,7 @@ COMPARED_TAG = "gate.champion"  # of a version: the champion at the time when th
 @contextmanager
 def open_registry(name: str) -> Iterator["Registry"]:
     """The registered model of this name, for one process at a time; UserError when MLflow does not answer."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = read_store_uri()
     try:
         client = connect(uri)
         with FileLock(main_checkout() / "mlruns" / "registry.lock"):

@@ -21,6 +21,7 @@ from stages.core.files import main_checkout, sha256
 from stages.core.param_sections import Tracking
 from stages.tracking.journal import Journal, find_unfinished, open_journal
 from stages.tracking.provenance import TRAIN_RUN_TAG, make_run_name
+from stages.tracking.store_uri import read_store_uri
 
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
 MAX_SENDER_LOG = 10**6  # bytes of mlruns/sender.log, before it is replaced
@@ -72,8 +73,9 @@ def find_or_create_run(
     inputs_hash = hash_key({"all_params": stringify(params), "inputs": inputs})
     run = find_unfinished(inputs_hash)
     if run is None:
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        run = Journal.create(inputs=inputs_hash, uri=uri, experiment=tracking.experiment, name=name, tags=tags)
+        run = Journal.create(
+            inputs=inputs_hash, uri=read_store_uri(), experiment=tracking.experiment, name=name, tags=tags
+        )
         run.log_event("params", params=stringify(params))
     else:
         run.log_event("name", name=name, tags=tags)

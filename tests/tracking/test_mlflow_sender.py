@@ -12,6 +12,7 @@ from stages.tracking.journal import Journal, list_journals
 from stages.tracking.mlflow_sender import send
 from stages.tracking.mlflow_store import NotSentError, connect, find_experiment
 from stages.tracking.provenance import KEY_TAG
+from stages.tracking.store_uri import read_store_uri
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +219,18 @@ def test_an_experiment_gets_its_description_once_and_keeps_what_its_user_writes(
     client.set_experiment_tag(experiment_id, "mlflow.note.content", "mine")
     find_experiment(client, "test")
     assert client.get_experiment(experiment_id).tags == tags | {"mlflow.note.content": "mine"}
+
+
+def test_a_run_of_a_temporary_copy_is_sent_to_the_main_checkout_with_its_files(workspace, monkeypatch):
+    copy = workspace / ".dvc/tmp/exps/temp"
+    copy.mkdir(parents=True)
+    (copy / "table.csv").write_text("a,b")
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    journal = create_journal(uri=read_store_uri())
+    journal.log_file("artifact", copy / "table.csv")
+    send(journal)
+    assert [path for path in copy.rglob("*") if path.name != "table.csv"] == []
+    client = connect(f"sqlite:///{workspace}/other.db")
+    assert [file.path for file in client.list_artifacts(journal.run_id)] == ["table.csv"]
+    assert list(workspace.glob("mlruns/artifacts/*/artifacts/table.csv"))
