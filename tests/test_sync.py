@@ -98,6 +98,18 @@ def test_a_server_that_is_down_is_one_message(checkout):
     assert output.strip() == "error in sync: MLflow at http://127.0.0.1:9: it cannot be reached, ConnectionError"
 
 
+def test_no_secret_of_the_stores_address_is_shown_or_stored(checkout):
+    address = "http://me:PLANTED@127.0.0.1:9/?token=PLANTED"
+    down = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    output = checkout.run("dvc", "repro", "--force", "--single-item", "evaluate", **down)
+    assert "warning: MLflow at http://***@127.0.0.1:9/?token=*** did not accept all events" in output
+    output += sync(checkout, fails=True, **down)
+    assert "PLANTED" not in output
+    assert (checkout.folder / "mlruns/sender.log").stat().st_size
+    files = [path for path in checkout.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in files if b"PLANTED" in path.read_bytes()]
+
+
 class OldExperiment:
     is_finished = True
 

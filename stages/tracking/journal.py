@@ -21,9 +21,11 @@ from filelock import FileLock
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json, write_json
+from stages.core.secrets import redact, redact_all
 
 Event = dict[str, Any]
 KEEP_DAYS = 30  # since the last event, for runs that were never finished
+SETTINGS = {".yaml", ".lock"}  # files that may name a URL with a password
 
 
 class Journal:
@@ -45,7 +47,7 @@ class Journal:
         """Create the journal of a new run."""
         journal = cls(journals_folder() / uuid.uuid4().hex)
         with journal.warn_if_unwritable():
-            journal.folder.mkdir(parents=True)
+            journal.folder.mkdir(mode=0o700, parents=True)
         journal.log_event("run", key=journal.key, **values)
         return journal
 
@@ -55,10 +57,10 @@ class Journal:
         return self.folder.name
 
     def log_event(self, kind: str, **values: Any) -> None:
-        """Append an event, in one write, so that several processes can log at once."""
-        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | values)
+        """Append an event without the secrets of URLs, in one write, so that several processes can log at once."""
+        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | redact_all(values))
         with self.warn_if_unwritable():
-            file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 data = f"\n{line}\n".encode()  # the first line end closes a line that was written in part
                 if os.write(file, data) < len(data):
@@ -88,13 +90,18 @@ class Journal:
             self.log_event("metrics", metrics=new, step=step)
 
     def log_file(self, kind: str, path: Path, **values: Any) -> None:
-        """Append an event about a file or folder, which is copied, because the next stage or run may replace it."""
+        """Append an event about a file or folder, which is copied, because the next stage or run may replace it.
+
+        The copy of a settings file, such as params.yaml, is without the secrets of URLs.
+        """
         copy = self.folder / "files" / uuid.uuid4().hex / path.name
         with self.warn_if_unwritable():
             copy.parent.mkdir(parents=True)
             try:
                 if path.is_dir():
                     shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".*"))
+                elif path.suffix in SETTINGS:
+                    copy.write_text(redact(path.read_text(encoding="utf-8")), encoding="utf-8")
                 else:
                     shutil.copyfile(path, copy)
             except OSError:

@@ -16,6 +16,7 @@ from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from stages.core.files import read_json
+from stages.core.secrets import redact
 from stages.tracking.journal import Event, Journal
 from stages.tracking.mlflow_store import (
     INVALID_VALUE,
@@ -52,7 +53,7 @@ def send(journal: Journal) -> int:
             except MlflowException as error:
                 if error.error_code != INVALID_VALUE:
                     raise
-                print(f"refused by MLflow: {events}: {error}")
+                print(redact(f"refused by MLflow: {events}: {error}"))
             journal.set_state(sent=end, error=None)
             count += len(events)
     except Exception as error:  # no error of one run may end its later stages, or stop other runs

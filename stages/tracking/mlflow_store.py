@@ -3,7 +3,8 @@
 import logging
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import mlflow
 import requests
@@ -14,9 +15,10 @@ from mlflow.exceptions import MlflowException
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
+from stages.core.secrets import redact
 from stages.tracking.experiment_view import make_view_tags
 from stages.tracking.provenance import KEY_TAG, RESTORED_FROM_TAG, TRAIN_RUN_TAG
-from stages.tracking.store_uri import default_store_uri, find_artifact_root, resolve_store_uri
+from stages.tracking.store_uri import default_store_uri, find_artifact_root, resolve_store_uri, restore_secrets
 
 INVALID_VALUE, NOT_FOUND = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # error codes of a store
 
@@ -39,14 +41,15 @@ def connect(uri: str | None) -> MlflowClient:
     # MLflow draws a progress bar for each file, in the middle of our own output.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     folder = main_checkout() / "mlruns"
-    uri = resolve_store_uri(uri) or default_store_uri()
     try:
+        uri = restore_secrets(resolve_store_uri(uri) or default_store_uri())
         folder.mkdir(exist_ok=True)
         with FileLock(folder / ".lock"):  # two processes cannot create the tables at once
             if uri == default_store_uri():
                 with closing(sqlite3.connect(folder / "mlflow.db")) as database:
                     database.execute("PRAGMA journal_mode=WAL")
-            mlflow.set_tracking_uri(uri)
+            with keep_environment("MLFLOW_TRACKING_URI"):  # which MLflow changes, and the next store may need
+                mlflow.set_tracking_uri(uri)
             client = MlflowClient()
             client.search_experiments(max_results=1)
     except Exception as error:
@@ -54,11 +57,23 @@ def connect(uri: str | None) -> MlflowClient:
     return client
 
 
+@contextmanager
+def keep_environment(name: str) -> Iterator[None]:
+    """Give an environment variable at the end of the block the value that it had before."""
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
 def describe_error(error: Exception) -> str:
-    """Say in one line what went wrong."""
+    """Say in one line what went wrong, without the secrets of URLs."""
     if isinstance(error.__context__, requests.RequestException):
         return f"it cannot be reached, {type(error.__context__).__name__}"
-    message = (str(error).strip().splitlines() or [""])[0][:300]
+    message = redact((str(error).strip().splitlines() or [""])[0])[:300]
     is_expected = isinstance(error, (MlflowException, UserError, NotSentError)) and message
     return message if is_expected else f"{type(error).__name__}: {message}"
 

@@ -38,10 +38,10 @@ def find_run(experiment: Experiment, client: MlflowClient) -> Run | None:
 def find_differences(experiment: Experiment, run: Run) -> list[str]:
     """The params, metrics and data hashes of the experiment that its run lacks, or has with another value."""
     statistics = experiment.statistics
-    ours: dict[str, Any] = {f"param {key}": str(value) for key, value in experiment.params.flat().items()}
+    ours: dict[str, Any] = {f"param {key}": value for key, value in stringify(experiment.params.flat()).items()}
     ours |= {f"metric {key}": float(value) for key, value in experiment.metrics.items()}
     ours |= {f"tag data.{key}": statistics[key] for key in ("raw_sha256", "tokenized_sha256")}
-    theirs: dict[str, Any] = {f"param {key}": value for key, value in run.data.params.items()}
+    theirs: dict[str, Any] = {f"param {key}": value for key, value in stringify(run.data.params).items()}
     theirs |= {f"metric {key}": value for key, value in run.data.metrics.items()}
     theirs |= {f"tag {key}": value for key, value in run.data.tags.items()}
     unequal = {key: value for key, value in ours.items() if theirs.get(key) != value}

@@ -23,7 +23,7 @@ from stages.tracking.mlflow_store import (
     find_ready_models,
     find_runs_of_model,
 )  # fmt: skip
-from stages.tracking.store_uri import read_store_uri
+from stages.tracking.store_uri import describe_store, read_store_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER_CHAMPIONS_TAG = "former_champions"  # of the registered model: versions, the latest last
@@ -41,7 +41,7 @@ def open_registry(name: str) -> Iterator["Registry"]:
         with FileLock(main_checkout() / "mlruns" / "registry.lock"):
             yield Registry(client, name)
     except (NotReachedError, MlflowException) as error:
-        raise UserError(f"MLflow at {uri or 'mlruns'}: {describe_error(error)}") from error
+        raise UserError(f"MLflow at {describe_store(uri)}: {describe_error(error)}") from error
 
 
 def find_training_and_evaluation(

@@ -19,9 +19,10 @@ from stages.core.cache import hash_key
 from stages.core.csv_tables import read_numbers
 from stages.core.files import main_checkout, sha256
 from stages.core.param_sections import Tracking
+from stages.core.secrets import redact
 from stages.tracking.journal import Journal, find_unfinished, open_journal
 from stages.tracking.provenance import TRAIN_RUN_TAG, make_run_name
-from stages.tracking.store_uri import read_store_uri
+from stages.tracking.store_uri import describe_store, read_store_uri
 
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
 MAX_SENDER_LOG = 10**6  # bytes of mlruns/sender.log, before it is replaced
@@ -83,8 +84,8 @@ def find_or_create_run(
 
 
 def stringify(params: dict[str, Any]) -> dict[str, str]:
-    """Params as MLflow stores them."""
-    return {key: str(value) for key, value in params.items()}
+    """Params as MLflow stores them: texts without the secrets of URLs."""
+    return {key: redact(str(value)) for key, value in params.items()}
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def warn_if_unsent(run: Journal, status: str) -> None:
     problem = run.state["error"]
     if problem or (run.count_unsent() and status == "FINISHED"):
         print(
-            f"warning: MLflow at {run.start_event.get('uri') or 'mlruns'} did not accept all events of this run "
+            f"warning: MLflow at {describe_store(run.start_event.get('uri'))} did not accept all events of this run "
             f"({problem or 'it is too slow'}). They wait in {run.folder.relative_to(main_checkout())} and are sent "
             "with the next run, or by python -m stages.sync",
             file=sys.stderr,
@@ -131,6 +132,7 @@ def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen | None:
     with run.warn_if_unwritable():
         log = main_checkout() / "mlruns" / "sender.log"
         is_full = log.exists() and log.stat().st_size > MAX_SENDER_LOG
+        log.touch(mode=0o600)
         with log.open("wb" if is_full else "ab") as output:
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True,

@@ -1,10 +1,15 @@
-"""The address of MLflow's tracking store, as the user gives it in MLFLOW_TRACKING_URI. Nothing here imports MLflow."""
+"""The address of MLflow's tracking store, as the user gives it in MLFLOW_TRACKING_URI. Nothing here imports MLflow.
+
+Journals and messages have it without its secrets, which a process that sends takes from its environment again.
+"""
 
 import os
 import re
 from urllib.parse import unquote, urlsplit
 
+from stages.core.errors import UserError
 from stages.core.files import main_checkout, resolve_path
+from stages.core.secrets import HIDDEN, redact
 
 # The path that follows three slashes is relative; `file:` before it is SQLite's own kind of URI.
 SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(file:)?(?!file:)([^/?:][^?]*)(\?.*)?")
@@ -47,3 +52,23 @@ def find_artifact_root(uri: str) -> str | None:
     a folder of the current one; None for a server, which has a place of its own.
     """
     return (main_checkout() / "mlruns" / "artifacts").as_uri() if uri.startswith(DATABASES) else None
+
+
+def describe_store(uri: str | None) -> str:
+    """How messages name a store."""
+    return redact(uri) if uri else "mlruns"
+
+
+def restore_secrets(uri: str) -> str:
+    """The address of a journal with the secrets that were left out: those of MLFLOW_TRACKING_URI, if it is the same.
+
+    Without them MLflow itself uses MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and MLFLOW_TRACKING_TOKEN for a
+    server. UserError when another kind of store, or a query, needs secrets that are not known here.
+    """
+    own = read_store_uri()
+    if own and redact(own) == redact(uri):
+        return own
+    known = uri.replace(f"://{HIDDEN}@", "://") if uri.startswith("http") else uri
+    if f"://{HIDDEN}@" in known or f"={HIDDEN}" in known or f"?{HIDDEN}" in known:
+        raise UserError(f"the secrets of {uri} are not stored; set MLFLOW_TRACKING_URI to this address with them")
+    return known

@@ -196,3 +196,16 @@ def test_a_run_without_a_writable_folder_continues_with_one_warning(workspace, c
         journal.log_file("artifact", workspace / "mlruns")
     assert capsys.readouterr().err.count("warning") == 1
     assert list_journals() == []
+
+
+def test_a_journal_is_for_its_user_alone_and_has_no_secrets(workspace):
+    (workspace / "params.yaml").write_text('path: "http://u:PLANTED@h/a?sig=PLANTED"\n')
+    journal = Journal.create(uri="http://u:PLANTED@h", name="run", tags={"note": "see http://h/a?sig=PLANTED"})
+    journal.log_event("params", params={"data.path": "http://u:PLANTED@h/a"})
+    journal.log_file("artifact", workspace / "params.yaml")
+    assert journal.folder.stat().st_mode & 0o777 == 0o700
+    assert journal.events.stat().st_mode & 0o777 == 0o600
+    files = [path for path in journal.folder.rglob("*") if path.is_file()]
+    assert len(files) == 2
+    assert not [path for path in files if "PLANTED" in path.read_text()]
+    assert 'path: "http://***@h/a?sig=***"\n' in [path.read_text() for path in files]

@@ -1,7 +1,10 @@
 import json
 import shutil
 import sqlite3
+import threading
+from base64 import b64decode
 from concurrent.futures import ProcessPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 
 import mlflow
@@ -36,6 +39,10 @@ def own_store(workspace, database, monkeypatch, request):
 
 def create_journal(**values):
     return Journal.create(**{"uri": None, "experiment": "test", "name": "run", "tags": {"git.commit": "abc"}} | values)
+
+
+def find_files_with(text, folder):
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
 def read_stored_run(journal):
@@ -234,3 +241,66 @@ def test_a_run_of_a_temporary_copy_is_sent_to_the_main_checkout_with_its_files(w
     client = connect(f"sqlite:///{workspace}/other.db")
     assert [file.path for file in client.list_artifacts(journal.run_id)] == ["table.csv"]
     assert list(workspace.glob("mlruns/artifacts/*/artifacts/table.csv"))
+
+
+@pytest.fixture
+def guarded():
+    """A server that answers each request with an empty object, and keeps the user and password that it was given."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.given.append(b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode())
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.given = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_password_of_a_server_is_taken_from_the_environment_and_is_in_no_journal(guarded, monkeypatch, workspace):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:PLANTED@127.0.0.1:{guarded.server_port}")
+    journal = create_journal(uri=read_store_uri())
+    for _ in range(2):  # MLflow changes the variable
+        connect(None)
+        connect(journal.start_event["uri"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "you")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "SECOND")
+    connect(journal.start_event["uri"])
+    assert guarded.given == ["me:PLANTED"] * 2 + ["you:SECOND"]
+    assert find_files_with("PLANTED", workspace) == []
+
+
+def test_errors_of_sending_show_no_secrets(monkeypatch, workspace, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "unknown://me:PLANTED@host/path?token=PLANTED")
+    journal = create_journal(uri=read_store_uri())
+    with pytest.raises(NotSentError, match="unknown") as caught:
+        send(journal)
+    assert send_waiting() == 1
+    shown = str(caught.value) + "".join(capsys.readouterr())
+    assert "PLANTED" not in shown
+    assert "unknown://***@host/path?token=***" in shown
+    assert find_files_with("PLANTED", workspace) == []
+
+
+def test_a_refused_event_is_printed_without_secrets(capsys):
+    journal = create_journal()
+    for address in ("http://u:PLANTED@one/a", "http://u:PLANTED@two/a"):
+        journal.log_event("params", params={"data.path": address})
+    with journal.events.open("a") as file:  # by an earlier version
+        file.write('{"kind": "params", "time": 1, "params": {"data.path": "http://u:PLANTED@three/a"}}\n')
+    send(journal)
+    output = capsys.readouterr().out
+    assert output.count("refused by MLflow") == 2
+    assert "PLANTED" not in output

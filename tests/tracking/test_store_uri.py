@@ -1,6 +1,9 @@
+import re
+
 import pytest
 
-from stages.tracking.store_uri import default_store_uri, read_store_uri, resolve_store_uri
+from stages.core.errors import UserError
+from stages.tracking.store_uri import default_store_uri, read_store_uri, resolve_store_uri, restore_secrets
 
 
 @pytest.fixture
@@ -54,3 +57,31 @@ def test_without_the_variable_the_store_is_the_default_one(workspace, copy, monk
 
 def test_the_readmes_variable_means_the_default_store(copy):
     assert resolve_store_uri("sqlite:///mlruns/mlflow.db") == default_store_uri()
+
+
+HIDDEN = "http://***@host:5000/path"
+
+
+@pytest.mark.parametrize(
+    ("stored", "own", "expected"),
+    [
+        (HIDDEN, "http://me:secret@host:5000/path", "http://me:secret@host:5000/path"),
+        (HIDDEN, "http://me:secret@other:5000/path", "http://host:5000/path"),
+        (HIDDEN, None, "http://host:5000/path"),
+        ("postgresql://***@host/db?ssl=***", "postgresql://me:s@host/db?ssl=x", "postgresql://me:s@host/db?ssl=x"),
+        ("sqlite:////srv/mlflow.db", "http://me:secret@host", "sqlite:////srv/mlflow.db"),
+        ("sqlite:////srv/a***b.db", None, "sqlite:////srv/a***b.db"),
+    ],
+)
+def test_the_secrets_of_a_journals_store_come_from_the_environment(monkeypatch, stored, own, expected):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if own:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
+    assert restore_secrets(stored) == expected
+
+
+@pytest.mark.parametrize("stored", ["postgresql://***@host/db", "http://host/path?token=***"])
+def test_secrets_that_are_not_known_are_asked_for(monkeypatch, stored):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@other/db")
+    with pytest.raises(UserError, match=re.escape(f"the secrets of {stored} are not stored; set MLFLOW_TRACKING_URI")):
+        restore_secrets(stored)
