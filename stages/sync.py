@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
-from stages.core.secrets import RedactedStream, redact
+from stages.core.secrets import redact, redact_output
 from stages.core.stage import report_errors
 from stages.tracking.dvc_experiments import Experiment, list_experiments
 from stages.tracking.journal import Journal, list_journals, open_journal, remove_partly_deleted
@@ -160,6 +160,5 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     with report_errors("sync"):
-        # For the rest of the process: libraries and tracebacks show addresses too, and mlruns/sender.log keeps them.
-        sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
+        redact_output()
         main()

@@ -2,6 +2,7 @@
 
 import io
 import re
+import sys
 from typing import Any, TextIO
 
 HIDDEN = "***"
@@ -83,3 +84,8 @@ class RedactedStream(io.TextIOBase):
 
     def isatty(self) -> bool:
         return self.stream.isatty()
+
+
+def redact_output() -> None:
+    """Hide secrets in all that this process prints from now on: libraries and tracebacks show addresses too."""
+    sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)
