@@ -58,11 +58,12 @@ class Journal:
 
     def log_event(self, kind: str, **values: Any) -> None:
         """Append an event without the secrets of URLs, in one write, so that several processes can log at once."""
-        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | redact_all(values))
+        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | redact_all(values), ensure_ascii=False)
         with self.warn_if_unwritable():
             file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                data = f"\n{line}\n".encode()  # the first line end closes a line that was written in part
+                # The first line end closes a line that was written in part. Lone surrogates, which no store takes, are ?.
+                data = f"\n{line}\n".encode(errors="replace")
                 if os.write(file, data) < len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
@@ -84,7 +85,8 @@ class Journal:
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
         """Append points of curves, except those that were logged before a training was interrupted."""
-        new = {name: float(value) for name, value in metrics.items() if self.logged.get((name, step)) != value}
+        values = {name: float(value) for name, value in metrics.items()}
+        new = {name: value for name, value in values.items() if not is_same(self.logged.get((name, step)), value)}
         self.logged |= {(name, step): value for name, value in new.items()}
         if new:
             self.log_event("metrics", metrics=new, step=step)
@@ -160,6 +162,12 @@ class Journal:
         """MLflow's own id of the run."""
         return self.state["run_id"]
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether MLflow will never accept this run: the event that creates it was sent, and there is no run."""
+        state = self.state
+        return state["sent"] > 0 and state["run_id"] is None
+
     def set_state(self, **values: Any) -> None:
         write_json(self.folder / "state.json", self.state | values)
 
@@ -205,6 +213,11 @@ class Journal:
                     self.log_event("status", status="KILLED")
         except OSError:  # the process is alive (Timeout is an OSError), or the file is another user's
             return
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal; NaN is equal to NaN."""
+    return one == other or (one != one and other != other)
 
 
 def journals_folder() -> Path:

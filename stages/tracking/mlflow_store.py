@@ -1,10 +1,14 @@
 """MLflow's tracking store: the connection, its errors, and how experiments, runs and models are found in it."""
 
 import logging
+import math
 import os
+import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import mlflow
 import requests
@@ -17,6 +21,7 @@ from stages.core.errors import UserError
 from stages.core.files import main_checkout
 from stages.core.secrets import redact
 from stages.tracking.experiment_view import make_view_tags
+from stages.tracking.journal import is_same
 from stages.tracking.provenance import KEY_TAG, RESTORED_FROM_TAG, TRAIN_RUN_TAG
 from stages.tracking.store_uri import default_store_uri, find_artifact_root, resolve_store_uri, restore_secrets
 
@@ -96,13 +101,23 @@ def find_experiment(client: MlflowClient, name: str) -> str:
 def find_runs(client: MlflowClient, experiment_id: str, tag: str, value: str) -> list[Run]:
     """The runs with a tag, oldest first."""
     order = ["attributes.start_time", "attributes.run_id"]
-    return list(client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=order))
+    # MLflow's filters cannot write a quote in a text: _ stands for any character, and the texts are compared here.
+    pattern = re.sub(r"[^\w.-]", "_", value, flags=re.ASCII)
+    found = client.search_runs([experiment_id], f"tags.`{tag}` LIKE '{pattern}'", order_by=order)
+    return [run for run in found if run.data.tags.get(tag) == value]
 
 
 def find_runs_of_model(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
     """The run that trained a model, then those that only evaluated it or were restored; `key` is that of the first."""
     tags = (KEY_TAG, TRAIN_RUN_TAG, RESTORED_FROM_TAG)
     return [run for tag in tags for run in find_runs(client, experiment_id, tag, key)]
+
+
+def is_stored_as(value: Any, stored: Any) -> bool:
+    """Whether a value is the one that MLflow has: its databases keep the largest number instead of an infinite one."""
+    if isinstance(value, float) and math.isinf(value):
+        return stored in (value, math.copysign(sys.float_info.max, value))
+    return is_same(value, stored)
 
 
 def find_logged_models(client: MlflowClient, run: Run) -> list[LoggedModel]:

@@ -11,7 +11,7 @@ from mlflow.entities import Run
 
 from stages.tracking.dvc_experiments import ARTIFACTS, Experiment
 from stages.tracking.journal import Journal
-from stages.tracking.mlflow_store import find_runs, find_runs_of_model
+from stages.tracking.mlflow_store import find_runs, find_runs_of_model, is_stored_as
 from stages.tracking.provenance import RESTORED_FROM_TAG, make_source_tags
 from stages.tracking.run import log_datasets, log_history, log_results, log_weights, stringify
 
@@ -44,7 +44,7 @@ def find_differences(experiment: Experiment, run: Run) -> list[str]:
     theirs: dict[str, Any] = {f"param {key}": value for key, value in stringify(run.data.params).items()}
     theirs |= {f"metric {key}": value for key, value in run.data.metrics.items()}
     theirs |= {f"tag {key}": value for key, value in run.data.tags.items()}
-    unequal = {key: value for key, value in ours.items() if theirs.get(key) != value}
+    unequal = {key: value for key, value in ours.items() if not is_stored_as(value, theirs.get(key))}
     return [f"{key}: {value} in DVC, {theirs.get(key)} in MLflow" for key, value in unequal.items()]
 
 

@@ -22,6 +22,7 @@ from stages.tracking.mlflow_store import (
     describe_error,
     find_ready_models,
     find_runs_of_model,
+    is_stored_as,
 )  # fmt: skip
 from stages.tracking.store_uri import describe_store, read_store_uri
 
@@ -59,7 +60,7 @@ def find_training_and_evaluation(
         for run in runs
         if run.info.status == "FINISHED"
         and run.data.tags.get("data.raw_sha256") == raw_sha256
-        and all(run.data.metrics.get(f"test/{name}") == value for name, value in metrics.items())
+        and all(is_stored_as(value, run.data.metrics.get(f"test/{name}")) for name, value in metrics.items())
     ]
     if not evaluations:
         raise UserError(

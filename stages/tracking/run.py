@@ -4,6 +4,7 @@ Stages write to the run's journal, and a separate process (`stages.sync`) sends 
 slow down nor break a stage, and a run whose process was killed does not stay RUNNING.
 """
 
+import hashlib
 import os
 import re
 import subprocess
@@ -26,6 +27,7 @@ from stages.tracking.store_uri import describe_store, read_store_uri
 
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
 MAX_SENDER_LOG = 10**6  # bytes of mlruns/sender.log, before it is replaced
+MAX_PARAM = 6000  # characters of a param's value that MLflow stores
 NO_CURVE = {"step", "best"}  # columns of plots/*.csv that are not metrics
 
 
@@ -84,8 +86,16 @@ def find_or_create_run(
 
 
 def stringify(params: dict[str, Any]) -> dict[str, str]:
-    """Params as MLflow stores them: texts without the secrets of URLs."""
-    return {key: redact(str(value)) for key, value in params.items()}
+    """Params as MLflow stores them: texts without the secrets of URLs, the end of long ones replaced by their hash."""
+    return {key: shorten(redact(str(value)).encode(errors="replace").decode()) for key, value in params.items()}
+
+
+def shorten(text: str) -> str:
+    """The text, or the beginning and the SHA-256 of one that MLflow would truncate or refuse."""
+    if len(text) <= MAX_PARAM:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{text[: MAX_PARAM - 200]}... ({len(text)} characters, SHA-256 {digest})"
 
 
 @contextmanager
@@ -112,6 +122,10 @@ def record_stage(run: Journal, tracking: Tracking, status: str) -> Iterator[Jour
 
 def warn_if_unsent(run: Journal, status: str) -> None:
     """Warn when MLflow refuses events or, for a finished run, has not received all of them yet."""
+    if run.is_refused:
+        where = describe_store(run.start_event.get("uri"))
+        print(f"warning: MLflow at {where} refuses this run; mlruns/sender.log says why", file=sys.stderr)
+        return
     problem = run.state["error"]
     if problem or (run.count_unsent() and status == "FINISHED"):
         print(

@@ -13,8 +13,9 @@ import pytest
 from stages.sync import send_waiting
 from stages.tracking.journal import Journal, list_journals
 from stages.tracking.mlflow_sender import send
-from stages.tracking.mlflow_store import NotSentError, connect, find_experiment
+from stages.tracking.mlflow_store import NotSentError, connect, find_experiment, find_runs, is_stored_as
 from stages.tracking.provenance import KEY_TAG
+from stages.tracking.run import stringify
 from stages.tracking.store_uri import read_store_uri
 
 
@@ -304,3 +305,60 @@ def test_a_refused_event_is_printed_without_secrets(capsys):
     output = capsys.readouterr().out
     assert output.count("refused by MLflow") == 2
     assert "PLANTED" not in output
+
+
+NAMES = ["it's", 'say "so"', """it's "so" `too`""", "a_b%", "ends\\", "it's -- x; y", "größe'", "'"]
+
+
+def test_runs_are_found_by_a_tag_with_any_characters():
+    client = connect(None)
+    experiment_id = find_experiment(client, 'it\'s "one"')
+    for name in [*NAMES, "itXs", "IT'S"]:
+        client.create_run(experiment_id, tags={"dvc.exp_name": name})
+    for name in NAMES:
+        found = find_runs(client, experiment_id, "dvc.exp_name", name)
+        assert [run.data.tags["dvc.exp_name"] for run in found] == [name]
+
+
+def test_a_run_that_mlflow_refuses_holds_up_nothing_and_its_journal_is_deleted(capsys):
+    journal = create_journal(experiment="x" * 600)
+    journal.log_event("status", status="RUNNING")
+    assert send_waiting() == 0
+    assert "refused by MLflow" in capsys.readouterr().out
+    journal.log_metrics({"test/accuracy": 0.9})
+    journal.log_event("status", status="FINISHED")
+    assert send_waiting() == 0
+    assert list_journals() == []
+
+
+def test_a_value_that_mlflow_refuses_does_not_cost_those_beside_it(capsys):
+    journal = create_journal()
+    journal.log_metrics({"data/dropped/": 1, "test/accuracy": 0.9, "what?": 2})
+    journal.log_metrics({"test/loss": 0.3})
+    journal.log_event("params", params={"seed": "1", "a" * 300: "2"})
+    send(journal)
+    run = read_stored_run(journal)
+    assert (run.data.metrics, run.data.params) == ({"test/accuracy": 0.9, "test/loss": 0.3}, {"seed": "1"})
+    assert capsys.readouterr().out.count("refused by MLflow") == 3
+
+
+def test_texts_and_numbers_of_any_kind_are_stored_and_compared():
+    journal = create_journal(name="\ud800", tags={"note": "\udcff"})
+    params = {"data.label_names": {str(number): "x" * 100 for number in range(100)}, "data.text_column": "\udcff"}
+    metrics = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "loss": 0.1}
+    journal.log_event("params", params=stringify(params))
+    journal.log_metrics(metrics)
+    send(journal)
+    run = read_stored_run(journal)
+    assert run.info.run_name == "?"
+    assert len(run.data.params["data.label_names"]) < 6000
+    assert stringify(run.data.params)["data.label_names"] == stringify(params)["data.label_names"]
+    assert all(is_stored_as(value, run.data.metrics[name]) for name, value in metrics.items())
+    assert not is_stored_as(0.1, run.data.metrics["nan"])
+    assert not is_stored_as(float("inf"), run.data.metrics["-inf"])
+
+
+def test_long_params_that_differ_at_their_end_are_different():
+    one, other = (stringify({"a": "x" * 7000 + end})["a"] for end in "ab")
+    assert one != other
+    assert len(one) <= 6000
