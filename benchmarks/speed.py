@@ -30,6 +30,7 @@ from stages.core.files import read_json, write_json
 from stages.core.hardware import cpu_name, gpu_name
 from stages.core.yaml_files import read_yaml
 from stages.tracking.mlflow_store import connect, find_experiment
+from stages.tracking.store_uri import read_store_uri
 
 RESULTS, EXPERIMENT = Path("benchmarks/results"), "speed benchmark"
 TEST_ROWS = {"ablation": 1000}  # at most, where only the training is measured
@@ -135,7 +136,7 @@ class Bench:
         print("   " + ", ".join(f"{key} {value:.4g}" for key, value in measured.items()), flush=True)
         self.results["runs"].append({"group": group, "name": name, "seed": seed, "run": run} | measured)
         write_json(self.file, self.results)
-        experiment_id = find_experiment(connect(os.environ.get("MLFLOW_TRACKING_URI")), EXPERIMENT)
+        experiment_id = find_experiment(connect(read_store_uri()), EXPERIMENT)
         with mlflow.start_run(experiment_id=experiment_id, run_name=f"{group}: {name}"):
             mlflow.log_params(defaults | run | {"seed": seed} | self.results["about"])
             mlflow.log_metrics(measured)

@@ -12,6 +12,7 @@ from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.params import Params
 from stages.core.paths import PREDICTIONS, RUN, STATISTICS, TEST_METRICS
+from stages.core.secrets import redact_output
 from stages.core.stage import read_timings, report_errors
 from stages.evaluation.gate_rules import RowResults, Verdict, format_table, judge_champion, judge_limits
 from stages.tracking.registry import (
@@ -73,4 +74,5 @@ def describe_failure(failed: list[Verdict]) -> str:
 
 if __name__ == "__main__":
     with report_errors("gate"):
+        redact_output()
         main()

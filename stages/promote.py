@@ -6,6 +6,7 @@ python -m stages.promote [--rollback]
 import argparse
 
 from stages.core.params import Params
+from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.tracking.registry import open_registry
 
@@ -28,4 +29,5 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     with report_errors("promote"):
+        redact_output()
         main()

@@ -22,12 +22,14 @@ from mlflow.exceptions import MlflowException
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
+from stages.core.secrets import redact, redact_output
 from stages.core.stage import report_errors
 from stages.tracking.dvc_experiments import Experiment, list_experiments
 from stages.tracking.journal import Journal, list_journals, open_journal, remove_partly_deleted
 from stages.tracking.mlflow_sender import send
 from stages.tracking.mlflow_store import NotReachedError, NotSentError, connect, describe_error
 from stages.tracking.reconcile import find_differences, find_run, restore_run
+from stages.tracking.store_uri import describe_store, read_store_uri
 from stages.tracking.system_metrics import sample_system_metrics
 
 SECONDS_BETWEEN_POLLS = 0.5
@@ -39,7 +41,7 @@ def main() -> None:
     if arguments.follow:
         follow(arguments.follow, arguments.system_metrics)
         return
-    uri = os.environ.get("MLFLOW_TRACKING_URI")  # read first, because MLflow sets it to the store that it sends to
+    uri = read_store_uri()
     if not arguments.check:
         failed = send_waiting()
         if failed:
@@ -52,7 +54,7 @@ def reconcile(uri: str | None, check: bool) -> None:
     try:
         experiments = list_experiments()
     except DvcException as error:
-        raise UserError(f"DVC: {error}") from error
+        raise UserError(redact(f"DVC: {error}")) from error
     with FileLock(main_checkout() / "mlruns" / "sync.lock"):  # otherwise two processes would restore the same run
         agreements = [try_to_reconcile(experiment, uri, check) for experiment in experiments]
     if not all(agreements):
@@ -64,7 +66,7 @@ def try_to_reconcile(experiment: Experiment, uri: str | None, check: bool) -> bo
     try:
         return reconcile_experiment(experiment, uri, check)
     except NotReachedError as error:
-        raise UserError(f"MLflow at {uri or 'mlruns'}: {error}") from error
+        raise UserError(f"MLflow at {describe_store(uri)}: {error}") from error
     except (UserError, NotSentError, MlflowException, DvcException, LookupError, ValueError, OSError) as error:
         print(f"{experiment}: cannot be compared: {describe_error(error)}")
         return False
@@ -158,4 +160,5 @@ def parse_arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     with report_errors("sync"):
+        redact_output()
         main()

@@ -84,9 +84,31 @@ def test_another_store_gets_all_runs_while_a_waiting_journal_is_sent_to_its_own_
     assert [run.info.run_name for run in checkout.runs()[count:]] == ["waited"]
 
 
+def test_the_run_of_a_temporary_copy_is_not_lost_when_the_store_has_a_relative_path(checkout):
+    """Its name has a quote, which MLflow's filters cannot write."""
+    store = {"MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db"}
+    changes = ("-S", "train.freeze_layers=1", "-S", "train.learning_rate=2e-3")
+    checkout.run("dvc", "exp", "run", "--temp", "-n", "it's", *changes, **store)
+    assert checkout.runs()[-1].info.run_name == "it's"
+    assert checkout.runs()[-1].info.status == "FINISHED"
+    assert "it's: agrees with run" in sync(checkout, "--check", **store)
+
+
 def test_a_server_that_is_down_is_one_message(checkout):
     output = sync(checkout, fails=True, MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_MAX_RETRIES="0")
     assert output.strip() == "error in sync: MLflow at http://127.0.0.1:9: it cannot be reached, ConnectionError"
+
+
+def test_no_secret_of_the_stores_address_is_shown_or_stored(checkout):
+    address = "http://me:PLANTED@127.0.0.1:9/?token=PLANTED"
+    down = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    output = checkout.run("dvc", "repro", "--force", "--single-item", "evaluate", **down)
+    assert "warning: MLflow at http://***@127.0.0.1:9/?token=*** did not accept all events" in output
+    output += sync(checkout, fails=True, **down)
+    assert "PLANTED" not in output
+    assert (checkout.folder / "mlruns/sender.log").stat().st_size
+    files = [path for path in checkout.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert not [path for path in files if b"PLANTED" in path.read_bytes()]
 
 
 class OldExperiment:

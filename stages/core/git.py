@@ -5,9 +5,12 @@ import subprocess
 from pathlib import Path
 
 from stages.core.errors import UserError
+from stages.core.secrets import redact
 
 # https://host/owner/name.git, ssh://git@host/owner/name, git@host:owner/name.git; user, token and port are left out.
-REMOTE = re.compile(r"(?:(?:https?|ssh)://(?:[^@/]*@)?|[^@/:]+@)([^/:]+)(?::\d+)?[/:](.+?)(?:\.git)?/?")
+REMOTE = re.compile(
+    r"(?:(?:https?|ssh)://(?:[^@/]*@)?|[^@/:]+@)([^/:@]+)(?::\d+)?[/:]([^?#@]+?)(?:\.git)?/?(?:[?#].*)?"
+)
 
 
 def run_git(folder: Path, *arguments: str) -> str:
@@ -17,7 +20,7 @@ def run_git(folder: Path, *arguments: str) -> str:
     except OSError as error:
         raise UserError(f"git cannot be run ({error}).") from None
     if done.returncode:
-        raise UserError(f"git {arguments[0]} failed in {folder}: {done.stderr.strip()}")
+        raise UserError(f"git {arguments[0]} failed in {folder}: {redact(done.stderr.strip())}")
     return done.stdout.strip()
 
 
@@ -31,5 +34,5 @@ def query_git(*arguments: str) -> str:
 
 def find_web_address(path: str) -> str | None:
     """The address of a file of the repository in a browser; None when the remote `origin` is not on the web."""
-    url = REMOTE.fullmatch(query_git("remote", "get-url", "origin"))
+    url = REMOTE.fullmatch(redact(query_git("remote", "get-url", "origin")))
     return f"https://{url[1]}/{url[2]}/blob/HEAD/{path}" if url else None

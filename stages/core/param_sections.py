@@ -215,7 +215,10 @@ class Cache(Section):
 
 
 class Tracking(Section):
-    experiment: Annotated[str, Field(min_length=1, description="a name")] = "text-classifier"
+    # The databases of MLflow's servers keep 256 characters.
+    experiment: Annotated[str, Field(min_length=1, max_length=256, description="a name of at most 256 characters")] = (
+        "text-classifier"
+    )
     log_model: Switch = True
     system_metrics: Switch = True
     tensorboard: Switch = False
@@ -232,5 +235,10 @@ class Gate(Section):
         float | None, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded, or null")
     ] = 0.95
     registered_model: Annotated[
-        str, Field(pattern=r"^[\w .-]+$", description="a name of letters, digits, spaces and . - _")
+        str,
+        Field(
+            pattern=r"^[\w .-]+$",
+            max_length=256,
+            description="a name of letters, digits, spaces and . - _, at most 256",
+        ),
     ] = "text-classifier"

@@ -1,6 +1,9 @@
 """Hides the secrets of URLs in texts that are shown or stored."""
 
+import io
 import re
+import sys
+from typing import Any, TextIO
 
 HIDDEN = "***"
 # What follows an @ that no host follows is still the password. At most 300 characters, so that no text takes long.
@@ -52,3 +55,37 @@ def hide_value(part: str) -> str:
     if value.strip("="):  # base64 may end in =
         return f"{name}={HIDDEN}"
     return HIDDEN if name else part
+
+
+def redact_all(value: Any) -> Any:
+    """A value of JSON with all of its texts redacted."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: redact_all(one) for key, one in value.items()}
+    return [redact_all(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+class RedactedStream(io.TextIOBase):
+    """A stream that hides secrets in what is written to another one, such as messages and tracebacks of libraries."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(redact(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
+def redact_output() -> None:
+    """Hide secrets in all that this process prints from now on: libraries and tracebacks show addresses too."""
+    sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json, write_json
-from stages.core.secrets import redact
+from stages.core.secrets import redact, redact_all
 
 Event = dict[str, Any]
 # What readers of an event need; events of other kinds have what the sender needs, which reports an error of its own.
@@ -31,6 +31,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "status": {"status": str},
 }
 KEEP_DAYS = 30  # since the last event, for runs that were never finished
+SETTINGS = {".yaml", ".lock"}  # files that may name a URL with a password
 
 
 class Journal:
@@ -52,7 +53,7 @@ class Journal:
         """Create the journal of a new run."""
         journal = cls(journals_folder() / uuid.uuid4().hex)
         with journal.warn_if_unwritable():
-            journal.folder.mkdir(parents=True)
+            journal.folder.mkdir(mode=0o700, parents=True)
         journal.log_event("run", key=journal.key, **values)
         return journal
 
@@ -62,12 +63,13 @@ class Journal:
         return self.folder.name
 
     def log_event(self, kind: str, **values: Any) -> None:
-        """Append an event, in one write, so that several processes can log at once."""
-        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | values)
+        """Append an event without the secrets of URLs, in one write, so that several processes can log at once."""
+        line = json.dumps({"kind": kind, "time": time.time_ns() // 10**6} | redact_all(values), ensure_ascii=False)
         with self.warn_if_unwritable():
-            file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                data = f"\n{line}\n".encode()  # the first line end closes a line that was written in part
+                # The first line end closes a line that was written in part. Lone surrogates, refused by all stores, are ?.
+                data = f"\n{line}\n".encode(errors="replace")
                 if os.write(file, data) < len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
@@ -89,13 +91,17 @@ class Journal:
 
     def log_metrics(self, metrics: dict[str, float], step: int = 0) -> None:
         """Append points of curves, except those that were logged before a training was interrupted."""
-        new = {name: float(value) for name, value in metrics.items() if self.logged.get((name, step)) != value}
+        values = {name: float(value) for name, value in metrics.items()}
+        new = {name: value for name, value in values.items() if not is_same(self.logged.get((name, step)), value)}
         self.logged |= {(name, step): value for name, value in new.items()}
         if new:
             self.log_event("metrics", metrics=new, step=step)
 
     def log_file(self, kind: str, path: Path, **values: Any) -> None:
-        """Append an event about a file or folder, which is copied, because the next stage or run may replace it."""
+        """Append an event about a file or folder, which is copied, because the next stage or run may replace it.
+
+        The copy of a settings file, such as params.yaml, is without the secrets of URLs.
+        """
         copy = self.folder / "files" / uuid.uuid4().hex / path.name
         with self.warn_if_unwritable():
             copy.parent.mkdir(parents=True)
@@ -160,6 +166,12 @@ class Journal:
         """MLflow's own id of the run."""
         return self.state["run_id"]
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether MLflow will never accept this run: the event that creates it was sent, and there is no run."""
+        state = self.state
+        return state["sent"] > 0 and state["run_id"] is None
+
     def set_state(self, **values: Any) -> None:
         write_json(self.folder / "state.json", self.state | values)
 
@@ -209,7 +221,7 @@ class Journal:
 
 def copy_file(path: Path, copy: Path) -> None:
     """Copy a file; of params.yaml and dvc.lock, which hold all params, without the secrets of URLs in them."""
-    if path.suffix in (".yaml", ".lock"):
+    if path.suffix in SETTINGS:
         copy.write_bytes(redact(path.read_bytes().decode(errors="surrogateescape")).encode(errors="surrogateescape"))
     else:
         shutil.copyfile(path, copy)
@@ -220,6 +232,11 @@ def is_event(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("time"), int) or not isinstance(value.get("kind"), str):
         return False
     return all(isinstance(value.get(name), kind) for name, kind in FIELDS.get(value["kind"], {}).items())
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values are equal; NaN is equal to NaN."""
+    return one == other or (one != one and other != other)
 
 
 def journals_folder() -> Path:

@@ -16,6 +16,7 @@ from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from stages.core.files import read_json
+from stages.core.secrets import redact
 from stages.tracking.journal import Event, Journal
 from stages.tracking.mlflow_store import (
     INVALID_VALUE,
@@ -41,18 +42,15 @@ def send(journal: Journal) -> int:
 
     Events that the store accepted without answering are sent again. That is harmless: MLflow stores equal points,
     params, tags and files once, and runs and models are looked up first. Events that the store will never accept are
-    printed and skipped. A store that was created anew and lacks the run gets all of its events the next time.
+    printed and skipped; without its first event, all of a run's. A store that was created anew and lacks the run gets
+    all of its events the next time.
     """
     count, client = 0, None
     try:
         for events, end in group_metrics(journal.read(journal.state["sent"])):
             client = client or connect(journal.start_event["uri"])
-            try:
-                SENDERS[events[0]["kind"]](client, journal, events)
-            except MlflowException as error:
-                if error.error_code != INVALID_VALUE:
-                    raise
-                print(f"refused by MLflow: {events}: {error}")
+            if events[0]["kind"] == "run" or not journal.is_refused:
+                send_accepted(client, journal, events)
             journal.set_state(sent=end, error=None)
             count += len(events)
     except Exception as error:  # no error of one run may end its later stages, or stop other runs
@@ -61,6 +59,31 @@ def send(journal: Journal) -> int:
             journal.set_state(error=describe_error(error), **({"sent": 0, "run_id": None} if is_lost else {}))
         raise (error if isinstance(error, NotReachedError) else NotSentError(describe_error(error))) from error
     return count
+
+
+def send_accepted(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
+    """Send one event, or a group of metrics, without those values that the store will never accept."""
+    try:
+        SENDERS[events[0]["kind"]](client, journal, events)
+    except MlflowException as error:
+        if error.error_code != INVALID_VALUE:
+            raise
+        parts = split(events)
+        for part in parts:
+            send_accepted(client, journal, part)
+        if not parts:
+            print(redact(f"refused by MLflow: {events}: {error}"))
+
+
+def split(events: list[Event]) -> list[list[Event]]:
+    """The events alone, or the values of one event alone; nothing when there is one value, or none to divide."""
+    if len(events) > 1:
+        return [[event] for event in events]
+    (event,) = events
+    values = event.get(event["kind"])
+    if not isinstance(values, dict) or len(values) < 2:
+        return []
+    return [[event | {event["kind"]: {name: value}}] for name, value in values.items()]
 
 
 def group_metrics(events: Iterator[tuple[Event, int]]) -> Iterator[tuple[list[Event], int]]:

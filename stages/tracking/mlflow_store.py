@@ -1,9 +1,14 @@
 """MLflow's tracking store: the connection, its errors, and how experiments, runs and models are found in it."""
 
 import logging
+import math
 import os
+import re
 import sqlite3
-from contextlib import closing
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
 import mlflow
 import requests
@@ -14,8 +19,11 @@ from mlflow.exceptions import MlflowException
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
+from stages.core.secrets import redact
 from stages.tracking.experiment_view import make_view_tags
+from stages.tracking.journal import is_same
 from stages.tracking.provenance import KEY_TAG, RESTORED_FROM_TAG, TRAIN_RUN_TAG
+from stages.tracking.store_uri import default_store_uri, find_artifact_root, resolve_store_uri, restore_secrets
 
 INVALID_VALUE, NOT_FOUND = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # error codes of a store
 
@@ -29,7 +37,7 @@ class NotReachedError(NotSentError):
 
 
 def connect(uri: str | None) -> MlflowClient:
-    """Point MLflow at a store; None is SQLite under `mlruns/` of the main checkout, which is created when missing.
+    """Point MLflow at a store; None is the default one, which is created when missing.
 
     DVC runs queued experiments in copies of the checkout, several at once: with write-ahead logging they read while
     one writes, and MLflow lets writers wait for each other. Raises NotReachedError when the store does not answer.
@@ -39,12 +47,14 @@ def connect(uri: str | None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     folder = main_checkout() / "mlruns"
     try:
+        uri = restore_secrets(resolve_store_uri(uri) or default_store_uri())
         folder.mkdir(exist_ok=True)
         with FileLock(folder / ".lock"):  # two processes cannot create the tables at once
-            if uri is None:
+            if uri == default_store_uri():
                 with closing(sqlite3.connect(folder / "mlflow.db")) as database:
                     database.execute("PRAGMA journal_mode=WAL")
-            mlflow.set_tracking_uri(uri or f"sqlite:///{folder / 'mlflow.db'}")
+            with keep_environment("MLFLOW_TRACKING_URI"):  # which MLflow changes, and the next store may need
+                mlflow.set_tracking_uri(uri)
             client = MlflowClient()
             client.search_experiments(max_results=1)
     except Exception as error:
@@ -52,23 +62,33 @@ def connect(uri: str | None) -> MlflowClient:
     return client
 
 
+@contextmanager
+def keep_environment(name: str) -> Iterator[None]:
+    """Give an environment variable at the end of the block the value that it had before."""
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
 def describe_error(error: Exception) -> str:
-    """Say in one line what went wrong."""
+    """Say in one line what went wrong, without the secrets of URLs."""
     if isinstance(error.__context__, requests.RequestException):
         return f"it cannot be reached, {type(error.__context__).__name__}"
-    message = (str(error).strip().splitlines() or [""])[0][:300]
+    message = redact((str(error).strip().splitlines() or [""])[0])[:300]
     is_expected = isinstance(error, (MlflowException, UserError, NotSentError)) and message
     return message if is_expected else f"{type(error).__name__}: {message}"
 
 
 def find_experiment(client: MlflowClient, name: str) -> str:
     """The id of an experiment, which is created when it is missing; UserError when it was deleted."""
-    folder = main_checkout() / "mlruns"
-    with FileLock(folder / ".lock"):
+    with FileLock(main_checkout() / "mlruns" / ".lock"):
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            is_local = mlflow.get_tracking_uri() == f"sqlite:///{folder / 'mlflow.db'}"
-            new_id = client.create_experiment(name, (folder / "artifacts").as_uri() if is_local else None)
+            new_id = client.create_experiment(name, find_artifact_root(mlflow.get_tracking_uri()))
             experiment = client.get_experiment(new_id)
     if experiment.lifecycle_stage == "deleted":
         raise UserError(f"its experiment '{name}' (tracking.experiment) was deleted; restore it or choose another name")
@@ -81,13 +101,23 @@ def find_experiment(client: MlflowClient, name: str) -> str:
 def find_runs(client: MlflowClient, experiment_id: str, tag: str, value: str) -> list[Run]:
     """The runs with a tag, oldest first."""
     order = ["attributes.start_time", "attributes.run_id"]
-    return list(client.search_runs([experiment_id], f"tags.`{tag}` = '{value}'", order_by=order))
+    # MLflow's filters cannot write a quote in a text: _ stands for any character, and the texts are compared here.
+    pattern = re.sub(r"[^\w.-]", "_", value, flags=re.ASCII)
+    found = client.search_runs([experiment_id], f"tags.`{tag}` LIKE '{pattern}'", order_by=order)
+    return [run for run in found if run.data.tags.get(tag) == value]
 
 
 def find_runs_of_model(client: MlflowClient, experiment_id: str, key: str) -> list[Run]:
     """The run that trained a model, then those that only evaluated it or were restored; `key` is that of the first."""
     tags = (KEY_TAG, TRAIN_RUN_TAG, RESTORED_FROM_TAG)
     return [run for tag in tags for run in find_runs(client, experiment_id, tag, key)]
+
+
+def is_stored_as(value: Any, stored: Any) -> bool:
+    """Whether a value is the one that MLflow has: its databases keep the largest number instead of an infinite one."""
+    if isinstance(value, float) and math.isinf(value):
+        return stored in (value, math.copysign(sys.float_info.max, value))
+    return is_same(value, stored)
 
 
 def find_logged_models(client: MlflowClient, run: Run) -> list[LoggedModel]:

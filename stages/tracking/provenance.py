@@ -6,6 +6,7 @@ from typing import Any
 from stages.core.errors import UserError
 from stages.core.git import query_git
 from stages.core.params import Params
+from stages.core.secrets import redact_all
 
 KEY_TAG = "pipeline.run"  # the key of the run's journal
 TRAIN_RUN_TAG = "train.run"  # of a run that only evaluates: the key of the run that trained the model
@@ -74,4 +75,5 @@ def find_changed_params(params: dict[str, Any], commit: str) -> dict[str, tuple[
         before = Params.parse(query_git("show", f"{commit}:./params.yaml"), commit).flat()
     except UserError:
         return None
-    return {key: (value, before[key]) for key, value in params.items() if before[key] != value}
+    changed = {key: (value, before[key]) for key, value in params.items() if before[key] != value}
+    return redact_all(changed)

@@ -11,7 +11,7 @@ from mlflow.entities import Run
 
 from stages.tracking.dvc_experiments import ARTIFACTS, Experiment
 from stages.tracking.journal import Journal
-from stages.tracking.mlflow_store import find_runs, find_runs_of_model
+from stages.tracking.mlflow_store import find_runs, find_runs_of_model, is_stored_as
 from stages.tracking.provenance import RESTORED_FROM_TAG, make_source_tags
 from stages.tracking.run import log_datasets, log_history, log_results, log_weights, stringify
 
@@ -38,13 +38,13 @@ def find_run(experiment: Experiment, client: MlflowClient) -> Run | None:
 def find_differences(experiment: Experiment, run: Run) -> list[str]:
     """The params, metrics and data hashes of the experiment that its run lacks, or has with another value."""
     statistics = experiment.statistics
-    ours: dict[str, Any] = {f"param {key}": str(value) for key, value in experiment.params.flat().items()}
+    ours: dict[str, Any] = {f"param {key}": value for key, value in stringify(experiment.params.flat()).items()}
     ours |= {f"metric {key}": float(value) for key, value in experiment.metrics.items()}
     ours |= {f"tag data.{key}": statistics[key] for key in ("raw_sha256", "tokenized_sha256")}
-    theirs: dict[str, Any] = {f"param {key}": value for key, value in run.data.params.items()}
+    theirs: dict[str, Any] = {f"param {key}": value for key, value in stringify(run.data.params).items()}
     theirs |= {f"metric {key}": value for key, value in run.data.metrics.items()}
     theirs |= {f"tag {key}": value for key, value in run.data.tags.items()}
-    unequal = {key: value for key, value in ours.items() if theirs.get(key) != value}
+    unequal = {key: value for key, value in ours.items() if not is_stored_as(value, theirs.get(key))}
     return [f"{key}: {value} in DVC, {theirs.get(key)} in MLflow" for key, value in unequal.items()]
 
 

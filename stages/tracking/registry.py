@@ -1,7 +1,6 @@
 """MLflow's registered model: the versions that passed the gate, and the aliases `challenger` and `champion`."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,9 @@ from stages.tracking.mlflow_store import (
     describe_error,
     find_ready_models,
     find_runs_of_model,
+    is_stored_as,
 )  # fmt: skip
+from stages.tracking.store_uri import describe_store, read_store_uri
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER_CHAMPIONS_TAG = "former_champions"  # of the registered model: versions, the latest last
@@ -35,13 +36,13 @@ COMPARED_TAG = "gate.champion"  # of a version: the champion at the time when th
 @contextmanager
 def open_registry(name: str) -> Iterator["Registry"]:
     """The registered model of this name, for one process at a time; UserError when MLflow does not answer."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = read_store_uri()
     try:
         client = connect(uri)
         with FileLock(main_checkout() / "mlruns" / "registry.lock"):
             yield Registry(client, name)
     except (NotReachedError, MlflowException) as error:
-        raise UserError(f"MLflow at {uri or 'mlruns'}: {describe_error(error)}") from error
+        raise UserError(f"MLflow at {describe_store(uri)}: {describe_error(error)}") from error
 
 
 def find_training_and_evaluation(
@@ -59,7 +60,7 @@ def find_training_and_evaluation(
         for run in runs
         if run.info.status == "FINISHED"
         and run.data.tags.get("data.raw_sha256") == raw_sha256
-        and all(run.data.metrics.get(f"test/{name}") == value for name, value in metrics.items())
+        and all(is_stored_as(value, run.data.metrics.get(f"test/{name}")) for name, value in metrics.items())
     ]
     if not evaluations:
         raise UserError(

@@ -4,6 +4,7 @@ Stages write to the run's journal, and a separate process (`stages.sync`) sends 
 slow down nor break a stage, and a run whose process was killed does not stay RUNNING.
 """
 
+import hashlib
 import os
 import re
 import subprocess
@@ -19,11 +20,14 @@ from stages.core.cache import hash_key
 from stages.core.csv_tables import read_numbers
 from stages.core.files import main_checkout, sha256
 from stages.core.param_sections import Tracking
+from stages.core.secrets import redact
 from stages.tracking.journal import Journal, find_unfinished, open_journal
 from stages.tracking.provenance import TRAIN_RUN_TAG, make_run_name
+from stages.tracking.store_uri import describe_store, read_store_uri
 
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
 MAX_SENDER_LOG = 10**6  # bytes of mlruns/sender.log, before it is replaced
+MAX_PARAM = 6000  # characters of a param's value that MLflow stores
 NO_CURVE = {"step", "best"}  # columns of plots/*.csv that are not metrics
 
 
@@ -72,8 +76,9 @@ def find_or_create_run(
     inputs_hash = hash_key({"all_params": stringify(params), "inputs": inputs})
     run = find_unfinished(inputs_hash)
     if run is None:
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        run = Journal.create(inputs=inputs_hash, uri=uri, experiment=tracking.experiment, name=name, tags=tags)
+        run = Journal.create(
+            inputs=inputs_hash, uri=read_store_uri(), experiment=tracking.experiment, name=name, tags=tags
+        )
         run.log_event("params", params=stringify(params))
     else:
         run.log_event("name", name=name, tags=tags)
@@ -81,8 +86,16 @@ def find_or_create_run(
 
 
 def stringify(params: dict[str, Any]) -> dict[str, str]:
-    """Params as MLflow stores them."""
-    return {key: str(value) for key, value in params.items()}
+    """Params as MLflow stores them: texts without the secrets of URLs, the end of long ones replaced by their hash."""
+    return {key: shorten(redact(str(value)).encode(errors="replace").decode()) for key, value in params.items()}
+
+
+def shorten(text: str) -> str:
+    """The text, or the beginning and the SHA-256 of one that MLflow would truncate or refuse."""
+    if len(text) <= MAX_PARAM:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{text[: MAX_PARAM - 200]}... ({len(text)} characters, SHA-256 {digest})"
 
 
 @contextmanager
@@ -109,10 +122,14 @@ def record_stage(run: Journal, tracking: Tracking, status: str) -> Iterator[Jour
 
 def warn_if_unsent(run: Journal, status: str) -> None:
     """Warn when MLflow refuses events or, for a finished run, has not received all of them yet."""
+    if run.is_refused:
+        where = describe_store(run.start_event.get("uri"))
+        print(f"warning: MLflow at {where} refuses this run; mlruns/sender.log says why", file=sys.stderr)
+        return
     problem = run.state["error"]
     if problem or (run.count_unsent() and status == "FINISHED"):
         print(
-            f"warning: MLflow at {run.start_event.get('uri') or 'mlruns'} did not accept all events of this run "
+            f"warning: MLflow at {describe_store(run.start_event.get('uri'))} did not accept all events of this run "
             f"({problem or 'it is too slow'}). They wait in {run.folder.relative_to(main_checkout())} and are sent "
             "with the next run, or by python -m stages.sync",
             file=sys.stderr,
@@ -129,6 +146,7 @@ def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen | None:
     with run.warn_if_unwritable():
         log = main_checkout() / "mlruns" / "sender.log"
         is_full = log.exists() and log.stat().st_size > MAX_SENDER_LOG
+        log.touch(mode=0o600)
         with log.open("wb" if is_full else "ab") as output:
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True,

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -93,3 +95,13 @@ def test_a_redacted_text_has_nothing_more_to_hide(text):
 def test_a_long_text_is_read_in_one_pass(text):
     """A quadratic search would take hours."""
     assert len(redact(text * 300_000)) >= len(text)
+
+
+def test_a_traceback_shows_no_secrets():
+    code = (
+        "from stages.core.secrets import redact_output; redact_output(); print('see http://u:PLANTED@h/a');"
+        "raise ValueError('http://u:PLANTED@h/b')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "see http://***@h/a\n"
+    assert done.stderr.endswith("ValueError: http://***@h/b\n")

@@ -1,13 +1,17 @@
 import os
 import resource
+import tempfile
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stages.core.secrets import redact_all
 from stages.tracking.journal import (
     Journal,
     find_unfinished,
@@ -221,3 +225,40 @@ def test_a_journal_that_was_truncated_or_changed_can_be_read(journal, changes, l
     assert (again.name, again.status, find_unfinished("a"), list_journals()) != ()
     again.log_event("tags", tags={"new": "1"})
     assert read_all(again)[-1].get("tags") == {"new": "1"}
+
+
+def test_a_journal_is_for_its_user_alone_and_has_no_secrets(workspace):
+    (workspace / "params.yaml").write_text('path: "http://u:PLANTED@h/a?sig=PLANTED"\n')
+    journal = Journal.create(uri="http://u:PLANTED@h", name="run", tags={"note": "see http://h/a?sig=PLANTED"})
+    journal.log_event("params", params={"data.path": "http://u:PLANTED@h/a"})
+    journal.log_file("artifact", workspace / "params.yaml")
+    assert journal.folder.stat().st_mode & 0o777 == 0o700
+    assert journal.events.stat().st_mode & 0o777 == 0o600
+    files = [path for path in journal.folder.rglob("*") if path.is_file()]
+    assert len(files) == 2
+    assert not [path for path in files if "PLANTED" in path.read_text()]
+    assert 'path: "http://***@h/a?sig=***"\n' in [path.read_text() for path in files]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), np.float32(0.1), 3])
+def test_each_number_is_logged_once(journal, value):
+    journal.log_metrics({"train/grad_norm": value}, 10)
+    journal.log_metrics({"train/grad_norm": value}, 10)
+    open_journal(journal.key).log_metrics({"train/grad_norm": value}, 10)
+    assert len(journal.find_events("metrics")) == 1
+
+
+@given(st.dictionaries(st.text(), st.text() | st.floats() | st.none() | st.lists(st.text())))
+def test_what_is_logged_is_read_again_without_secrets_and_lone_surrogates(values):
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder))
+        journal.log_event("tags", tags=values)
+        (event,) = read_all(journal)
+    expected = {to_utf8(key): to_utf8(redact_all(value)) for key, value in values.items()}
+    assert repr(event["tags"]) == repr(expected)  # where NaN is equal to NaN
+
+
+def to_utf8(value):
+    if isinstance(value, list):
+        return [to_utf8(one) for one in value]
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value

@@ -1,7 +1,10 @@
 import json
 import shutil
 import sqlite3
+import threading
+from base64 import b64decode
 from concurrent.futures import ProcessPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 
 import mlflow
@@ -10,8 +13,10 @@ import pytest
 from stages.sync import send_waiting
 from stages.tracking.journal import Journal, list_journals
 from stages.tracking.mlflow_sender import send
-from stages.tracking.mlflow_store import NotSentError, connect, find_experiment
+from stages.tracking.mlflow_store import NotSentError, connect, find_experiment, find_runs, is_stored_as
 from stages.tracking.provenance import KEY_TAG
+from stages.tracking.run import stringify
+from stages.tracking.store_uri import read_store_uri
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +40,10 @@ def own_store(workspace, database, monkeypatch, request):
 
 def create_journal(**values):
     return Journal.create(**{"uri": None, "experiment": "test", "name": "run", "tags": {"git.commit": "abc"}} | values)
+
+
+def find_files_with(text, folder):
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
 def read_stored_run(journal):
@@ -218,3 +227,138 @@ def test_an_experiment_gets_its_description_once_and_keeps_what_its_user_writes(
     client.set_experiment_tag(experiment_id, "mlflow.note.content", "mine")
     find_experiment(client, "test")
     assert client.get_experiment(experiment_id).tags == tags | {"mlflow.note.content": "mine"}
+
+
+def test_a_run_of_a_temporary_copy_is_sent_to_the_main_checkout_with_its_files(workspace, monkeypatch):
+    copy = workspace / ".dvc/tmp/exps/temp"
+    copy.mkdir(parents=True)
+    (copy / "table.csv").write_text("a,b")
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    journal = create_journal(uri=read_store_uri())
+    journal.log_file("artifact", copy / "table.csv")
+    send(journal)
+    assert [path for path in copy.rglob("*") if path.name != "table.csv"] == []
+    client = connect(f"sqlite:///{workspace}/other.db")
+    assert [file.path for file in client.list_artifacts(journal.run_id)] == ["table.csv"]
+    assert list(workspace.glob("mlruns/artifacts/*/artifacts/table.csv"))
+
+
+@pytest.fixture
+def guarded():
+    """A server that answers each request with an empty object, and keeps the user and password that it was given."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.given.append(b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode())
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.given = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_password_of_a_server_is_taken_from_the_environment_and_is_in_no_journal(guarded, monkeypatch, workspace):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:PLANTED@127.0.0.1:{guarded.server_port}")
+    journal = create_journal(uri=read_store_uri())
+    for _ in range(2):  # MLflow changes the variable
+        connect(None)
+        connect(journal.start_event["uri"])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "you")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "SECOND")
+    connect(journal.start_event["uri"])
+    assert guarded.given == ["me:PLANTED"] * 2 + ["you:SECOND"]
+    assert find_files_with("PLANTED", workspace) == []
+
+
+def test_errors_of_sending_show_no_secrets(monkeypatch, workspace, capsys):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "unknown://me:PLANTED@host/path?token=PLANTED")
+    journal = create_journal(uri=read_store_uri())
+    with pytest.raises(NotSentError, match="unknown") as caught:
+        send(journal)
+    assert send_waiting() == 1
+    shown = str(caught.value) + "".join(capsys.readouterr())
+    assert "PLANTED" not in shown
+    assert "unknown://***@host/path?token=***" in shown
+    assert find_files_with("PLANTED", workspace) == []
+
+
+def test_a_refused_event_is_printed_without_secrets(capsys):
+    journal = create_journal()
+    for address in ("http://u:PLANTED@one/a", "http://u:PLANTED@two/a"):
+        journal.log_event("params", params={"data.path": address})
+    with journal.events.open("a") as file:  # by an earlier version
+        file.write('{"kind": "params", "time": 1, "params": {"data.path": "http://u:PLANTED@three/a"}}\n')
+    send(journal)
+    output = capsys.readouterr().out
+    assert output.count("refused by MLflow") == 2
+    assert "PLANTED" not in output
+
+
+NAMES = ["it's", 'say "so"', """it's "so" `too`""", "a_b%", "ends\\", "it's -- x; y", "größe'", "'"]
+
+
+def test_runs_are_found_by_a_tag_with_any_characters():
+    client = connect(None)
+    experiment_id = find_experiment(client, 'it\'s "one"')
+    for name in [*NAMES, "itXs", "IT'S"]:
+        client.create_run(experiment_id, tags={"dvc.exp_name": name})
+    for name in NAMES:
+        found = find_runs(client, experiment_id, "dvc.exp_name", name)
+        assert [run.data.tags["dvc.exp_name"] for run in found] == [name]
+
+
+def test_a_run_that_mlflow_refuses_holds_up_nothing_and_its_journal_is_deleted(capsys):
+    journal = create_journal(experiment="x" * 600)
+    journal.log_event("status", status="RUNNING")
+    assert send_waiting() == 0
+    assert "refused by MLflow" in capsys.readouterr().out
+    journal.log_metrics({"test/accuracy": 0.9})
+    journal.log_event("status", status="FINISHED")
+    assert send_waiting() == 0
+    assert list_journals() == []
+
+
+def test_a_value_that_mlflow_refuses_does_not_cost_those_beside_it(capsys):
+    journal = create_journal()
+    journal.log_metrics({"data/dropped/": 1, "test/accuracy": 0.9, "what?": 2})
+    journal.log_metrics({"test/loss": 0.3})
+    journal.log_event("params", params={"seed": "1", "a" * 300: "2"})
+    send(journal)
+    run = read_stored_run(journal)
+    assert (run.data.metrics, run.data.params) == ({"test/accuracy": 0.9, "test/loss": 0.3}, {"seed": "1"})
+    assert capsys.readouterr().out.count("refused by MLflow") == 3
+
+
+def test_texts_and_numbers_of_any_kind_are_stored_and_compared():
+    journal = create_journal(name="\ud800", tags={"note": "\udcff"})
+    params = {"data.label_names": {str(number): "x" * 100 for number in range(100)}, "data.text_column": "\udcff"}
+    metrics = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "loss": 0.1}
+    journal.log_event("params", params=stringify(params))
+    journal.log_metrics(metrics)
+    send(journal)
+    run = read_stored_run(journal)
+    assert run.info.run_name == "?"
+    assert len(run.data.params["data.label_names"]) < 6000
+    assert stringify(run.data.params)["data.label_names"] == stringify(params)["data.label_names"]
+    assert all(is_stored_as(value, run.data.metrics[name]) for name, value in metrics.items())
+    assert not is_stored_as(0.1, run.data.metrics["nan"])
+    assert not is_stored_as(float("inf"), run.data.metrics["-inf"])
+
+
+def test_long_params_that_differ_at_their_end_are_different():
+    one, other = (stringify({"a": "x" * 7000 + end})["a"] for end in "ab")
+    assert one != other
+    assert len(one) <= 6000

@@ -1,10 +1,12 @@
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 from support.project import make_params
 
-from stages.core.git import find_web_address, query_git
+from stages.core.errors import UserError
+from stages.core.git import find_web_address, query_git, run_git
 from stages.core.params import Params
 from stages.tracking.provenance import describe_params, make_run_name, make_run_tags
 
@@ -59,7 +61,13 @@ def test_params_of_another_version_of_the_pipeline_are_not_compared(write_params
 
 @pytest.mark.parametrize(
     "remote",
-    ["https://me:token@host.org/o/n.git", "git@host.org:o/n.git", "ssh://git@host.org:22/o/n", "https://host.org/o/n/"],
+    [
+        "https://me:to/ken@host.org/o/n.git?sig=token",
+        "https://me:token@host.org/o/n.git",
+        "git@host.org:o/n.git",
+        "ssh://git@host.org:22/o/n",
+        "https://host.org/o/n/",
+    ],
 )
 def test_the_web_address_of_a_file_has_no_secrets(remote):
     assert find_web_address("README.md") is None
@@ -70,3 +78,17 @@ def test_the_web_address_of_a_file_has_no_secrets(remote):
 def test_a_remote_that_is_a_folder_has_no_web_address():
     subprocess.run(["git", "remote", "add", "origin", "/srv/repository"], check=True)
     assert find_web_address("README.md") is None
+
+
+def test_name_and_description_show_no_secrets_of_a_changed_address(write_params):
+    address = {"data.source": "csv", "data.path": "http://u:PLANTED@h/a.csv?sig=PLANTED"}
+    params = load_flat(write_params, address)
+    shown = [make_run_name(params), *make_run_tags(STATISTICS, params).values()]
+    assert "PLANTED" not in "".join(shown)
+    assert "http://***@h/a.csv?sig=***" in shown[0]
+
+
+def test_a_message_of_git_shows_no_secrets():
+    with pytest.raises(UserError, match=r"(?s)git ls-remote failed .*http://127.0.0.1:9/n\?sig=\*\*\*") as caught:
+        run_git(Path(), "ls-remote", "http://me:PLANTED@127.0.0.1:9/n?sig=PLANTED")
+    assert "PLANTED" not in str(caught.value)
