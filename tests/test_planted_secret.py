@@ -49,7 +49,7 @@ def test_no_output_of_a_run_has_the_secrets_of_the_source(workspace, write_param
     shown = capfd.readouterr()
     assert PLANTED.decode() not in shown.out + shown.err
     copies = [path.read_text() for name in ("dvc.lock", "params.yaml") for path in workspace.glob(f"mlruns/**/{name}")]
-    assert [copy.count("/rows.csv?sig=***") for copy in copies] == [1, 1]
+    assert {copy.count("/rows.csv?sig=***") for copy in copies} == {1}
     assert (workspace / "mlruns/mlflow.db").stat().st_size > 10_000
     for name in ("reports/report.html", "data/raw/dataset.json", "data/source/csv"):
         assert "/rows.csv?sig=***" in (workspace / name).read_text()
