@@ -68,7 +68,7 @@ class Journal:
         with self.warn_if_unwritable():
             file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                # The first line end closes a line that was written in part. Stores refuse lone surrogates: "?" for them.
+                # The first line end closes a line that was written in part. Stores refuse lone surrogates.
                 data = f"\n{line}\n".encode(errors="replace")
                 if os.write(file, data) < len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
