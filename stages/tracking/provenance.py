@@ -12,7 +12,7 @@ KEY_TAG = "pipeline.run"  # the key of the run's journal
 TRAIN_RUN_TAG = "train.run"  # of a run that only evaluates: the key of the run that trained the model
 RESTORED_FROM_TAG = "restored.from"  # of a run that was restored from DVC: the key of the original run
 # The pipeline itself rewrites these; changes in them do not make a commit "dirty".
-OUTPUT_FILES = (":!dvc.lock", ":!metrics")
+OUTPUT_FILES = (":!dvc.lock", ":!metrics", ":!models/source")
 NAME_LENGTH = 60  # characters of a run's name, with the changed params
 
 

@@ -340,7 +340,7 @@ DISKS = [
     Case("a disk too small for a model", "base_model", r"models/.*base.* \(File too large\)", limit=20_000),
     Case("a disk too small for tokens", "preprocess", f"data/tokenized: {FULL}", limit=2_000),
     Case("a disk too small for a classifier", "train", f".cache/checkpoints/\\w+: {FULL}", limit=60_000),
-    Case("a disk too small for an optimizer", "train", r".cache/checkpoints/\w+: cannot be written \(is the disk full",
+    Case("a disk too small for an optimizer", "train", r".cache/checkpoints/\w+/checkpoint-1: cannot be written \(is the disk full",
          limit=250_000),
     Case("a disk too small for reports", "evaluate", f"plots/.*png: {FULL}", limit=10_000),
     Case("a file where a folder has to be", "download", "data.*: cannot be read or written .(File exists|Not a dir)",
