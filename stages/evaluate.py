@@ -55,7 +55,7 @@ from stages.text.tokenizer import load_tokenizer
 from stages.text.windows import count_document_tokens, get_document_labels, get_documents
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
-from stages.tracking.run import log_feature_cache, log_results, log_weights, resume_run
+from stages.tracking.run import confirm_finished, log_feature_cache, log_results, log_weights, resume_run
 from stages.training.checkpoints import remove_finished
 from stages.training.inputs import prepare_inputs
 from stages.training.trainer import predict_logits
@@ -145,3 +145,4 @@ def write_card(summary: Summary, facts: RunFacts, history: History, tokenizer: P
 
 if __name__ == "__main__":
     run_stage("evaluate", main)
+    confirm_finished()

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 
+import psutil
 from dvc.exceptions import DvcException
 from filelock import FileLock, Timeout
 
@@ -39,7 +40,7 @@ SECONDS_AFTER_FAILURE = 30
 def main() -> None:
     arguments = parse_arguments()
     if arguments.follow:
-        follow(arguments.follow, arguments.system_metrics)
+        follow(arguments.follow, arguments.stage, arguments.system_metrics)
         return
     uri = read_store_uri()
     if not arguments.check:
@@ -100,14 +101,14 @@ def reconcile_experiment(experiment: Experiment, uri: str | None, check: bool) -
     return not differences
 
 
-def follow(key: str, system_metrics: bool) -> None:
-    """Send a journal while a stage writes it; the stage's end, in whatever way, closes the stdin of this process."""
+def follow(key: str, stage: int, system_metrics: bool) -> None:
+    """Send a journal while a stage, the process with the id `stage`, writes it; then send what waits."""
     journal = open_journal(key)
     if journal is not None:
         # This waits until the sender of the stage before has finished; it may delete the journal.
         with suppress(FileNotFoundError), journal.lock_for_sending():
             with sample_system_metrics(journal, system_metrics):
-                send_while_written(journal)
+                send_while_written(journal, stage)
             journal.close_if_killed()
             try:
                 send(journal)
@@ -116,15 +117,26 @@ def follow(key: str, system_metrics: bool) -> None:
     send_waiting()
 
 
-def send_while_written(journal: Journal) -> None:
+def send_while_written(journal: Journal, stage: int) -> None:
+    """Send until the stage has ended in whatever way.
+
+    Its end closes the stdin of this process, unless a process that it started, such as a worker that loads data, still
+    has the other end; so its id is asked for too.
+    """
     next_try = time.monotonic()
-    while not select.select([sys.stdin], [], [], SECONDS_BETWEEN_POLLS)[0]:
+    while is_running(stage) and not select.select([sys.stdin], [], [], SECONDS_BETWEEN_POLLS)[0]:
         if time.monotonic() < next_try:
             continue
         try:
             send(journal)
         except NotSentError:
             next_try = time.monotonic() + SECONDS_AFTER_FAILURE
+
+
+def is_running(process: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def send_waiting() -> int:
@@ -154,6 +166,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.sync", description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="only compare DVC's experiments with MLflow's runs")
     parser.add_argument("--follow", metavar="KEY", help="send one run while a stage writes it (stages start this)")
+    parser.add_argument("--stage", metavar="PID", type=int, help="with --follow: the process of the stage")
     parser.add_argument("--system-metrics", action="store_true", help="with --follow: sample CPU, memory, disk, GPU")
     return parser.parse_args()
 

@@ -22,6 +22,7 @@ from filelock import FileLock
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json, write_json
 from stages.core.secrets import redact, redact_all
+from stages.tracking.unconfirmed import is_marked, keep, was_killed
 
 Event = dict[str, Any]
 # What readers of an event need; events of other kinds have what the sender needs, which reports an error of its own.
@@ -68,7 +69,7 @@ class Journal:
         with self.warn_if_unwritable():
             file = os.open(self.events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                # The first line end closes a line that was written in part. Stores refuse lone surrogates.
+                # The first line end closes a line that was written in part. No store takes lone surrogates.
                 data = f"\n{line}\n".encode(errors="replace")
                 if os.write(file, data) < len(data):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -196,10 +197,17 @@ class Journal:
         """
         with FileLock(self.folder / "sender.lock", timeout=timeout):
             yield
-            if self.is_complete():
+            if self.is_complete() and is_marked(self.folder):
+                keep(self.folder)
+            elif self.is_complete():
                 # Renamed first, in one step, because another process may be reading the folder.
                 deleted = self.folder.rename(self.folder.with_name(f".{self.key}"))
                 shutil.rmtree(deleted, ignore_errors=True)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run is over; a stage that was killed after it had logged that runs again, and continues it."""
+        return self.status == "FINISHED" and not was_killed(self.folder)
 
     def is_complete(self) -> bool:
         """Whether all is sent and no more events are expected, or another process has deleted the journal."""
@@ -272,6 +280,6 @@ def find_unfinished(inputs: str) -> Journal | None:
     matching = [
         journal
         for journal in list_journals()
-        if journal.start_event.get("inputs") == inputs and journal.status != "FINISHED"
+        if journal.start_event.get("inputs") == inputs and not journal.is_finished
     ]
     return matching[-1] if matching else None

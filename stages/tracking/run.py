@@ -21,9 +21,10 @@ from stages.core.csv_tables import read_numbers
 from stages.core.files import main_checkout, sha256
 from stages.core.param_sections import Tracking
 from stages.core.secrets import redact
-from stages.tracking.journal import Journal, find_unfinished, open_journal
+from stages.tracking.journal import Journal, find_unfinished, journals_folder, open_journal
 from stages.tracking.provenance import TRAIN_RUN_TAG, make_run_name
 from stages.tracking.store_uri import describe_store, read_store_uri
+from stages.tracking.unconfirmed import confirm, mark, return_killed
 
 SECONDS_WITHOUT_PROGRESS = 30  # that a finished pipeline waits for MLflow
 MAX_SENDER_LOG = 10**6  # bytes of mlruns/sender.log, before it is replaced
@@ -51,10 +52,11 @@ def resume_run(
 
     Another run is created, with a tag that leads to the first and the curves in `history`, when the first is finished
     already (this pipeline run did not train, it only evaluates again), has other params, or was created on another
-    machine.
+    machine. Not when the process that finished it was killed before `confirm_finished`: it continues the first.
     """
+    return_killed(journals_folder())
     run = open_journal(key)
-    if run is None or run.status == "FINISHED" or not has_params(run, params):
+    if run is None or run.is_finished or not has_params(run, params):
         curves = [read_numbers(path) for path in history]
         run = find_or_create_run(tracking, params, tags | {TRAIN_RUN_TAG: key}, {TRAIN_RUN_TAG: key})
         log_history(run, *curves)
@@ -62,6 +64,11 @@ def resume_run(
         run.log_event("name", name=make_run_name(params), tags=tags)
     with record_stage(run, tracking, "FINISHED"):
         yield run
+
+
+def confirm_finished() -> None:
+    """The last step of a stage that finishes a run, when all its files are written: only now DVC will not repeat it."""
+    confirm(journals_folder())
 
 
 def has_params(run: Journal, params: dict[str, Any]) -> bool:
@@ -109,6 +116,9 @@ def record_stage(run: Journal, tracking: Tracking, status: str) -> Iterator[Jour
         except BaseException as error:
             run.log_event("status", status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
+        if status == "FINISHED":
+            with run.warn_if_unwritable():
+                mark(run.folder)
         run.log_event("status", status=status)
     if sender is None:
         return
@@ -142,7 +152,8 @@ def start_sender(run: Journal, system_metrics: bool) -> subprocess.Popen | None:
     It has a session of its own, so that neither Ctrl-C nor the end of a terminal stops it. None when mlruns/ cannot be
     written: then there is no journal to send.
     """
-    command = [sys.executable, "-m", "stages.sync", "--follow", run.key, *["--system-metrics"] * system_metrics]
+    command = [sys.executable, "-m", "stages.sync", "--follow", run.key, "--stage", str(os.getpid())]
+    command += ["--system-metrics"] * system_metrics
     with run.warn_if_unwritable():
         log = main_checkout() / "mlruns" / "sender.log"
         is_full = log.exists() and log.stat().st_size > MAX_SENDER_LOG

@@ -1,17 +1,27 @@
 import io
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
+import psutil
 import pytest
+from support.project import ROOT
 from transformers import TrainerState
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Tracking
 from stages.tracking import run as tracking
 from stages.tracking.callbacks import RunLogger
-from stages.tracking.journal import open_journal
+from stages.tracking.journal import journals_folder, list_journals, open_journal
+from stages.tracking.mlflow_store import connect, find_experiment
 from stages.tracking.provenance import make_run_tags
-from stages.tracking.run import log_datasets, log_results, open_run, resume_run
+from stages.tracking.run import confirm_finished, log_datasets, log_results, open_run, resume_run
+from stages.tracking.unconfirmed import MARK, return_killed
 
 TRACKING = Tracking(experiment="test", log_model=False, system_metrics=False, tensorboard=False)
 STATISTICS = {"raw_sha256": "a" * 64, "tokenized_sha256": "b" * 64}
@@ -184,3 +194,93 @@ def test_data_sets_are_logged_with_their_digests_and_numbers_of_dropped_rows_and
     assert (logged["digests"], logged["rows"]) == ({"train": "d" * 64}, {"train": 9})
     counts = {"data/dropped_rows": 4, "data/dropped/empty text": 3, "data/dropped/missing column x": 1}
     assert points(open_journal(run.key)) == counts | {"data/leaks/train_and_test": 5}
+
+
+def run_process(code, workspace, **variables):
+    """Run code in a process that kills itself, with a real sender; return the sender and the key of the run."""
+    head = (
+        "import os, signal; from pathlib import Path; from stages.core.param_sections import Tracking;"
+        "from stages.tracking.run import *;"
+        "tracking = Tracking(experiment='test', log_model=False, system_metrics=False, tensorboard=False);"
+        "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"} | variables
+    process = subprocess.Popen(
+        [sys.executable, "-c", head + code], env=environment, cwd=workspace, stdout=subprocess.PIPE, text=True
+    )
+    key = process.stdout.readline().strip()
+    senders = [one for one in psutil.process_iter(["cmdline"]) if key in (one.info["cmdline"] or [])]
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    return senders, key
+
+
+@pytest.mark.parametrize("store", ["", "http://127.0.0.1:9"])
+def test_no_sender_is_left_after_a_stage_was_killed(workspace, store):
+    """Not even when a process that the stage started, such as a worker that loads data, still runs."""
+    code = (
+        "with open_run(tracking, {}, {}, {}) as run:\n"
+        "    run.log_metrics({'train/loss': 0.5}, 1)\n"
+        "    print(run.key, flush=True)\n"
+        "    import time; worker = os.fork()\n"
+        "    if worker == 0: os.close(1); time.sleep(60); os._exit(0)\n"
+        "    open('worker', 'w').write(str(worker)); time.sleep(1); kill()"
+    )
+    senders, key = run_process(code, workspace, MLFLOW_TRACKING_URI=store)
+    assert len(senders) == 1
+    alive = psutil.wait_procs(senders, timeout=40)[1]
+    os.kill(int((workspace / "worker").read_text()), signal.SIGKILL)
+    assert alive == []
+    assert (workspace / "mlruns/sender.log").exists()
+    assert bool(open_journal(key).count_unsent()) == bool(store)
+
+
+FINISH = (
+    "with resume_run(tracking, '{key}', {{}}, {{}}, history=()) as run:\n"
+    "    log_results(run, {{'accuracy': 0.9}}, {{}}, [])\n"
+    "print(run.key, flush=True); "
+)
+
+
+def test_a_stage_that_is_killed_after_it_has_finished_its_run_continues_it(workspace):
+    with open_run(TRACKING, {}, {}, {}) as run:
+        pass
+    code = FINISH.format(key=run.key)
+    for _ in range(2):
+        assert run_process(code + "kill()", workspace)[1] == run.key
+    assert list_journals() == []  # all is sent
+    key = run_process(code + "confirm_finished(); kill()", workspace)[1]
+    assert key == run.key
+    client = connect(None)
+    (stored,) = client.search_runs([find_experiment(client, "test")])
+    mlflow.set_tracking_uri(None)
+    assert (stored.info.status, stored.data.metrics) == ("FINISHED", {"test/accuracy": 0.9})
+    assert list((workspace / "mlruns/unconfirmed").iterdir()) == []
+
+
+def test_a_second_evaluation_that_is_killed_after_it_has_finished_its_run_continues_it(workspace):
+    with open_run(TRACKING, {}, {}, {}) as run:
+        pass
+    with evaluate(run.key):
+        pass
+    confirm_finished()
+    assert list((workspace / "mlruns").glob(f"*/*/{MARK}")) == []
+    (workspace / "empty").touch()
+    code = FINISH.format(key=run.key).replace("()", "(Path('empty'), Path('empty'))") + "kill()"
+    first, second = (run_process(code, workspace)[1] for _ in range(2))
+    assert first == second != run.key
+
+
+def test_a_finished_run_whose_stage_is_not_repeated_is_kept_for_a_month(workspace):
+    with open_run(TRACKING, {}, {}, {}) as run:
+        pass
+    with evaluate(run.key):
+        pass
+    with run.lock_for_sending():
+        run.set_state(sent=run.events.stat().st_size)
+    kept = workspace / "mlruns/unconfirmed" / run.key
+    return_killed(journals_folder())
+    assert kept.exists()
+    os.utime(kept / MARK, (0, time.time() - 31 * 86400))
+    return_killed(journals_folder())
+    assert not kept.exists()
