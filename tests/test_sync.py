@@ -72,6 +72,7 @@ def test_of_several_runs_of_a_commit_the_one_that_agrees_is_compared(checkout):
 def test_stages_leave_nothing_in_the_checkout_that_git_does_not_ignore(checkout):
     assert "??" not in checkout.run("git", "status", "--short")
     assert not (checkout.folder / "mlflow.db").exists()
+    assert list((checkout.folder / "mlruns").glob("unconfirmed/*")) == []
 
 
 def test_another_store_gets_all_runs_while_a_waiting_journal_is_sent_to_its_own_store(checkout, monkeypatch):
