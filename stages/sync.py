@@ -23,10 +23,11 @@ from mlflow.exceptions import MlflowException
 
 from stages.core.errors import UserError
 from stages.core.files import main_checkout
-from stages.core.secrets import redact, redact_output
+from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.tracking.dvc_experiments import Experiment, list_experiments
-from stages.tracking.journal import Journal, list_journals, open_journal, remove_partly_deleted
+from stages.tracking.journal import Journal
+from stages.tracking.journal_folder import list_journals, open_journal, remove_partly_deleted
 from stages.tracking.mlflow_sender import send
 from stages.tracking.mlflow_store import NotReachedError, NotSentError, connect, describe_error
 from stages.tracking.reconcile import find_differences, find_run, restore_run
@@ -55,7 +56,7 @@ def reconcile(uri: str | None, check: bool) -> None:
     try:
         experiments = list_experiments()
     except DvcException as error:
-        raise UserError(redact(f"DVC: {error}")) from error
+        raise UserError(f"DVC: {error}") from error
     with FileLock(main_checkout() / "mlruns" / "sync.lock"):  # otherwise two processes would restore the same run
         agreements = [try_to_reconcile(experiment, uri, check) for experiment in experiments]
     if not all(agreements):

@@ -14,7 +14,7 @@ import yaml
 
 from stages import train
 from stages.core.cache import MANIFEST
-from stages.tracking.journal import list_journals
+from stages.tracking.journal_folder import list_journals
 from stages.training import inputs
 from stages.training.checkpoints import get_step
 from stages.training.trainer import ClassifierTrainer

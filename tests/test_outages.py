@@ -11,7 +11,7 @@ from support.project import ROOT
 
 from stages.core.param_sections import Tracking
 from stages.tracking import run as tracking
-from stages.tracking.journal import list_journals
+from stages.tracking.journal_folder import list_journals
 from stages.tracking.run import log_datasets, log_results, open_run, resume_run
 
 TRACKING = Tracking(experiment="outages", log_model=False, system_metrics=True, tensorboard=False)

@@ -20,7 +20,7 @@ def run_git(folder: Path, *arguments: str) -> str:
     except OSError as error:
         raise UserError(f"git cannot be run ({error}).") from None
     if done.returncode:
-        raise UserError(f"git {arguments[0]} failed in {folder}: {redact(done.stderr.strip())}")
+        raise UserError(f"git {arguments[0]} failed in {folder}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 

@@ -21,7 +21,8 @@ from stages.core.csv_tables import read_numbers
 from stages.core.files import main_checkout, sha256
 from stages.core.param_sections import Tracking
 from stages.core.secrets import redact
-from stages.tracking.journal import Journal, find_unfinished, journals_folder, open_journal
+from stages.tracking.journal import Journal, journals_folder
+from stages.tracking.journal_folder import find_unfinished, open_journal
 from stages.tracking.provenance import TRAIN_RUN_TAG, make_run_name
 from stages.tracking.store_uri import describe_store, read_store_uri
 from stages.tracking.unconfirmed import confirm, mark, return_killed

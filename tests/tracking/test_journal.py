@@ -12,14 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.core.secrets import redact_all
-from stages.tracking.journal import (
-    Journal,
-    find_unfinished,
-    journals_folder,
-    list_journals,
-    open_journal,
-    remove_partly_deleted,
-)  # fmt: skip
+from stages.tracking.journal import Journal, journals_folder
+from stages.tracking.journal_folder import find_unfinished, list_journals, open_journal, remove_partly_deleted
 
 
 @pytest.fixture

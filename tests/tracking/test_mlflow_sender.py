@@ -11,7 +11,8 @@ import mlflow
 import pytest
 
 from stages.sync import send_waiting
-from stages.tracking.journal import Journal, list_journals
+from stages.tracking.journal import Journal
+from stages.tracking.journal_folder import list_journals
 from stages.tracking.mlflow_sender import send
 from stages.tracking.mlflow_store import NotSentError, connect, find_experiment, find_runs, is_stored_as
 from stages.tracking.provenance import KEY_TAG

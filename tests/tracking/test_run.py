@@ -17,7 +17,8 @@ from stages.core.errors import UserError
 from stages.core.param_sections import Tracking
 from stages.tracking import run as tracking
 from stages.tracking.callbacks import RunLogger
-from stages.tracking.journal import journals_folder, list_journals, open_journal
+from stages.tracking.journal import journals_folder
+from stages.tracking.journal_folder import list_journals, open_journal
 from stages.tracking.mlflow_store import connect, find_experiment
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished, log_datasets, log_results, open_run, resume_run
