@@ -148,7 +148,7 @@ def cache_features(
     """Find a split's features in the cache, or compute and store them; return them with hit, seconds and bytes."""
     started = time.perf_counter()
     size = count_feature_bytes(frozen, rows)
-    key = frozen.key | {"tokens": hash_tokens(rows)}
+    key = frozen.key_at(frozen.depth) | {"tokens": hash_tokens(rows)}
     folder, found = cache.fetch(key, size, lambda folder: write_features(frozen, rows, split, folder))
     features = CachedFeatures(folder, rows, frozen)
     seconds, action = time.perf_counter() - started, "found" if found else "computed and stored"
@@ -162,7 +162,7 @@ def cache_features(
 
 def count_positions(frozen: FrozenEncoder, rows: TokenRows) -> np.ndarray:
     """Positions of each row whose features are stored, `(N,)`: all tokens, or only the first."""
-    return np.ones_like(rows.lengths) if frozen.first_token_only else rows.lengths
+    return np.ones_like(rows.lengths) if frozen.pooled else rows.lengths
 
 
 def count_feature_bytes(frozen: FrozenEncoder, rows: TokenRows) -> int:

@@ -107,22 +107,22 @@ def test_a_frozen_encoder_is_cast_once_and_close_to_the_model(precision):
 
 def test_the_key_changes_with_weights_layers_and_precision_but_not_with_the_head():
     model = build("bert")
-    key = build_frozen_encoder(model, 1, "fp32").key
-    assert build_frozen_encoder(model, 2, "fp32").key != key
-    assert build_frozen_encoder(model, 1, "bf16").key != key
+    key = build_frozen_encoder(model, 1, "fp32").key_at(1)
+    assert build_frozen_encoder(model, 2, "fp32").key_at(2) != key
+    assert build_frozen_encoder(model, 1, "bf16").key_at(1) != key
     model.config.id2label, model.config.classifier_dropout = {0: "bad", 1: "good"}, 0.5
     model.classifier.weight.data += 1
     model.bert.encoder.layer[1].output.dense.weight.data += 1
-    assert build_frozen_encoder(model, 1, "fp32").key == key
+    assert build_frozen_encoder(model, 1, "fp32").key_at(1) == key
     model.bert.encoder.layer[0].output.dense.weight.data[0, 0] += 1e-3
-    assert build_frozen_encoder(model, 1, "fp32").key != key
+    assert build_frozen_encoder(model, 1, "fp32").key_at(1) != key
 
 
 def test_the_key_changes_with_the_number_of_threads(monkeypatch):
     model = build("bert")
-    key = build_frozen_encoder(model, 1, "fp32").key
+    key = build_frozen_encoder(model, 1, "fp32").key_at(1)
     monkeypatch.setattr("torch.get_num_threads", lambda: 77)
-    assert build_frozen_encoder(model, 1, "fp32").key != key
+    assert build_frozen_encoder(model, 1, "fp32").key_at(1) != key
 
 
 def test_the_key_has_all_code_that_computes_features():
@@ -143,3 +143,16 @@ def test_features_that_fp16_cannot_hold_are_an_error():
     with pytest.raises(UserError, match=r"precision: .* beyond what fp16 can hold; use bf16 or fp32"):
         check_finite(torch.tensor([1.0, 70000.0]).half())
     check_finite(torch.tensor([1.0]).half())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", PARTITIONABLE)
+def test_deeper_features_are_computed_from_shallower_ones_with_the_same_bits(family, dtype):
+    model, batch = build(family), {"input_ids": IDS, "attention_mask": PADDED}
+    deep = FrozenEncoder(model, "all", dtype)
+    expected = deep(batch)["inputs_embeds"]
+    for depth in (1, 2):
+        shallow = FrozenEncoder(model, depth, dtype)
+        assert shallow.key_at(depth) == deep.key_at(depth) != deep.key_at(depth + 1)
+        hidden = shallow(batch)
+        assert torch.equal(deep(hidden, start=depth)["inputs_embeds"], expected)
