@@ -74,7 +74,7 @@ def main() -> None:
     key = read_json(RUN, ["run"])["run"]
     remove_finished(key)
     with resume_run(params.tracking, key, facts.params, facts.tags, (TRAINING_CURVE, VALIDATION_CURVE)) as run:
-        log_weights(run, CLASSIFIER / "model.safetensors", facts.parameters)
+        log_weights(run, CLASSIFIER, facts.parameters)
         tokenizer = load_tokenizer(CLASSIFIER)
         predictions = predict_test(data, tokenizer, facts.precision, params, run)
         metrics = compute_test_metrics(predictions)

@@ -25,7 +25,7 @@ from stages.core.paths import (
     VALIDATION_CURVE,
 )
 from stages.core.stage import run_stage
-from stages.model.classifier import build_classifier
+from stages.model.classifier import build_classifier, save_classifier
 from stages.model.freezing import count_parameters, freeze
 from stages.text.encoding import load_splits
 from stages.text.tokenizer import load_tokenizer
@@ -63,7 +63,9 @@ def main() -> dict[str, float]:
             log_feature_cache(run, inputs.report)
             trainer = fit(inputs, params, checkpoints, run)
         best = find_best_validation(trainer)
-        save_classifier(model, tokenizer)
+        model.cpu()  # the part that was trained may be on a GPU
+        with new_folder(CLASSIFIER) as folder:
+            save_classifier(model, tokenizer, folder)
         write_history(trainer.state.log_history, best["step"], TRAINING_CURVE, VALIDATION_CURVE)
         # The callback logged what this process trained; an earlier one, with another run, may have trained the rest.
         log_history(run, read_numbers(TRAINING_CURVE), read_numbers(VALIDATION_CURVE))
@@ -83,7 +85,7 @@ def make_model(labels: list[str], tokenizer: PreTrainedTokenizerBase, params: Pa
         enable_full_determinism(params.seed)
     else:
         set_seed(params.seed)
-    model = build_classifier(BASE, labels, tokenizer)
+    model = build_classifier(BASE, labels, tokenizer, params.train.freeze_layers)
     freeze(model, params.train.freeze_layers)
     parameters = count_parameters(model)
     print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
@@ -99,14 +101,6 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> Clas
     trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
     trainer.fit()
     return trainer
-
-
-def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write weights, config and tokenizer, as any user of `transformers` would load them."""
-    model.cpu()  # the part that was trained may be on a GPU
-    with new_folder(CLASSIFIER) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
 
 
 def write_metrics(best: dict[str, float], model: PreTrainedModel) -> None:

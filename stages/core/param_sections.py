@@ -32,6 +32,7 @@ Split = Literal["train", "validation", "test"]
 OnBadRows = Literal["error", "drop"]
 OnLeak = Literal["warn", "drop_from_train", "error"]
 OnMissingClass = Literal["warn", "error"]
+PoolingOrAuto = Literal["auto", "first", "mean"]
 TokenizerOrigin = Literal["pretrained", "train"]
 
 TABLES = {"csv", "json", "parquet"}
@@ -145,6 +146,7 @@ class Model(Section):
     revision: Annotated[str | None, Field(min_length=1, description="a commit, tag or branch of the hub, or null")] = (
         "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
     )
+    pooling: Annotated[PoolingOrAuto, one_of(PoolingOrAuto)] = "auto"
     dropout: Annotated[float | None, Field(ge=0, lt=1, description="a number ≥ 0 and < 1, or null")] = None
     pretrained: Switch = True
     tokenizer: Annotated[TokenizerOrigin, one_of(TokenizerOrigin)] = "pretrained"
