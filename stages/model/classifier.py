@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-MODERNBERT_POOLING = {"first": "cls", "mean": "mean"}
-
 
 def build_classifier(
     base: Path, labels: list[str], tokenizer: "PreTrainedTokenizerBase", freeze_layers: FreezeLayers = 0
@@ -32,8 +30,8 @@ def build_classifier(
         "problem_type": "single_label_classification",
     }
     if pooling := choose_pooling(base, freeze_layers):
-        is_modernbert = read_config(base)["model_type"] == "modernbert"  # which has a key for it
-        head |= {"classifier_pooling": MODERNBERT_POOLING[pooling]} if is_modernbert else {"pooling": pooling}
+        key = find_family(read_config(base)["model_type"]).pooling
+        head[key] = "cls" if key == "classifier_pooling" and pooling == "first" else pooling  # ModernBERT's name for it
     if any(base.glob("*.safetensors")):
         return load_model(base, new_head=True, **head)
     from transformers import AutoConfig

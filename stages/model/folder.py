@@ -67,6 +67,12 @@ def choose_pooling(base: Path, freeze_layers: FreezeLayers) -> Pooling | None:
     return read_pooling(base) if is_frozen and config["model_type"] in FAMILIES else None
 
 
+def find_head_pooling(classifier: Path) -> Pooling:
+    """What the head of a saved classifier reads."""
+    config = read_config(classifier)
+    return "mean" if config.get(find_family(config["model_type"]).pooling) == "mean" else "first"
+
+
 def has_token_types(base: Path) -> bool:
     """Whether the model distinguishes the two texts of a pair by `token_type_ids`."""
     return read_config(base).get("type_vocab_size", 0) > 1

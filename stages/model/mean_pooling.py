@@ -15,6 +15,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from stages.core.files import write_json
 from stages.model.families import find_family
 from stages.model.folder import POOLING_FILE
+from stages.model.pooling import pool
 
 # The modules of sentence-transformers, in the order in which they run: folder and class. These names are older than
 # those of version 6, and both work there.
@@ -53,16 +54,8 @@ class MeanPoolingClassifier(PreTrainedModel):
         outputs = self.base_model(
             input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **inputs
         )
-        mean = average(outputs.last_hidden_state, attention_mask)
+        mean = pool(outputs.last_hidden_state, attention_mask, "mean").squeeze(1)
         return SequenceClassifierOutput(logits=self.classifier(self.dropout(mean)))
-
-
-def average(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """The mean over a row's tokens, `(B, T, D)` → `(B, D)`; `mask` is `(B, T)`, None when nothing is padded."""
-    if mask is None:
-        return hidden.float().mean(1).to(hidden.dtype)
-    weights = mask.unsqueeze(-1).float()
-    return ((hidden.float() * weights).sum(1) / weights.sum(1)).to(hidden.dtype)
 
 
 def make_mean_pooling(config: PreTrainedConfig) -> type[MeanPoolingClassifier]:

@@ -207,6 +207,11 @@ def log_weights(run: Journal, classifier: Path, metrics: dict[str, float]) -> No
     run.log_metrics({f"train/{name}": value for name, value in metrics.items() if name.endswith("_parameters")})
 
 
+def log_resolved(run: Journal, values: dict[str, Any]) -> None:
+    """Log as tags, such as `resolved.train.learning_rate`, what params that may be `auto` were in this run."""
+    run.log_event("tags", tags={f"resolved.{key}": str(value) for key, value in values.items()})
+
+
 def log_feature_cache(run: Journal, report: dict[str, float]) -> None:
     """Log as `frozen/...` whether the frozen layers' features were cached (1) or computed (0), seconds and bytes."""
     run.log_metrics({f"frozen/{name}": value for name, value in report.items()})
