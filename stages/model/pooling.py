@@ -11,7 +11,7 @@ POOLINGS: dict[str, Pooling] = {"first": "first", "cls": "first", "mean": "mean"
 
 def find_pooling(config: PreTrainedConfig) -> Pooling | None:
     """What the head of a classifier with this config reads; None when it is not known."""
-    return POOLINGS.get(getattr(config, find_family(config.model_type).pooling, None) or "first")
+    return POOLINGS.get(str(getattr(config, find_family(config.model_type).pooling, None) or "first"))
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor | None, pooling: Pooling) -> torch.Tensor:
