@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.functional import cross_entropy
 from transformers import MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -48,14 +49,20 @@ class MeanPoolingClassifier(PreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> SequenceClassifierOutput:
-        """Logits `(B, C)` of tokens `(B, T)`, or of what the encoder takes for them, `(B, T, D)`."""
+        """Logits `(B, C)` of tokens `(B, T)`, or of what the encoder takes for them, `(B, T, D)`.
+
+        With labels, `(B,)`, also the loss, cross-entropy; Trainer looks for this argument.
+        """
         inputs = {"token_type_ids": token_type_ids} if token_type_ids is not None else {}
         outputs = self.base_model(
             input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **inputs
         )
         mean = pool(outputs.last_hidden_state, attention_mask, "mean").squeeze(1)
-        return SequenceClassifierOutput(logits=self.classifier(self.dropout(mean)))
+        logits = self.classifier(self.dropout(mean))
+        loss = None if labels is None else cross_entropy(logits, labels)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
 def make_mean_pooling(config: PreTrainedConfig) -> type[MeanPoolingClassifier]:
