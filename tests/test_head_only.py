@@ -33,12 +33,12 @@ def test_a_head_alone_reads_the_mean_and_trains_long(finished_head):
     folder, output = finished_head
     assert "training 66 of " in output
     assert "the head reads the mean of all tokens" in output
-    assert "30 epochs, learning rate 0.005" in output
+    assert "20 epochs, learning rate 0.005" in output
     metrics = json.loads((folder / "metrics/train.json").read_text())
-    assert (metrics["num_train_epochs"], metrics["learning_rate"]) == (30, 5e-3)
+    assert (metrics["num_train_epochs"], metrics["learning_rate"]) == (20, 5e-3)
     for page in ("report.html", "model_card.md"):
         text = (folder / "reports" / page).read_text()
-        assert "auto (30)" in text
+        assert "auto (20)" in text
         assert "auto (0.005)" in text
     assert "auto (mean)" in (folder / "reports/report.html").read_text()
     events = [
@@ -46,7 +46,7 @@ def test_a_head_alone_reads_the_mean_and_trains_long(finished_head):
     ]
     tags = {key: value for event in events if event["kind"] == "tags" for key, value in event["tags"].items()}
     assert {key: value for key, value in tags.items() if key.startswith("resolved.")} == {
-        "resolved.model.pooling": "mean", "resolved.train.num_train_epochs": "30",
+        "resolved.model.pooling": "mean", "resolved.train.num_train_epochs": "20",
         "resolved.train.learning_rate": "0.005",
     }  # fmt: skip
     # The code on the model card answers as `predict` does.

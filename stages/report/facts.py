@@ -20,6 +20,6 @@ class RunFacts:
 
     @property
     def shown_params(self) -> dict[str, Any]:
-        """The params as pages show them: `auto (30)` for an `auto` that became 30."""
+        """The params as pages show them: `auto (20)` for an `auto` that became 20."""
         shown = {key: f"auto ({value})" for key, value in self.resolved.items() if self.params.get(key) == "auto"}
         return self.params | shown
