@@ -15,7 +15,7 @@ class Family:
     used_by_first_layer: tuple[str, ...] = ()  # paths of modules outside of the layers that the first layer alone uses
     after_layers: tuple[str, ...] = ()  # names of modules between the layers and the head; only `all` freezes them
     head: tuple[str, ...] = ("pooler",)  # parts of the base model that belong to the head
-    head_dropout: str = "classifier_dropout"  # key of the config
+    head_dropout: str | None = "classifier_dropout"  # key of the config; None: that of the layers is the head's too
     pooling: str = "pooling"  # key of the config that says what the head reads; without it, the first token
     positions_after_padding: bool = False  # position embeddings start after the padding index
     layer_kind: Literal["bert", "distilbert", "mpnet", "deberta", "modernbert"] | None = "bert"  # see first_token.py
@@ -50,7 +50,7 @@ FAMILIES = {
     ),
     "mpnet": Family(
         used_by_all_layers=("encoder.relative_attention_bias",),
-        head_dropout="hidden_dropout_prob",  # MPNet's head has no key of its own: this one is also that of the layers
+        head_dropout=None,
         positions_after_padding=True,
         layer_kind="mpnet",
         has_own_attention=True,

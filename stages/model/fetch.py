@@ -157,6 +157,11 @@ def make_changes(model: Model, config: dict[str, Any]) -> dict[str, Any]:
                 f"model.dropout: found {model.dropout}; the name of the dropout of the head {unknown}, so only null is "
                 "allowed."
             )
+        if family.head_dropout is None:
+            raise UserError(
+                f"model.dropout: found {model.dropout}; the head of a model of type '{config['model_type']}' has the "
+                "dropout of its layers, so only null is allowed."
+            )
         changes[family.head_dropout] = model.dropout
     if model.pooling != "auto":
         if config["model_type"] not in FAMILIES:

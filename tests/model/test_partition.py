@@ -132,6 +132,20 @@ def test_dropout_of_attention_acts_on_values_and_on_their_bias():
     assert torch.equal(layer.attend(hidden, None), torch.zeros(2, 1, 16))
 
 
+@pytest.mark.parametrize("name", ["bert", "deberta-v2", "modernbert", "mpnet"])
+def test_the_last_layer_has_the_dropout_of_attention_of_the_complete_model(name):
+    key = "attention_dropout" if name == "modernbert" else "attention_probs_dropout_prob"
+    others = ("hidden_dropout_prob", "pooler_dropout", "embedding_dropout", "mlp_dropout", "classifier_dropout")
+    model = build(name, **{key: 1.0}, **dict.fromkeys(others, 0.0))
+    if name != "mpnet" and name != "deberta-v2":
+        model.set_attn_implementation("eager")  # PyTorch's fast attention does not allow dropout of everything
+    freeze(model, 2)
+    model.train()
+    logits = build_trainable_classifier(model, 2)(**FrozenEncoder(model, 2, torch.float32)({"input_ids": IDS})).logits
+    assert logits.isfinite().all()
+    assert torch.allclose(logits, model(IDS).logits, atol=1e-5)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_a_frozen_encoder_is_cast_once_and_close_to_the_model(precision):
     model = build("bert")

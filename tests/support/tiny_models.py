@@ -30,6 +30,7 @@ VARIANTS = {
     "multilingual minilm: bert": ("bert", {"pad_token_id": 0, "vocab_size": 900, "num_attention_heads": 4}),
     "deberta-v2-xlarge: convolution": ("deberta-v2", {"conv_kernel_size": 3, "conv_act": "gelu"}),
     "deberta-v3: shared projections": ("deberta-v2", {"share_att_key": True, "position_biased_input": False}),
+    "deberta-v2 of one kind of position": ("deberta-v2", {"pos_att_type": "c2p"}),
     "deberta-v2 without relative positions": ("deberta-v2", {"relative_attention": False}),
     "modernbert with the mean": ("modernbert", {"classifier_pooling": "mean"}),
     "modernbert with biases": ("modernbert", {"attention_bias": True, "mlp_bias": True, "norm_bias": True}),
