@@ -9,6 +9,7 @@ from stages.core.errors import UserError
 from stages.model.classifier import build_classifier, load_classifier, save_classifier
 from stages.model.folder import find_head_pooling
 from stages.model.freezing import count_parameters, freeze
+from stages.model.partition import build_frozen_encoder, build_trainable_classifier
 from stages.text.tokenizer import load_tokenizer
 
 TEXTS = ["Dull.", "I loved it & more", " a film " * 40, "It was fine, and not too long for me."]
@@ -80,6 +81,21 @@ def test_a_saved_classifier_loads_again_with_the_same_weights(build, family):
     assert again.state_dict().keys() == model.state_dict().keys()
     assert torch.equal(compute(again, tokenizer), compute(model, tokenizer))
     assert find_head_pooling(folder) == "mean"
+
+
+@pytest.mark.parametrize("freeze_layers", [0, 2, "all"])
+@pytest.mark.parametrize("family", [family for family in OWN_CLASS if family != "albert"])
+def test_the_frozen_and_the_trainable_part_compute_what_the_model_does(build, family, freeze_layers):
+    model, tokenizer, _ = build(family)
+    freeze(model, freeze_layers)
+    batch = tokenizer(TEXTS, truncation=True, padding=True, return_token_type_ids=False, return_tensors="pt")
+    frozen = build_frozen_encoder(model, freeze_layers, "fp32")
+    features = frozen(dict(batch)) if frozen else batch
+    with torch.inference_mode():
+        logits = build_trainable_classifier(model, freeze_layers)(**features).logits
+    assert torch.allclose(logits, compute(model, tokenizer), atol=1e-5)
+    if freeze_layers == "all":
+        assert features["inputs_embeds"].shape == (len(TEXTS), 1, 16)  # one vector a row is cached
 
 
 def test_modernbert_reads_the_mean_with_the_class_of_transformers(build):
