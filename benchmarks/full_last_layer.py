@@ -9,7 +9,7 @@ from torch import nn
 
 from stages import train
 from stages.core.stage import run_stage
-from stages.model import partition
+from stages.model import views
 
 
 def keep_layer(layer: nn.Module, kind: str, num_heads: int) -> nn.Module:
@@ -18,5 +18,5 @@ def keep_layer(layer: nn.Module, kind: str, num_heads: int) -> nn.Module:
 
 
 if __name__ == "__main__":
-    with patch.object(partition, "FirstTokenLayer", keep_layer):
+    with patch.object(views, "FirstTokenLayer", keep_layer):
         run_stage("train", train.main)

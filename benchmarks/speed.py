@@ -150,7 +150,8 @@ class Bench:
             # A tenth of the samples is for validation.
             data = {"max_train_samples": round(train / 0.9), "max_test_samples": test, "validation_fraction": 0.1}
             if self.options.data:
-                data |= {"source": "folder", "path": str(self.options.data.resolve()), "sha256": None}
+                source = "csv" if self.options.data.suffix == ".csv" else "folder"
+                data |= {"source": source, "path": str(self.options.data.resolve()), "sha256": None}
             write_params(folder, {"data": data, "preprocess": {"max_length": length}, "model": self.get_model_params()})
             for stage in ("download", "base_model", "preprocess"):
                 run_python(folder, "-m", f"stages.{stage}")
@@ -196,14 +197,13 @@ class Bench:
         if not any(done["run"].get("cache", "none") == run.get("cache", "none") for done in self.results["runs"]):
             shutil.rmtree(cache, ignore_errors=True)  # left by an interrupted first run
         run_python(folder, "-m", "benchmarks.full_last_layer" if run.get("full") else "stages.train", cache=cache)
-        run_python(folder, "-m", "stages.evaluate", cache=cache)
         timings = read_json(folder / "metrics/timings/train.json")
         seconds = timings["train_loop_seconds"] + timings["train_frozen_seconds"]
-        return self.compute_speed(folder, run, seconds) | {
-            "frozen_seconds": timings["train_frozen_seconds"],
-            "test_accuracy": read_json(folder / "metrics/evaluate.json")["accuracy"],
-            **{name: timings[f"train_{name}"] for name in MEMORY if f"train_{name}" in timings},
-        }
+        measured = self.compute_speed(folder, run, seconds) | {"frozen_seconds": timings["train_frozen_seconds"]}
+        if run.get("evaluate", True):
+            run_python(folder, "-m", "stages.evaluate", cache=cache)
+            measured["test_accuracy"] = read_json(folder / "metrics/evaluate.json")["accuracy"]
+        return measured | {name: timings[f"train_{name}"] for name in MEMORY if f"train_{name}" in timings}
 
     def compute_speed(self, folder: Path, run: dict[str, Any], seconds: float) -> dict[str, float]:
         rows = read_json(folder / "data/statistics.json")["splits"]["train"]["rows"]

@@ -34,6 +34,7 @@ def attend_in_chunks(
             part = slice(row, row + rows_at_once), slice(head, head + heads_at_once)
             scores = query[part] @ key[part].mT
             if mask is not None:
-                scores.masked_fill_(~mask[part[0]], -torch.inf)
+                # Not -inf: its softmax is NaN where nothing is read, as at padding outside of a local layer's window.
+                scores.masked_fill_(~mask[part[0]], torch.finfo(scores.dtype).min)
             output[part[0], :, part[1]] = (scores.softmax(-1) @ value[part]).transpose(1, 2)
     return output, None

@@ -138,7 +138,13 @@ def write_config(model: Model, path: Path) -> None:
                 f"model.dropout: found {model.dropout}; the name of the dropout of the head in a model of type "
                 f"'{config.get('model_type')}' is not known (known: {', '.join(FAMILIES)}), so only null is allowed."
             )
-        config[find_family(config["model_type"]).head_dropout] = model.dropout
+        key = find_family(config["model_type"]).head_dropout
+        if key is None:
+            raise UserError(
+                f"model.dropout: found {model.dropout}; the head of a model of type '{config['model_type']}' has the "
+                "dropout of its layers, so only null is allowed."
+            )
+        config[key] = model.dropout
     elif model.pretrained:
         return  # so that the bytes are those of the hub
     write_json(path, config)

@@ -14,6 +14,7 @@ def freeze(model: PreTrainedModel, freeze_layers: FreezeLayers) -> None:
     """Freeze the embeddings and the first `freeze_layers` layers in place; 0 freezes nothing.
 
     `all` freezes everything before the head; BERT's pooler counts as head, because it reads only the first token.
+    ModernBERT's norm after the layers is frozen by `all`, and trains even when all layers are frozen by their number.
     Frozen parts have no gradients and stay in evaluation mode, without dropout, while the rest trains. The value is
     saved in the model's config as `frozen_layers`.
     UserError when the model has fewer layers, or none that can be frozen one by one.
@@ -26,7 +27,8 @@ def freeze(model: PreTrainedModel, freeze_layers: FreezeLayers) -> None:
         frozen = [module for name, module in encoder.named_children() if name not in family.head]
     else:
         layers = find_layers(model, freeze_layers)
-        shared = [module for path in family.used_by_all_layers if (module := find_submodule(encoder, path))]
+        paths = (*family.used_by_all_layers, *family.used_by_first_layer)
+        shared = [module for path in paths if (module := find_submodule(encoder, path))]
         frozen = [*find_modules_before_layers(encoder, layers), *shared, *layers[:freeze_layers]]
     for module in frozen:
         module.requires_grad_(False)
@@ -53,7 +55,7 @@ def find_submodule(module: nn.Module, path: str) -> nn.Module | None:
         return None
 
 
-def find_modules_before_layers(encoder: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
+def find_modules_before_layers(encoder: nn.Module, layers: nn.Module) -> list[nn.Module]:
     """The modules that run before the layers: the embeddings and, in ELECTRA, their projection."""
     children = list(encoder.children())
     first = next(index for index, child in enumerate(children) if layers in child.modules())

@@ -42,8 +42,9 @@ def test_training_changes_only_what_is_not_frozen(model, frozen):
         assert trains == (index >= frozen)
     assert any("embeddings" in name for name in changed) == (frozen == 0)
     assert any("classifier" in name for name in changed)
-    shared = [name for name in changed if "rel_embeddings" in name or name.endswith("encoder.LayerNorm.weight")]
-    assert bool(shared) == (frozen == 0 and model.config.model_type == "deberta-v2")
+    names = ("rel_embeddings.weight", "encoder.LayerNorm.weight", "relative_attention_bias.weight")
+    shared = [name for name in changed if name.endswith(names)]
+    assert bool(shared) == (frozen == 0 and model.config.model_type in ("deberta-v2", "mpnet"))
 
 
 def test_all_trains_the_head_only(model):

@@ -1,8 +1,10 @@
 import pytest
 import torch
 from support.imports import find_closure
-from support.tiny_models import FAMILIES, tiny_config
-from transformers import AutoModelForSequenceClassification
+from support.tiny_models import FAMILIES, VARIANTS, tiny_config
+from torch import nn
+from transformers import AutoModelForSequenceClassification, BertModel, BertPreTrainedModel, FunnelConfig
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from stages.core.errors import UserError
 from stages.model.freezing import freeze
@@ -16,14 +18,39 @@ from stages.model.partition import (
     is_partitionable,
 )
 
-PARTITIONABLE = ["bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta"]
+MODELS = sorted([*FAMILIES, *VARIANTS, "bert with the mean"])
+DEPTHS = {name: ["all"] if "albert" in name else [1, 2, 3, "all"] for name in MODELS}
+CASES = [(name, freeze_layers) for name in MODELS for freeze_layers in [0, *DEPTHS[name]]]
 IDS = torch.randint(5, 100, (4, 9), generator=torch.Generator().manual_seed(0))
 PADDED = torch.tensor([[1] * 9, [1] * 5 + [0] * 4, [1] * 7 + [0] * 2, [1] + [0] * 8])
 
 
-def build(family):
+class MeanClassifier(BertPreTrainedModel):
+    """A BERT whose head reads the mean of the tokens, as its config says."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.bert, self.classifier = BertModel(config, add_pooling_layer=False), nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def forward(self, input_ids=None, attention_mask=None, inputs_embeds=None):
+        hidden = self.bert(input_ids, attention_mask, inputs_embeds=inputs_embeds).last_hidden_state
+        mask = torch.ones(hidden.shape[:2]) if attention_mask is None else attention_mask
+        mean = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        return SequenceClassifierOutput(logits=self.classifier(mean))
+
+
+def build(name, **changes):
+    """A random classifier; the last of MODELS that is no family or variant has `pooling` in its config."""
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(tiny_config(family)).eval()
+    if name == "bert with the mean":
+        config = tiny_config("bert")
+        config.pooling = "mean"
+        model = MeanClassifier(config).eval()
+    else:
+        config = tiny_config(name)
+        config.update(changes)
+        model = AutoModelForSequenceClassification.from_config(config).eval()
     for parameter in model.parameters():  # biases start at zero, where a wrong one would not be seen
         torch.nn.init.normal_(parameter, std=0.3)
     return model
@@ -36,15 +63,27 @@ def take_gradients(model):
     return found
 
 
-def test_models_of_bert_and_similar_families_are_partitionable():
-    assert [family for family in sorted(FAMILIES) if is_partitionable(build(family))] == PARTITIONABLE
+def test_models_of_all_families_are_partitionable_and_decoders_and_unknown_ones_are_not():
+    assert all(is_partitionable(build(family)) for family in FAMILIES)
+    assert not is_partitionable(build("bert", is_decoder=True))
+    assert not is_partitionable(build_funnel())
+
+
+def build_funnel():
+    sizes = {"block_sizes": [1], "d_model": 16, "n_head": 2, "d_head": 8, "d_inner": 32, "vocab_size": 100}
+    return AutoModelForSequenceClassification.from_config(FunnelConfig(**sizes))
+
+
+def is_pooled(name, freeze_layers):
+    """Whether features are one vector a row; in ModernBERT a norm, which 3 does not freeze, comes before the mean."""
+    return freeze_layers == "all" or (freeze_layers == 3 and name != "modernbert with the mean")
 
 
 @pytest.mark.parametrize("mask", [None, PADDED], ids=["full", "padded"])
-@pytest.mark.parametrize("freeze_layers", [0, 1, 2, 3, "all"])
-@pytest.mark.parametrize("family", PARTITIONABLE)
-def test_both_parts_compute_logits_and_gradients_of_the_complete_model(family, freeze_layers, mask):
-    model = build(family)
+@pytest.mark.parametrize(("name", "freeze_layers"), CASES)
+def test_both_parts_compute_logits_and_gradients_of_the_complete_model(name, freeze_layers, mask):
+    model = build(name)
+    freeze(model, freeze_layers)
     expected = model(IDS, mask).logits
     expected.square().sum().backward()
     wanted = take_gradients(model)
@@ -52,25 +91,27 @@ def test_both_parts_compute_logits_and_gradients_of_the_complete_model(family, f
     if mask is not None:
         batch["attention_mask"] = mask
     if freeze_layers != 0:
-        batch = FrozenEncoder(model, freeze_layers, torch.float32)(batch)
-        assert batch["inputs_embeds"].shape == (4, 1 if freeze_layers in (3, "all") else 9, 16)
+        frozen = FrozenEncoder(model, freeze_layers, torch.float32)
+        batch = frozen(batch)
+        assert frozen.pooled == is_pooled(name, freeze_layers)
+        assert batch["inputs_embeds"].shape == (4, 1 if frozen.pooled else 9, 16)
     logits = classifier(**batch).logits
     assert torch.allclose(logits, expected, atol=1e-5)
     logits.square().sum().backward()
     found = take_gradients(classifier)
-    assert set(found) == set(dict(classifier.named_parameters())) <= set(wanted)
+    assert set(found) == set(wanted)
     for name, value in found.items():
         assert torch.allclose(value, wanted[name], rtol=1e-3, atol=1e-4 * wanted[name].abs().max().clamp(1)), name
 
 
-@pytest.mark.parametrize("family", PARTITIONABLE)
-def test_the_trainable_classifier_shares_its_parameters_with_the_model(family):
-    model = build(family)
-    freeze(model, 2)
-    classifier = build_trainable_classifier(model, 2)
-    complete = dict(model.named_parameters())
-    assert all(value is complete[name] for name, value in classifier.named_parameters())
-    assert set(dict(classifier.named_parameters())) == {name for name, value in complete.items() if value.requires_grad}
+@pytest.mark.parametrize(("name", "freeze_layers"), CASES)
+def test_the_trainable_classifier_shares_its_parameters_with_the_model(name, freeze_layers):
+    model = build(name)
+    freeze(model, freeze_layers)
+    classifier = build_trainable_classifier(model, freeze_layers)
+    complete, found = dict(model.named_parameters()), dict(classifier.named_parameters())
+    assert all(value is complete[parameter] for parameter, value in found.items())
+    assert {parameter for parameter, value in complete.items() if value.requires_grad} <= set(found)
 
 
 def test_dropout_acts_on_the_trainable_classifier_alone():
@@ -89,6 +130,20 @@ def test_dropout_of_attention_acts_on_values_and_on_their_bias():
     layer.attention.self.dropout.p = 1.0
     layer.train()
     assert torch.equal(layer.attend(hidden, None), torch.zeros(2, 1, 16))
+
+
+@pytest.mark.parametrize("name", ["bert", "deberta-v2", "modernbert", "mpnet"])
+def test_the_last_layer_has_the_dropout_of_attention_of_the_complete_model(name):
+    key = "attention_dropout" if name == "modernbert" else "attention_probs_dropout_prob"
+    others = ("hidden_dropout_prob", "pooler_dropout", "embedding_dropout", "mlp_dropout", "classifier_dropout")
+    model = build(name, **{key: 1.0}, **dict.fromkeys(others, 0.0))
+    if name != "mpnet" and name != "deberta-v2":
+        model.set_attn_implementation("eager")  # PyTorch's fast attention does not allow dropout of everything
+    freeze(model, 2)
+    model.train()
+    logits = build_trainable_classifier(model, 2)(**FrozenEncoder(model, 2, torch.float32)({"input_ids": IDS})).logits
+    assert logits.isfinite().all()
+    assert torch.allclose(logits, model(IDS).logits, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
@@ -134,9 +189,9 @@ def test_the_key_has_all_code_that_computes_features():
 
 def test_there_is_no_frozen_encoder_when_nothing_is_frozen_or_the_family_is_unknown():
     assert build_frozen_encoder(build("bert"), 0, "fp32") is None
-    model = build("modernbert")
-    assert build_frozen_encoder(model, 2, "fp32") is None
-    assert build_trainable_classifier(model, 2) is model
+    model = build_funnel()
+    assert build_frozen_encoder(model, "all", "fp32") is None
+    assert build_trainable_classifier(model, "all") is model
 
 
 def test_features_that_fp16_cannot_hold_are_an_error():
@@ -146,9 +201,9 @@ def test_features_that_fp16_cannot_hold_are_an_error():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", PARTITIONABLE)
-def test_deeper_features_are_computed_from_shallower_ones_with_the_same_bits(family, dtype):
-    model, batch = build(family), {"input_ids": IDS, "attention_mask": PADDED}
+@pytest.mark.parametrize("name", [name for name in MODELS if 1 in DEPTHS[name]])
+def test_deeper_features_are_computed_from_shallower_ones_with_the_same_bits(name, dtype):
+    model, batch = build(name), {"input_ids": IDS, "attention_mask": PADDED}
     deep = FrozenEncoder(model, "all", dtype)
     expected = deep(batch)["inputs_embeds"]
     for depth in (1, 2):
@@ -156,3 +211,47 @@ def test_deeper_features_are_computed_from_shallower_ones_with_the_same_bits(fam
         assert shallow.key_at(depth) == deep.key_at(depth) != deep.key_at(depth + 1)
         hidden = shallow(batch)
         assert torch.equal(deep(hidden, start=depth)["inputs_embeds"], expected)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if 1 in DEPTHS[name]])
+def test_outputs_of_padding_do_not_matter_when_deeper_features_are_computed(name):
+    model, batch = build(name), {"input_ids": IDS, "attention_mask": PADDED}
+    deep, hidden = FrozenEncoder(model, "all", torch.float32), FrozenEncoder(model, 1, torch.float32)(batch)
+    hidden["inputs_embeds"] = hidden["inputs_embeds"] * PADDED.unsqueeze(-1)  # as cached features are read
+    assert torch.equal(deep(hidden, start=1)["inputs_embeds"], deep(batch)["inputs_embeds"])
+
+
+@pytest.mark.parametrize("batch", [{}, {"attention_mask": PADDED}], ids=["full", "padded"])
+@pytest.mark.parametrize("name", MODELS)
+def test_features_in_bf16_are_close_to_those_in_fp32(name, batch):
+    model, batch = build(name), {"input_ids": IDS} | batch
+    exact, rounded = (FrozenEncoder(model, "all", dtype)(batch) for dtype in (torch.float32, torch.bfloat16))
+    assert rounded["inputs_embeds"].dtype == torch.bfloat16
+    error = (rounded["inputs_embeds"] - exact["inputs_embeds"]).abs().max() / exact["inputs_embeds"].abs().max()
+    assert error < 0.05
+
+
+def test_the_key_changes_with_what_the_head_reads_only_where_features_are_pooled():
+    first, mean = build("modernbert"), build("modernbert with the mean")
+    for freeze_layers, depth, same in ((2, 2, True), ("all", 2, True), ("all", 3, False), (3, 3, False)):
+        keys = [FrozenEncoder(model, freeze_layers, torch.float32).key_at(depth) for model in (first, mean)]
+        assert (keys[0] == keys[1]) is same
+
+
+def test_the_norm_after_the_layers_is_in_the_key_when_it_is_frozen():
+    model = build("modernbert")
+    keys = [FrozenEncoder(model, freeze_layers, torch.float32).key_at(3) for freeze_layers in (3, "all")]
+    model.model.final_norm.weight.data += 1
+    again = [FrozenEncoder(model, freeze_layers, torch.float32).key_at(3) for freeze_layers in (3, "all")]
+    assert keys[0] == again[0]
+    assert len({str(key) for key in (*keys, *again)}) == 3
+
+
+def test_a_model_of_one_layer_can_have_a_convolution_after_it():
+    model = build("deberta-v2", num_hidden_layers=1, conv_kernel_size=3)
+    expected = model(IDS, PADDED).logits
+    batch = {"input_ids": IDS, "attention_mask": PADDED}
+    for freeze_layers in (0, 1, "all"):
+        frozen = build_frozen_encoder(model, freeze_layers, "fp32")
+        logits = build_trainable_classifier(model, freeze_layers)(**(frozen(batch) if frozen else batch)).logits
+        assert torch.allclose(logits, expected, atol=1e-5)
