@@ -21,7 +21,7 @@ endif
 	@echo
 	@dvc metrics show metrics/evaluate.json
 	@echo
-	@echo "model         models/classifier, for transformers' AutoModelForSequenceClassification.from_pretrained"
+	@echo "model         models/classifier; reports/model_card.md says how to load it in Python"
 	@echo "compare runs  make ui, then open http://127.0.0.1:5000"
 
 # The experiments side by side: what they change, accuracy and seconds. dvc exp show alone has all numbers.

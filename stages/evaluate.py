@@ -37,6 +37,7 @@ from stages.core.stage import measure_process, read_timings, run_stage
 from stages.evaluation.metrics import compute_test_metrics
 from stages.evaluation.predictions import LabelledPredictions
 from stages.model.classifier import load_classifier
+from stages.model.mean_pooling import MODULES_FILE
 from stages.report.curves import History, write_curves
 from stages.report.facts import RunFacts
 from stages.report.figures import draw_confusion_matrix
@@ -55,14 +56,15 @@ from stages.text.tokenizer import load_tokenizer
 from stages.text.windows import count_document_tokens, get_document_labels, get_documents
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
-from stages.tracking.run import confirm_finished, log_feature_cache, log_results, log_weights, resume_run
+from stages.tracking.run import confirm_finished, log_feature_cache, log_resolved, log_results, log_weights, resume_run
 from stages.training.checkpoints import remove_finished
 from stages.training.inputs import prepare_inputs
+from stages.training.settings import read_resolved
 from stages.training.trainer import predict_logits
 
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks", "missing_classes")
 MANIFEST_KEYS = ("source", "columns", "labels")
-PARAMETER_KEYS = ("trainable_parameters", "total_parameters")
+TRAIN_KEYS = ("trainable_parameters", "total_parameters", "num_train_epochs", "learning_rate")
 
 
 def main() -> None:
@@ -74,7 +76,8 @@ def main() -> None:
     key = read_json(RUN, ["run"])["run"]
     remove_finished(key)
     with resume_run(params.tracking, key, facts.params, facts.tags, (TRAINING_CURVE, VALIDATION_CURVE)) as run:
-        log_weights(run, CLASSIFIER / "model.safetensors", facts.parameters)
+        log_weights(run, CLASSIFIER, facts.parameters)
+        log_resolved(run, facts.resolved)
         tokenizer = load_tokenizer(CLASSIFIER)
         predictions = predict_test(data, tokenizer, facts.precision, params, run)
         metrics = compute_test_metrics(predictions)
@@ -95,15 +98,17 @@ def main() -> None:
 
 def read_facts(params: Params) -> RunFacts:
     """What earlier stages wrote about the data and the model; UserError when a file is missing or broken."""
-    statistics = read_json(STATISTICS, STATISTICS_KEYS)
+    statistics, trained = read_json(STATISTICS, STATISTICS_KEYS), read_json(TRAIN_METRICS, TRAIN_KEYS)
     return RunFacts(
         params=params.flat(),
         tags=make_run_tags(statistics, params.flat()),
         base=read_json(BASE / "origin.json"),
         manifest=read_json(MANIFEST, MANIFEST_KEYS),
         statistics=statistics,
-        parameters=read_json(TRAIN_METRICS, PARAMETER_KEYS),
+        parameters=trained,
         precision=resolve_precision("evaluate.precision", params.evaluate.precision),
+        resolved=read_resolved(trained, CLASSIFIER),
+        library="sentence-transformers" if (CLASSIFIER / MODULES_FILE).is_file() else "transformers",
     )
 
 

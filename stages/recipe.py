@@ -75,8 +75,8 @@ def set_values(
 ) -> Iterator[str]:
     """Set each key to the recipe's value, or else to its default, and yield a line for each key whose value differs.
 
-    Such a line is `train.num_train_epochs: 1 → 2`. Defaults are written as they are declared: 1, although the checked
-    value is 1.0.
+    Such a line is `data.max_size_gb: 10 → 2`. Defaults are written as they are declared: 10, although the checked
+    value is 10.0.
     """
     for key, field in section.model_fields.items():
         if isinstance(field.default, Section):

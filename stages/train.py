@@ -5,7 +5,7 @@ python -m stages.train
 
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, enable_full_determinism, set_seed
 
 from stages.core.cpu_slots import reserve_cores
 from stages.core.csv_tables import read_numbers
@@ -25,17 +25,19 @@ from stages.core.paths import (
     VALIDATION_CURVE,
 )
 from stages.core.stage import run_stage
-from stages.model.classifier import build_classifier
+from stages.model.classifier import build_classifier, save_classifier
 from stages.model.freezing import count_parameters, freeze
+from stages.model.pooling import find_pooling
 from stages.text.encoding import load_splits
 from stages.text.tokenizer import load_tokenizer
 from stages.tracking.callbacks import RunLogger, make_tensorboard_callbacks
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
-from stages.tracking.run import log_datasets, log_feature_cache, log_history, open_run
+from stages.tracking.run import log_datasets, log_feature_cache, log_history, log_resolved, open_run
 from stages.training.checkpoints import make_training_key, mark_finished, open_checkpoints
 from stages.training.history import write_history
 from stages.training.inputs import Inputs, prepare_inputs
+from stages.training.settings import WITH_LAYERS, read_resolved
 from stages.training.trainer import ClassifierTrainer, find_best_validation, make_trainer, measure_speed
 
 SPLITS = ("train", "validation")
@@ -63,11 +65,14 @@ def main() -> dict[str, float]:
             log_feature_cache(run, inputs.report)
             trainer = fit(inputs, params, checkpoints, run)
         best = find_best_validation(trainer)
-        save_classifier(model, tokenizer)
+        model.cpu()  # the part that was trained may be on a GPU
+        with new_folder(CLASSIFIER) as folder:
+            save_classifier(model, tokenizer, folder)
         write_history(trainer.state.log_history, best["step"], TRAINING_CURVE, VALIDATION_CURVE)
         # The callback logged what this process trained; an earlier one, with another run, may have trained the rest.
         log_history(run, read_numbers(TRAINING_CURVE), read_numbers(VALIDATION_CURVE))
-        write_metrics(best, model)
+        write_metrics(best, model, trainer.args)
+        log_resolved(run, read_resolved(read_json(TRAIN_METRICS), CLASSIFIER))
         write_json(RUN, {"run": run.key})
         if params.tracking.log_model:
             run.log_file("model", CLASSIFIER, columns=statistics["columns"])
@@ -83,10 +88,12 @@ def make_model(labels: list[str], tokenizer: PreTrainedTokenizerBase, params: Pa
         enable_full_determinism(params.seed)
     else:
         set_seed(params.seed)
-    model = build_classifier(BASE, labels, tokenizer)
+    model = build_classifier(BASE, labels, tokenizer, params.train.freeze_layers)
     freeze(model, params.train.freeze_layers)
     parameters = count_parameters(model)
     print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
+    if find_pooling(model.config) == "mean":
+        print("the head reads the mean of all tokens")
     return model
 
 
@@ -97,22 +104,16 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> Clas
     # computes them in every step does not resume from a checkpoint of one that reads the cache.
     folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
     trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
+    print(f"{trainer.args.num_train_epochs:g} epochs, learning rate {trainer.args.learning_rate:g}")
     trainer.fit()
     return trainer
 
 
-def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write weights, config and tokenizer, as any user of `transformers` would load them."""
-    model.cpu()  # the part that was trained may be on a GPU
-    with new_folder(CLASSIFIER) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-
-def write_metrics(best: dict[str, float], model: PreTrainedModel) -> None:
-    """Write loss and accuracy of the chosen validation, and the numbers of parameters."""
+def write_metrics(best: dict[str, float], model: PreTrainedModel, arguments: TrainingArguments) -> None:
+    """Write loss and accuracy of the chosen validation, the numbers of parameters, and what `auto` was."""
     validation = {f"validation_{name}": best[name] for name in ("loss", "accuracy")}
-    write_json(TRAIN_METRICS, validation | count_parameters(model))
+    automatic = {name: getattr(arguments, name) for name in WITH_LAYERS}
+    write_json(TRAIN_METRICS, validation | count_parameters(model) | automatic)
 
 
 if __name__ == "__main__":

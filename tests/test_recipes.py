@@ -138,7 +138,7 @@ def test_the_changed_keys_are_printed_and_only_their_lines_change(folder, capsys
     assert capsys.readouterr().out.splitlines()[1:] == [
         "  data.max_train_samples: null → 2000",
         "  data.max_test_samples: null → 500",
-        "  train.num_train_epochs: 1 → 2",
+        "  train.num_train_epochs: auto → 2",
         "  tracking.experiment: text-classifier → text-classifier-ci",
         "  gate.max_train_seconds: 600 → null",
         "  gate.registered_model: text-classifier → text-classifier-ci",

@@ -16,6 +16,7 @@ from stages.core.param_types import (
     FreezeLayers,
     NameOrNull,
     NotNegative,
+    PositiveOrAuto,
     Section,
     Share,
     ShareOrNull,
@@ -32,6 +33,7 @@ Split = Literal["train", "validation", "test"]
 OnBadRows = Literal["error", "drop"]
 OnLeak = Literal["warn", "drop_from_train", "error"]
 OnMissingClass = Literal["warn", "error"]
+PoolingOrAuto = Literal["auto", "first", "mean"]
 TokenizerOrigin = Literal["pretrained", "train"]
 
 TABLES = {"csv", "json", "parquet"}
@@ -145,6 +147,7 @@ class Model(Section):
     revision: Annotated[str | None, Field(min_length=1, description="a commit, tag or branch of the hub, or null")] = (
         "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
     )
+    pooling: Annotated[PoolingOrAuto, one_of(PoolingOrAuto)] = "auto"
     dropout: Annotated[float | None, Field(ge=0, lt=1, description="a number ≥ 0 and < 1, or null")] = None
     pretrained: Switch = True
     tokenizer: Annotated[TokenizerOrigin, one_of(TokenizerOrigin)] = "pretrained"
@@ -171,11 +174,11 @@ class Preprocess(Section):
 class Train(Section):
     freeze_layers: FreezeLayers = 3
     precision: Annotated[Precision, one_of(Precision)] = "auto"
-    num_train_epochs: Annotated[float, Field(gt=0, le=LARGEST, description="a number > 0")] = 1
+    num_train_epochs: PositiveOrAuto = "auto"
     per_device_train_batch_size: Count = 32
     per_device_eval_batch_size: Count = 64
     gradient_accumulation_steps: Count = 1
-    learning_rate: Annotated[float, Field(gt=0, le=LARGEST, description="a number > 0")] = 2.0e-4
+    learning_rate: PositiveOrAuto = "auto"
     lr_scheduler_type: Annotated[Scheduler, one_of(Scheduler)] = "linear"
     warmup_steps: Annotated[
         float, Field(ge=0, le=LARGEST, description="a number of steps ≥ 1, a share of all steps < 1, or 0")

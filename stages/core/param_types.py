@@ -22,6 +22,10 @@ Column = Annotated[str | int, Field(description="a column's name, or its number,
 FreezeLayers = Annotated[
     Annotated[int, Field(ge=0, le=LARGEST)] | Literal["all"], Field(description="a whole number ≥ 0, or all")
 ]
+PositiveOrAuto = Annotated[
+    Annotated[float, Field(gt=0, le=LARGEST)] | Literal["auto"], Field(description="a number > 0, or auto")
+]
+Pooling = Literal["first", "mean"]
 Switch = Annotated[bool, Field(description="true or false")]
 
 

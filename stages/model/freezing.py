@@ -3,7 +3,7 @@
 from types import MethodType
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from stages.core.errors import UserError
 from stages.core.param_types import FreezeLayers
@@ -67,6 +67,11 @@ def keep_in_eval(module: nn.Module) -> None:
     module.eval()
     # In the module's own dict, where it hides the method of its class.
     vars(module)["train"] = MethodType(lambda self, mode=True: self, module)
+
+
+def freezes_all_layers(config: PreTrainedConfig, freeze_layers: FreezeLayers) -> bool:
+    """Whether only the head trains: the number of layers means the same as `all`."""
+    return freeze_layers == "all" or freeze_layers == config.num_hidden_layers
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -13,11 +13,11 @@ from transformers import PreTrainedModel
 from stages.core.errors import UserError
 from stages.core.files import sha256
 from stages.core.hardware import describe_processor
-from stages.core.param_types import FreezeLayers
+from stages.core.param_types import FreezeLayers, Pooling
 from stages.model.attention import use_chunked_attention
 from stages.model.families import Family, find_family
 from stages.model.freezing import find_layers
-from stages.model.pooling import Pooling, find_pooling, pool
+from stages.model.pooling import find_pooling, pool
 from stages.model.views import (
     find_names_before_layers,
     find_path_of_layers,

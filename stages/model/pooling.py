@@ -1,13 +1,11 @@
 """What the head of a classifier reads of its encoder's outputs: the first token, or the mean over all tokens."""
 
-from typing import Literal
-
 import torch
 from transformers import PreTrainedConfig
 
+from stages.core.param_types import Pooling
 from stages.model.families import find_family
 
-Pooling = Literal["first", "mean"]
 POOLINGS: dict[str, Pooling] = {"first": "first", "cls": "first", "mean": "mean"}  # by what a config calls them
 
 

@@ -1,6 +1,6 @@
 """What the report and the model card say of a run besides its results."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -15,3 +15,11 @@ class RunFacts:
     statistics: dict[str, Any]  # data/statistics.json: rows, tokens and lengths of each split, dropped rows …
     parameters: dict[str, Any]  # metrics/train.json: `trainable_parameters` and `total_parameters`
     precision: str  # that the test ran in
+    resolved: dict[str, Any] = field(default_factory=dict)  # what params that may be `auto` were, by dotted key
+    library: str = "transformers"  # that loads the model
+
+    @property
+    def shown_params(self) -> dict[str, Any]:
+        """The params as pages show them: `auto (20)` for an `auto` that became 20."""
+        shown = {key: f"auto ({value})" for key, value in self.resolved.items() if self.params.get(key) == "auto"}
+        return self.params | shown

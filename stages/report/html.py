@@ -31,6 +31,7 @@ def write_report(folder: Path, summary: Summary, facts: RunFacts, history: Histo
     figures = draw_curves(history) | draw_figures(summary)
     values = vars(facts) | vars(summary)
     values |= {
+        "params": facts.shown_params,
         "charts": CHARTS,
         "figures": {name: Markup(figure) for name, figure in figures.items()},  # not escaped
         "hardware": describe_hardware(),

@@ -29,13 +29,14 @@ def make_card(
     """The text of the card; `validation` is the one of the checkpoint that was chosen, the tokenizer is the model's."""
     source = facts.manifest["source"]
     splits = facts.statistics["splits"]
-    params = {key: value for key, value in facts.params.items() if key == "seed" or key.startswith("train.")}
+    params = {key: value for key, value in facts.shown_params.items() if key == "seed" or key.startswith("train.")}
     values = {
         "head": make_head(summary, facts),
         "base": facts.base.get("hub") or Path(facts.base.get("folder", "")).name,
         "revision": facts.base.get("revision"),
         "license": facts.base.get("license") or "unknown",
         "is_scratch": not facts.base,
+        "library": facts.library,
         "data": name_source(source),
         "data_revision": source["revision"],
         "is_demo": source["source"] == "demo",
@@ -64,7 +65,7 @@ def make_head(summary: Summary, facts: RunFacts) -> str:
     source = facts.manifest["source"]
     head = ModelCardData(
         license=facts.base.get("license") or "unknown",
-        library_name="transformers",
+        library_name=facts.library,
         pipeline_tag="text-classification",
         tags=["text-classification"],
         base_model=facts.base.get("hub"),

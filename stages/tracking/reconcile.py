@@ -15,7 +15,7 @@ from stages.tracking.mlflow_store import find_runs, find_runs_of_model, is_store
 from stages.tracking.provenance import RESTORED_FROM_TAG, make_source_tags
 from stages.tracking.run import log_datasets, log_history, log_results, log_weights, stringify
 
-WEIGHTS = "models/classifier/model.safetensors"
+CLASSIFIER = "models/classifier"
 
 
 def find_run(experiment: Experiment, client: MlflowClient) -> Run | None:
@@ -63,13 +63,14 @@ def restore_run(experiment: Experiment, uri: str | None) -> Journal:
     with tempfile.TemporaryDirectory() as folder:
         artifacts = [experiment.download(path, Path(folder)) for path in ARTIFACTS]
         with suppress(OSError):  # the weights may not have been pulled
-            experiment.download(WEIGHTS, Path(folder))
+            for path in sorted(experiment.files.glob(f"{CLASSIFIER}/**/*.safetensors")):  # model.safetensors is last
+                experiment.download(path, Path(folder))
         run = Journal.create(uri=uri, experiment=params.tracking.experiment, name=str(experiment), tags=tags)
         try:
             run.log_event("params", params=stringify(params.flat()))
             log_datasets(run, statistics)
             log_history(run, training, validation)
-            log_weights(run, Path(folder, WEIGHTS), train_metrics)
+            log_weights(run, Path(folder, CLASSIFIER), train_metrics)
             run.log_metrics(metrics)
             log_results(run, {}, timings, artifacts)
         except BaseException:

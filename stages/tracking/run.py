@@ -18,7 +18,7 @@ from typing import Any
 
 from stages.core.cache import hash_key
 from stages.core.csv_tables import read_numbers
-from stages.core.files import main_checkout, sha256
+from stages.core.files import main_checkout, sha256, sha256_of_all
 from stages.core.param_sections import Tracking
 from stages.core.secrets import redact
 from stages.tracking.journal import Journal, journals_folder
@@ -195,11 +195,21 @@ def log_results(run: Journal, metrics: dict[str, float], timings: dict[str, floa
             run.log_file("artifact", path)
 
 
-def log_weights(run: Journal, weights: Path, metrics: dict[str, float]) -> None:
-    """Log the SHA-256 of the model's weights as a tag, and from `train`'s metrics its numbers of parameters."""
-    if weights.exists():  # those of a restored run may be missing in DVC's cache
-        run.log_event("tags", tags={"model.sha256": sha256(weights)})
+def log_weights(run: Journal, classifier: Path, metrics: dict[str, float]) -> None:
+    """Log the SHA-256 of the model's weights as a tag, and from `train`'s metrics its numbers of parameters.
+
+    Where the head has a file of its own, it is that of both.
+    """
+    weights = sorted(classifier.rglob("*.safetensors"))
+    if (classifier / "model.safetensors").exists():  # those of a restored run may be missing in DVC's cache
+        digest = sha256(weights[0]) if len(weights) == 1 else sha256_of_all(weights)
+        run.log_event("tags", tags={"model.sha256": digest})
     run.log_metrics({f"train/{name}": value for name, value in metrics.items() if name.endswith("_parameters")})
+
+
+def log_resolved(run: Journal, values: dict[str, Any]) -> None:
+    """Log as tags, such as `resolved.train.learning_rate`, what params that may be `auto` were in this run."""
+    run.log_event("tags", tags={f"resolved.{key}": str(value) for key, value in values.items()})
 
 
 def log_feature_cache(run: Journal, report: dict[str, float]) -> None:

@@ -30,6 +30,7 @@ from stages.text.windows import find_first_windows, pool_windows
 from stages.training.feature_cache import CachedFeatures
 from stages.training.inputs import Inputs
 from stages.training.resumable_trainer import ResumableTrainer
+from stages.training.settings import resolve_settings
 
 # Keys of the section `train` that TrainingArguments does not have, or gets in another form.
 OWN_PARAMS = {
@@ -48,9 +49,10 @@ def make_trainer(
 ) -> "ClassifierTrainer":
     """A Trainer that validates and saves every `eval_steps` and at the end, and finally loads the best of these models.
 
-    `folder` is for the checkpoints. Names and meaning of the params are those of `TrainingArguments`.
+    `folder` is for the checkpoints. Names and meaning of the params are those of `TrainingArguments`, which gets a
+    number for `auto`.
     """
-    rows = inputs.rows["train"]
+    rows, train = inputs.rows["train"], resolve_settings(train, inputs.model.config)
     arguments = OneGpuArguments(
         output_dir=str(folder),
         **train.model_dump(exclude=OWN_PARAMS),

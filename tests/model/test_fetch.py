@@ -15,7 +15,7 @@ from stages.core.errors import UserError
 from stages.model import fetch
 from stages.model.classifier import build_classifier
 from stages.model.fetch import fetch_base, link_model, write_config
-from stages.model.folder import has_tokenizer
+from stages.model.folder import has_tokenizer, read_pooling
 from stages.text.tokenizer import load_tokenizer
 
 PACKAGED = dict(zip(("model.name", "model.revision"), next(iter(fetch.PACKAGED)), strict=True))
@@ -28,6 +28,12 @@ def test_the_default_model_comes_from_its_package_with_checked_bytes(params, tmp
     name, revision = PACKAGED.values()
     record = {"hub": name, "revision": revision, "license": "apache-2.0"}
     assert json.loads((tmp_path / "origin.json").read_text()) == record
+
+
+def test_the_default_model_is_made_for_mean_pooling(params, tmp_path):
+    fetch_base(params(PACKAGED).model, tmp_path)
+    assert read_pooling(tmp_path) == "mean"
+    assert "pooling" not in json.loads((tmp_path / "config.json").read_text())  # model.pooling is auto
 
 
 def test_changed_bytes_of_the_package_are_an_error(params, tmp_path, monkeypatch):
@@ -67,6 +73,72 @@ def test_a_local_model_is_linked_for_dvc_and_others_are_named(params, workspace,
     assert link.read_text() == f"someone/tiny {'1' * 40}\n"
     link_model(params({"model.pretrained": False, "model.tokenizer": "train"}).model, link)
     assert link.read_text() == "from scratch\n"
+
+
+POOLING = "1_Pooling/config.json"
+
+
+@pytest.fixture
+def mean_model(tiny_model, workspace):
+    """A copy of the tiny model in `tiny`, made for mean pooling."""
+    shutil.copytree(tiny_model, workspace / "tiny")
+    for folder in ("1_Pooling", "2_Normalize", "base"):
+        (workspace / "tiny" / folder if folder != "base" else workspace / "base").mkdir()
+    (workspace / "tiny" / POOLING).write_text('{"pooling_mode_mean_tokens": true}')
+    (workspace / "tiny/2_Normalize/config.json").write_text("{}")
+    return workspace / "tiny"
+
+
+def test_of_the_folders_of_a_local_model_only_its_pooling_is_copied(params, workspace, mean_model):
+    fetch_base(params({"model.name": "tiny", "model.revision": None}).model, workspace / "base")
+    assert (workspace / "base" / POOLING).read_bytes() == (mean_model / POOLING).read_bytes()
+    assert not (workspace / "base/2_Normalize").exists()
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_the_pooling_of_params_is_written_into_the_config(params, workspace, mean_model, pooling):
+    fetch_base(params({"model.name": "tiny", "model.pooling": pooling}).model, workspace / "base")
+    assert json.loads((workspace / "base/config.json").read_text())["pooling"] == pooling
+
+
+def test_a_model_from_scratch_can_read_the_mean(params, workspace, mean_model):
+    changes = {"model.name": "tiny", "model.pretrained": False, "model.pooling": "mean"}
+    fetch_base(params(changes).model, workspace / "base")
+    torch.manual_seed(1)
+    model = build_classifier(workspace / "base", ["a", "b"], load_tokenizer(mean_model))
+    assert [name for name, _ in model.named_children()] == ["bert", "dropout", "classifier"]
+
+
+def test_auto_forgets_what_an_earlier_classifier_read(params, workspace, mean_model):
+    config = json.loads((mean_model / "config.json").read_text())
+    (mean_model / "config.json").write_text(json.dumps(config | {"pooling": "mean"}))
+    fetch_base(params({"model.name": "tiny"}).model, workspace / "base")
+    assert "pooling" not in json.loads((workspace / "base/config.json").read_text())
+
+
+def test_the_pooling_of_an_unknown_family_cannot_be_set(params, workspace, mean_model):
+    config = json.loads((mean_model / "config.json").read_text()) | {"model_type": "funnel"}
+    (mean_model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"model.pooling: found mean; .* in a model of type 'funnel' is not known"):
+        fetch_base(params({"model.name": "tiny", "model.pooling": "mean"}).model, workspace / "base")
+
+
+def test_a_broken_file_of_the_pooling_is_an_error(params, workspace, mean_model):
+    (mean_model / POOLING).write_text("{")
+    with pytest.raises(UserError, match=r"model.name: the 1_Pooling/config.json of tiny is not valid JSON"):
+        fetch_base(params({"model.name": "tiny"}).model, workspace / "base")
+
+
+def test_the_hub_sends_the_pooling_and_no_other_file_of_a_folder(write_params, workspace, mean_model):
+    (mean_model / "model_old").mkdir()
+    shutil.copy(mean_model / "model.safetensors", mean_model / "model_old")
+    write_params({"model.name": "someone/tiny", "model.revision": hub.COMMIT})
+    with hub.serve(models={"someone/tiny": mean_model}) as (url, asked):
+        assert run_base_model(workspace, url).returncode == 0
+    assert read_pooling(workspace / "models/base") == "mean"
+    fetched = [path.partition("resolve/")[2] for path in asked if "resolve/" in path]
+    assert len(fetched) > 4
+    assert {path.partition("/")[2] for path in fetched if path.count("/") > 1} == {POOLING}
 
 
 def run_base_model(folder, hub_url, **environment):

@@ -1,0 +1,30 @@
+import pytest
+from support.tiny_models import tiny_config
+
+from stages.training.settings import read_resolved, resolve_settings
+
+
+@pytest.mark.parametrize(
+    ("freeze_layers", "expected"), [(0, (1, 2e-4)), (2, (1, 2e-4)), (3, (20, 5e-3)), ("all", (20, 5e-3))]
+)
+def test_auto_is_many_large_steps_where_only_the_head_trains(params, freeze_layers, expected):
+    config = tiny_config("bert")
+    config.frozen_layers = freeze_layers
+    resolved = resolve_settings(params().train, config)
+    assert (resolved.num_train_epochs, resolved.learning_rate) == expected
+
+
+def test_a_value_that_the_user_sets_stays(params):
+    config = tiny_config("bert")
+    config.frozen_layers = "all"
+    resolved = resolve_settings(params({"train.num_train_epochs": 2}).train, config)
+    assert (resolved.num_train_epochs, resolved.learning_rate) == (2, 5e-3)
+    set_by_user = params({"train.num_train_epochs": 2, "train.learning_rate": 1e-4}).train
+    assert resolve_settings(set_by_user, config) == set_by_user
+
+
+def test_what_auto_was_is_read_from_the_files_of_the_training(tmp_path):
+    tiny_config("bert").save_pretrained(tmp_path)
+    assert read_resolved({"num_train_epochs": 20.0, "learning_rate": 5e-3, "validation_loss": 1}, tmp_path) == {
+        "model.pooling": "first", "train.num_train_epochs": "20", "train.learning_rate": "0.005"
+    }  # fmt: skip
