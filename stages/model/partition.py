@@ -26,7 +26,7 @@ NOT_IN_KEY = {"id2label", "label2id", "num_labels", "problem_type", "architectur
 # The code files that compute the features, seen from `stages`: a change in one of them makes cached features invalid.
 CODE = (
     *("model/attention.py", "model/families.py", "model/first_token.py", "model/freezing.py", "model/partition.py"),
-    *("text/batches.py", "training/feature_cache.py"),
+    *("text/batches.py", "training/feature_cache.py", "training/feature_store.py"),
 )
 STAGES = Path(__file__).parent.parent
 

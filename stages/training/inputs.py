@@ -21,7 +21,7 @@ class Inputs:
     model: PreTrainedModel
     rows: dict[str, RowDataset]
     frozen: FrozenEncoder | None = None  # computes the features of every batch, where they are not cached
-    report: dict[str, float] = field(default_factory=dict)  # hit, seconds and bytes of each split's cached features
+    report: dict[str, float] = field(default_factory=dict)  # rows, seconds and bytes of each split's cached features
 
     @property
     def seconds(self) -> float:
@@ -68,8 +68,6 @@ def cache_splits(
     """
     store = FolderCache(cache_dir() / "frozen", int(cache.max_size_gb * 1e9))
     size = sum(count_feature_bytes(frozen, rows) for rows in all_rows.values())
-    features: dict[str, RowDataset] = {}
-    report: dict[str, float] = {}
     try:
         room = store.available_bytes()
         if size > room:
@@ -78,10 +76,8 @@ def cache_splits(
                 f"for {room / 1e9:.3g} (cache.max_size_gb: {cache.max_size_gb:g})"
             )
             return None, {}
-        for split in splits:
-            features[split], split_report = cache_features(frozen, all_rows[split], split, store)
-            report |= split_report
+        features, report = cache_features(frozen, {split: all_rows[split] for split in splits}, store)
     except OSError as error:
         print(f"the frozen layers run in every step: their outputs cannot be stored in {store.folder}: {error}")
         return None, {}
-    return features, report
+    return {**features}, report
