@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from stages.core.errors import UserError
-from stages.core.files import new_folder, read_json, write_json
+from stages.core.files import cache_dir, new_folder, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -88,6 +88,14 @@ class FolderCache:
             folder.rename(left)
             shutil.rmtree(left, ignore_errors=True)
 
+    def clear(self) -> None:
+        """Delete all entries, where possible, and what killed processes left."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            self.remove_leftovers(self.is_abandoned)
+            for entry in self.list_entries():
+                self.remove(entry.folder)
+
     @contextmanager
     def reserve(self, name: str, size: int) -> Iterator[None]:
         """Delete the least recently used entries until there is room for `size` bytes, and keep it for the block.
@@ -104,7 +112,7 @@ class FolderCache:
             reservation.unlink(missing_ok=True)
 
     def make_room(self, size: int) -> None:
-        self.remove_leftovers(lambda group: not is_locked(self.folder / f"{group}.lock"))
+        self.remove_leftovers(self.is_abandoned)
         entries = sorted(self.list_entries(), key=lambda entry: (entry.folder in self.needed, entry))
         used = sum(entry.size for entry in entries)
         reserved, written = self.count_reserved()
@@ -118,6 +126,10 @@ class FolderCache:
                 break
             self.remove(entry.folder)
             used -= entry.size
+
+    def is_abandoned(self, group: str) -> bool:
+        """Whether no process looks for entries of a group or adds some."""
+        return not is_locked(self.folder / f"{group}.lock")
 
     def remove_leftovers(self, is_abandoned: Callable[[str], bool]) -> None:
         """Remove what killed processes left: unfinished entries of abandoned groups, and the room kept for them."""
@@ -146,6 +158,11 @@ class FolderCache:
             except FileNotFoundError:  # another process is deleting it
                 continue
         return entries
+
+
+def open_feature_cache(max_size_gb: float) -> FolderCache:
+    """The cache of the features of frozen layers: `frozen` in the cache folder."""
+    return FolderCache(cache_dir() / "frozen", int(max_size_gb * 1e9))
 
 
 def hash_key(key: dict[str, Any]) -> str:

@@ -203,8 +203,8 @@ def log_weights(run: Journal, weights: Path, metrics: dict[str, float]) -> None:
 
 
 def log_feature_cache(run: Journal, report: dict[str, float]) -> None:
-    """Log as `frozen/...` whether the frozen layers' features were cached (1) or computed (0), seconds and bytes."""
-    run.log_metrics({f"frozen/{name}": value for name, value in report.items()})
+    """Log as `features/...` of how many rows the frozen layers' features were computed or found, seconds and bytes."""
+    run.log_metrics({f"features/{name}": value for name, value in report.items()})
 
 
 def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:

@@ -180,7 +180,9 @@ class FeatureStore:
         name = self.make_prefix(self.frozen.depth) + hashlib.sha256(keys.tobytes()).hexdigest()[:NAME_DIGITS]
         header = make_header(positions, stored.width, stored.dtype)
         size = len(header) + int(positions.sum()) * stored.position_bytes + len(rows) * ROW_BYTES
-        manifest = {"rows": len(rows), "key": self.frozen.key_at(self.frozen.depth)}
+        key = self.frozen.key_at(self.frozen.depth)
+        model = f"{key['config']['model_type']}-{self.frozen.width}-{self.frozen.weights[0][:8]}"  # for people
+        manifest = {"rows": len(rows), "model": model, "key": key}
         with self.cache.add(name, size, manifest) as folder, (folder / FILE).open("wb") as file:
             file.write(header)
             checksums: list[int] = []

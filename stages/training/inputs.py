@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 import datasets
 from transformers import PreTrainedModel
 
-from stages.core.cache import FolderCache
-from stages.core.files import cache_dir
+from stages.core.cache import open_feature_cache
 from stages.core.memory import keep_freed_memory, release_freed_memory
 from stages.core.param_sections import Cache
 from stages.model.partition import FrozenEncoder, build_frozen_encoder, build_trainable_classifier
@@ -66,7 +65,7 @@ def cache_splits(
 
     There must be room for the features of all rows; else those of the test split would replace those of the training.
     """
-    store = FolderCache(cache_dir() / "frozen", int(cache.max_size_gb * 1e9))
+    store = open_feature_cache(cache.max_size_gb)
     size = sum(count_feature_bytes(frozen, rows) for rows in all_rows.values())
     try:
         room = store.available_bytes()

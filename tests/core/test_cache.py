@@ -80,7 +80,7 @@ def test_what_another_process_writes_is_not_removed(cache):
 
 def test_several_writers_together_keep_the_limit(cache):
     def add_others():
-        with pytest.raises(NoRoom, match="and there is room for 3.82e-07, as other processes write 6.18e-07"):
+        with pytest.raises(NoRoom, match=r"and there is room for 3\.82e-07, as other processes write 6\.18e-07"):
             add(cache, "b-2", 600)
         add(cache, "b-3", 100)
 
@@ -104,6 +104,13 @@ def test_entries_that_the_process_needs_are_deleted_last(cache):
         cache.mark_used(path, needed=False)
     add(cache, "3-x", 700)
     assert [path.exists() for path in paths] == [True, False, False]
+
+
+def test_clear_deletes_all_that_is_not_being_written(cache):
+    add(cache, "a-1", 10).rename(cache.folder / ".a-1.abc_1234.part")
+    add(cache, "b-1", 10)
+    assert add(cache, "c-1", 10, cache.clear).exists()
+    assert [path.name for path in cache.folder.iterdir() if path.is_dir()] == ["c-1"]
 
 
 def test_the_available_bytes_are_what_params_allow_or_what_the_disk_has(cache, monkeypatch):
