@@ -73,3 +73,10 @@ def test_a_failing_disk_does_not_stop_the_run(prepare, monkeypatch, capsys):
     assert inputs.frozen is not None
     assert "the frozen layers run in every step: " in (printed := capsys.readouterr().out)
     assert "No space left on device" in printed
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_run(prepare, workspace, capsys):
+    (workspace / ".cache").write_text("a file")  # like a read-only folder, also for root
+    assert prepare(1).frozen is not None
+    (printed,) = (line for line in capsys.readouterr().out.splitlines() if "frozen layers" in line)
+    assert printed.startswith("the frozen layers run in every step: their outputs cannot be stored in ")
