@@ -37,7 +37,8 @@ NOT_IN_KEY = {
 # The code files that compute the features, seen from `stages`: a change in one of them makes cached features invalid.
 CODE = (
     *("model/attention.py", "model/families.py", "model/first_token.py", "model/freezing.py", "model/partition.py"),
-    *("model/pooling.py", "model/views.py", "text/batches.py", "training/feature_cache.py"),
+    *("model/pooling.py", "model/views.py", "text/batches.py"),
+    *("training/feature_cache.py", "training/feature_store.py"),
 )
 STAGES = Path(__file__).parent.parent
 
