@@ -15,6 +15,7 @@ from support.warm_python import find_python
 from transformers import TrainerState
 
 from stages.core.errors import UserError
+from stages.core.files import sha256
 from stages.core.param_sections import Tracking
 from stages.tracking import run as tracking
 from stages.tracking.callbacks import RunLogger
@@ -22,7 +23,7 @@ from stages.tracking.journal import journals_folder
 from stages.tracking.journal_folder import list_journals, open_journal
 from stages.tracking.mlflow_store import connect, find_experiment
 from stages.tracking.provenance import make_run_tags
-from stages.tracking.run import confirm_finished, log_datasets, log_results, open_run, resume_run
+from stages.tracking.run import confirm_finished, log_datasets, log_results, log_weights, open_run, resume_run
 from stages.tracking.unconfirmed import MARK, return_killed
 
 TRACKING = Tracking(experiment="test", log_model=False, system_metrics=False, tensorboard=False)
@@ -185,6 +186,22 @@ def test_logs_of_trainer_are_grouped_by_step():
             RunLogger(run).on_log(None, TrainerState(global_step=step), None, logs)
     logged = [(event["step"], event["metrics"]) for event in run.find_events("metrics")]
     assert logged == [(10, {"train/loss": 0.7, "train/learning_rate": 1e-4}), (20, {"validation/accuracy": 0.8})]
+
+
+def test_the_hash_of_the_weights_is_that_of_their_file_or_of_all_files(workspace):
+    (workspace / "2_Dense").mkdir()
+    with open_run(TRACKING, {}, {}, {}) as run:
+        log_weights(run, workspace, {"total_parameters": 3, "validation_loss": 1})
+        assert not run.find_events("tags")
+        (workspace / "model.safetensors").write_bytes(b"encoder")
+        log_weights(run, workspace, {})
+        for head in (b"head", b"other head"):
+            (workspace / "2_Dense/model.safetensors").write_bytes(head)
+            log_weights(run, workspace, {})
+    hashes = [event["tags"]["model.sha256"] for event in run.find_events("tags")]
+    assert hashes[0] == sha256(workspace / "model.safetensors")
+    assert len(set(hashes)) == 3
+    assert points(run) == {"train/total_parameters": 3}
 
 
 def test_data_sets_are_logged_with_their_digests_and_numbers_of_dropped_rows_and_leaks():
