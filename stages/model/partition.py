@@ -15,6 +15,7 @@ from stages.core.files import sha256
 from stages.core.hardware import describe_processor
 from stages.core.param_types import FreezeLayers
 from stages.model.attention import use_chunked_attention
+from stages.model.batch_invariance import WholeBlocks
 from stages.model.families import find_family
 from stages.model.first_token import FirstTokenLayer
 from stages.model.freezing import find_layers, find_modules_before_layers
@@ -26,7 +27,7 @@ NOT_IN_KEY = {"id2label", "label2id", "num_labels", "problem_type", "architectur
 # The code files that compute the features, seen from `stages`: a change in one of them makes cached features invalid.
 CODE = (
     *("model/attention.py", "model/families.py", "model/first_token.py", "model/freezing.py", "model/partition.py"),
-    *("text/batches.py", "training/feature_cache.py"),
+    *("model/batch_invariance.py", "text/batches.py", "training/feature_cache.py"),
 )
 STAGES = Path(__file__).parent.parent
 
@@ -99,7 +100,7 @@ class FrozenEncoder:
         """
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         model = self.model if start == 0 else self.skip_layers(start)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), WholeBlocks():
             features = model(**inputs).last_hidden_state
         check_finite(features)
         unchanged = {"labels"} if self.pooled else {"labels", "attention_mask"}

@@ -22,7 +22,7 @@ from stages.text.batches import (
     TokenRows,
     add_attention_mask,
     make_mask,
-    round_up_widths,
+    repeat_last,
     sort_by_length,
 )
 
@@ -45,7 +45,8 @@ class CachedFeatures(RowDataset):
     def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenEncoder):
         self.lengths, self.positions = rows.lengths, count_positions(frozen, rows)
         self.labels, self.documents = rows.labels, rows.documents
-        self.widths = round_up_widths(self.positions)
+        self.widths = self.positions if frozen.pooled else rows.widths
+        self.max_length = rows.max_length
         self.dtype, self.device, self.width = frozen.dtype, frozen.device, frozen.width
         self.position_bytes = self.width * self.dtype.itemsize
         self.starts, shards = assign_shards(frozen, rows)
@@ -191,16 +192,20 @@ def write_features(frozen: FrozenEncoder, rows: TokenRows, split: str, folder: P
 def compute_features(frozen: FrozenEncoder, rows: TokenRows) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """Yield the numbers of the rows of each batch, longest rows first, and their features `(positions, D)` on the CPU.
 
-    When the memory of a GPU does not hold a batch, it and those that follow are made half as large.
+    All rows of a batch have the same width. When the memory of a GPU does not hold a batch, it and those that follow
+    are made half as large.
     """
     order, lengths = sort_by_length(rows.lengths), count_positions(frozen, rows)
-    widths = round_up_widths(rows.lengths)
+    widths = rows.widths[order]
     start, budget = 0, TOKENS_PER_BATCH[frozen.device.type]
     while start < len(order):
-        batch = order[start : start + max(budget // int(widths[order[start]]), 1)]
+        width = int(widths[start])
+        size = max(budget // width, 1)
+        batch = order[start : start + np.count_nonzero(widths[start : start + size] == width)]
+        filled = repeat_last(batch, size) if frozen.device.type == "cuda" else batch
         try:
-            inputs = {name: value.to(frozen.device) for name, value in rows.__getitems__(batch.tolist()).items()}
-            features = frozen(inputs)["inputs_embeds"]
+            inputs = {name: value.to(frozen.device) for name, value in rows.__getitems__(filled.tolist()).items()}
+            features = frozen(inputs)["inputs_embeds"][: len(batch)]
             mask = torch.from_numpy(make_mask(lengths[batch], features.shape[1])).to(frozen.device)
             values = features[mask].cpu()  # one copy for all rows, so that the GPU does not wait for each
         except torch.OutOfMemoryError:
