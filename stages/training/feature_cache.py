@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from stages.core.cache import FolderCache
 from stages.model.partition import FrozenEncoder
-from stages.text.batches import RowDataset, TokenRows, add_attention_mask, make_mask, sort_by_length
+from stages.text.batches import RowDataset, TokenRows, add_attention_mask, make_mask, repeat_last, sort_by_length
 from stages.training.feature_store import FeatureStore, StoredRows, hash_rows
 
 # Tokens that the frozen encoder computes at once. On a CPU, activations of more tokens leave the processor's cache.
@@ -37,6 +37,7 @@ class CachedFeatures(RowDataset):
         self.lengths, self.positions = rows.lengths, stored.positions
         self.labels, self.documents = rows.labels, rows.documents
         self.widths = self.positions if frozen.pooled else rows.widths
+        self.max_length = rows.max_length
         self.dtype, self.device, self.width = frozen.dtype, frozen.device, frozen.width
         self.stored = stored
         places = np.stack([stored.files, stored.offsets], axis=1)
@@ -228,11 +229,13 @@ def compute_features(
     start, budget = 0, TOKENS_PER_BATCH[frozen.device.type]
     while start < len(order):
         width = int(widths[start])
-        end = start + int(np.count_nonzero(widths[start : start + max(budget // width, 1)] == width))
-        batch = order[start:end]
+        size = max(budget // width, 1)
+        batch = order[start : start + np.count_nonzero(widths[start : start + size] == width)]
+        filled = repeat_last(batch, size) if frozen.device.type == "cuda" else batch
         try:
-            inputs = read_inputs(rows, batch, source) if depth > 0 else rows.__getitems__(batch.tolist())
-            features = frozen({name: value.to(frozen.device) for name, value in inputs.items()}, depth)["inputs_embeds"]
+            inputs = read_inputs(rows, filled, source) if depth > 0 else rows.__getitems__(filled.tolist())
+            inputs = {name: value.to(frozen.device) for name, value in inputs.items()}
+            features = frozen(inputs, depth)["inputs_embeds"][: len(batch)]
             mask = torch.from_numpy(make_mask(positions[batch], features.shape[1])).to(frozen.device)
             values = features[mask].cpu()  # one copy for all rows, so that the GPU does not wait for each
         except torch.OutOfMemoryError:

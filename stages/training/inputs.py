@@ -35,14 +35,16 @@ def prepare_inputs(
     pad_token_id: int,
     precision: str,
     cache: Cache | None,
+    max_length: int | None = None,
 ) -> Inputs:
     """Partition the model after its frozen layers (`config.frozen_layers`); compute or find the splits' features.
 
     Features are cached in `frozen` of the cache folder. If those of all splits in `data` do not fit there, none are
     cached, and the frozen layers run in every step. With `cache` None the model is not partitioned.
+    `max_length` is the longest row that the model reads, in tokens; the widths of batches depend on it.
     """
     keep_freed_memory()
-    all_rows = {split: TokenRows(data[split], pad_token_id) for split in data}
+    all_rows = {split: TokenRows(data[split], pad_token_id, max_length) for split in data}
     rows: dict[str, RowDataset] = {split: all_rows[split] for split in splits}
     if cache is None:
         return Inputs(model, rows)
