@@ -239,13 +239,13 @@ def compute_features(
             mask = torch.from_numpy(make_mask(positions[batch], features.shape[1])).to(frozen.device)
             values = features[mask].cpu()  # one copy for all rows, so that the GPU does not wait for each
         except torch.OutOfMemoryError:
-            if len(batch) == 1:
+            if size == 1:
                 raise
-            budget = len(batch) * width // 2
+            budget = size * width // 2
             torch.cuda.empty_cache()
             continue
         yield values
-        start = end
+        start += len(batch)
         bar.update(len(batch))
 
 
