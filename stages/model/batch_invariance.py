@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 from torch.overrides import TorchFunctionMode
+from transformers import PreTrainedModel
+
+from stages.model.families import find_family
 
 # A product fills its rows up to a multiple of this. On a CPU with 1 to 16 threads, AVX512 and AVX2, all multiples of
 # four gave equal bits.
@@ -55,10 +58,21 @@ def fill_up(rows: torch.Tensor) -> torch.Tensor:
     return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]) if missing else rows
 
 
-def compute_logits(classifier: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def fill_up_batch(batch: Mapping[str, torch.Tensor], model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """A batch whose last row is repeated up to a multiple of `ROWS`, for families that need it; else the batch itself.
+
+    Their attention is made of other operations than products, which gave other bits for one row alone.
+    """
+    if not find_family(model.config.model_type).needs_full_batches:
+        return dict(batch)
+    return {name: fill_up(values) for name, values in batch.items()}
+
+
+def compute_logits(classifier: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """A classifier's logits for a batch, `(B, C)`, in float32, as validation, `evaluate` and `predict` compute them.
 
     `batch` has tokens or features, and no labels. The caller sets the precision by autocast.
     """
     with torch.no_grad(), WholeBlocks():
-        return classifier(**batch).logits.float()
+        rows = len(next(iter(batch.values())))
+        return classifier(**fill_up_batch(batch, classifier)).logits[:rows].float()
