@@ -64,7 +64,7 @@ def describe(folder: Path) -> tuple[Kind, int]:
     except UserError:
         return Kind(UNKNOWN, "", "", ""), 0
     key = manifest["key"]
-    layers = f"all {key['layers']}" if key["pooled"] else str(key["layers"])
+    layers = f"all {key['layers']}, {key['pooling']}" if key["pooling"] else str(key["layers"])
     precision = key["dtype"].removeprefix("torch.")
     return Kind(manifest["model"], layers, precision, key["device"]), manifest["rows"]
 

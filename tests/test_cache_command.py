@@ -41,7 +41,7 @@ def test_cached_features_are_listed_and_deleted(run_cache, workspace, tiny_model
     title, pooled, one_layer, old, total = run_cache().splitlines()
     assert title.split() == ["model", "layers", "precision", "computed", "on", "rows", "GB", "last", "used"]
     assert pooled.startswith("bert-32-")
-    assert pooled.split()[1:4] == ["all", "2", "float32"]
+    assert pooled.split()[1:5] == ["all", "2,", "first", "float32"]
     assert one_layer.split()[0] == pooled.split()[0]
     assert one_layer.split()[1:3] == ["1", "float32"]
     assert one_layer.split()[-4] == "30"  # in two entries

@@ -141,7 +141,7 @@ class ClassifierTrainer(ResumableTrainer):
 
     def prediction_step(
         self,
-        model: torch.nn.Module,
+        model: Any,
         inputs: dict[str, Any],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
