@@ -1,5 +1,6 @@
 """What tests share: the default params with changes, a tiny random model, and a finished pipeline."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from stages.data.demo_corpus import make_reviews
 from stages.text.tokenizer import train_tokenizer
 
 hide_gpus()  # no import starts CUDA
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes for each server, not needed here
 
 # Files of tests that take minutes begin first, so that none is left alone at the end.
 LONG = "outages pipeline workflows gate interruptions stages_on_gpu sync parallel s3 verify bad_input preview".split()
