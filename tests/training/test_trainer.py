@@ -11,6 +11,7 @@ from support import easy_task
 from transformers import TrainingArguments
 
 from stages.core.errors import UserError
+from stages.text.batches import TokenBudgetBatches
 from stages.training import inputs
 from stages.training import trainer as training
 from stages.training.trainer import balance_classes, find_best_validation, make_loss, measure_speed, predict_logits
@@ -94,6 +95,21 @@ def test_predictions_have_the_order_of_the_rows(fit, params):
     trainer, data = fit()
     logits = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
     assert logits == pytest.approx(predict_one_by_one(trainer.complete_model, data["test"]), abs=1e-5)
+
+
+@pytest.mark.parametrize("freeze_layers", [0, 1, "all"])
+def test_batches_with_a_fixed_number_of_rows_as_on_a_gpu_have_the_same_predictions(
+    fit, params, monkeypatch, freeze_layers
+):
+    trainer, _ = fit({"train.freeze_layers": freeze_layers})
+    evaluate = params({"evaluate.precision": "fp32"}).evaluate
+    expected = predict_logits(trainer.inputs, "test", evaluate)
+    monkeypatch.setattr(
+        training, "TokenBudgetBatches", lambda *values: TokenBudgetBatches(*values[:3], fixed_rows=True)
+    )
+    batches = training.make_eval_batches(trainer.inputs.rows["test"], 8).batches
+    assert sum(map(len, batches)) > 64
+    assert np.array_equal(predict_logits(trainer.inputs, "test", evaluate), expected)
 
 
 @pytest.mark.parametrize("freeze_layers", [1, 2, "all"])
