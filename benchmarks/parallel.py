@@ -58,7 +58,7 @@ def print_row(clone: Path, jobs: int, seconds: float) -> None:
     finished = sum(one.info.status == "FINISHED" for one in runs)
     experiments = run(clone, "dvc", "exp", "list", "--name-only").split()
     has_names = {one.info.run_name for one in runs} == set(experiments)
-    computed = sum(one.data.metrics["frozen/train_hit"] == 0 for one in runs)
+    computed = sum(one.data.metrics["features/train_rows_computed"] > 0 for one in runs)
     locked = (clone / "mlruns/sender.log").read_text().count("database is locked")
     row = f"{jobs:>4}  {seconds:7.0f}  {finished:>4} of {len(runs):<5}  {'yes' if has_names else 'NO':<17}  "
     print(f"{row}{computed:<17}  {locked} times", flush=True)

@@ -119,7 +119,9 @@ def predict_test(
     model = load_classifier(CLASSIFIER)
     cache = None if params.evaluate.full_model else params.cache
     with reserve_cores():
-        inputs = prepare_inputs(model, data, ("test",), tokenizer.pad_token_id, precision, cache)
+        inputs = prepare_inputs(
+            model, data, ("test",), tokenizer.pad_token_id, precision, cache, tokenizer.model_max_length
+        )
         logits = predict_logits(inputs, "test", params.evaluate)
     log_feature_cache(run, inputs.report)
     names = data["test"].features["labels"].names

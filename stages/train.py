@@ -61,7 +61,9 @@ def main() -> dict[str, float]:
     ):
         log_datasets(run, statistics)
         with reserve_cores():
-            inputs = prepare_inputs(model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache)
+            inputs = prepare_inputs(
+                model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache, tokenizer.model_max_length
+            )
             log_feature_cache(run, inputs.report)
             trainer = fit(inputs, params, checkpoints, run)
         best = find_best_validation(trainer)

@@ -1,5 +1,7 @@
 """What tests share: the default params with changes, a tiny random model, and a finished pipeline."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,22 @@ import yaml
 from filelock import FileLock
 from support.gpu import hide_gpus
 from support.project import make_params
+from support.warm_python import find_python
 
 from stages.core.params import Params
 from stages.data.demo_corpus import make_reviews
 from stages.text.tokenizer import train_tokenizer
 
 hide_gpus()  # no import starts CUDA
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes for each server, not needed here
 
 # Files of tests that take minutes begin first, so that none is left alone at the end.
 LONG = "outages pipeline workflows gate interruptions stages_on_gpu sync parallel s3 verify bad_input preview".split()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None):  # one for all processes of tests
+        find_python()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,6 +50,12 @@ def write_params(tmp_path: Path) -> Callable[..., Path]:
 def params(write_params: Callable[..., Path]) -> Callable[..., Params]:
     """The default params with changes."""
     return lambda changes=None: Params.load(write_params(changes))
+
+
+@pytest.fixture
+def warm_senders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that the tested code starts with its own Python, such as senders, have the libraries already."""
+    monkeypatch.setattr(sys, "executable", str(find_python()))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock, Timeout
 
 from stages.core.errors import UserError
-from stages.core.files import new_folder, read_json, remove_leftovers, sha256, write_json
+from stages.core.files import cache_dir, new_folder, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -33,12 +34,14 @@ class Entry(NamedTuple):
 class FolderCache:
     """A folder of entries, at most `max_bytes` in all; for a new one, the least recently used entries are deleted.
 
-    Several processes may share it: one of them makes an entry, while the others wait for it.
+    An entry is a folder, which appears complete or not at all. Its name starts with its group and a dash. Several
+    processes may share the cache: who looks for entries of a group and adds what is missing holds the group's lock.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
         self.folder = folder
         self.max_bytes = max_bytes
+        self.needed: set[Path] = set()  # entries that this process uses, which it deletes last
 
     def available_bytes(self) -> int:
         """Bytes that all entries together may take: `max_bytes` or, where the disk has less space, that."""
@@ -46,24 +49,52 @@ class FolderCache:
         used = sum(entry.size for entry in self.list_entries())
         return min(self.max_bytes, used + shutil.disk_usage(self.folder).free)
 
-    def fetch(self, key: dict[str, Any], size: int, make: Callable[[Path], None]) -> tuple[Path, bool]:
-        """The folder of the entry for `key`, and whether it was in the cache.
-
-        If it was not, `make(folder)` fills it with about `size` bytes. Keys are equal when their JSON is. An entry
-        whose bytes have changed since it was made is made again. NoRoom when `size` bytes do not fit in.
-        """
+    @contextmanager
+    def lock(self, group: str) -> Iterator[None]:
+        """Hold the lock of a group; another process that wants it waits."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = hash_key(key)
+        with hold_lock(FileLock(self.folder / f"{group}.lock")):
+            self.remove_leftovers(lambda other: other == group)  # before the free space is measured
+            yield
+
+    def find(self, prefix: str) -> list[Path]:
+        """The folders of the entries whose names start with `prefix`, in the order of their names."""
+        return sorted(manifest.parent for manifest in self.folder.glob(f"{prefix}*/{MANIFEST}"))
+
+    @contextmanager
+    def add(self, name: str, size: int, manifest: dict[str, Any]) -> Iterator[Path]:
+        """Yield a folder for an entry with files of `size` bytes, which appears when the block ends without an error.
+
+        The process holds the lock of its group. NoRoom when `size` bytes do not fit in.
+        """
         path = self.folder / name
-        with hold_lock(FileLock(self.folder / f"{name}.lock")):
-            found = is_complete(path)
-            if not found:
-                remove_leftovers(path, "part")  # before the free space is measured
-                with self.reserve(name, size), new_folder(path) as part:
-                    make(part)
-                    write_manifest(part, key=key)
-            os.utime(path / MANIFEST)  # the time of its last use
-        return path, found
+        size += len(json.dumps(manifest, indent=2)) + 1
+        with self.reserve(name, size), new_folder(path) as part:
+            yield part
+            write_json(part / MANIFEST, manifest)
+        self.mark_used(path, needed=True)
+
+    def mark_used(self, folder: Path, needed: bool) -> None:
+        """Count an entry as used now. If it is `needed`, this process deletes all others before it."""
+        if needed:
+            self.needed.add(folder)
+        with suppress(FileNotFoundError):  # another process deleted it at this moment
+            os.utime(folder / MANIFEST)
+
+    def remove(self, folder: Path) -> None:
+        """Delete an entry if possible; it disappears in one step, so that a kill leaves no half of it."""
+        left = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.old")
+        with suppress(OSError):
+            folder.rename(left)
+            shutil.rmtree(left, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Delete all entries, where possible, and what killed processes left."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            self.remove_leftovers(self.is_abandoned)
+            for entry in self.list_entries():
+                self.remove(entry.folder)
 
     @contextmanager
     def reserve(self, name: str, size: int) -> Iterator[None]:
@@ -81,8 +112,8 @@ class FolderCache:
             reservation.unlink(missing_ok=True)
 
     def make_room(self, size: int) -> None:
-        self.remove_abandoned()
-        entries = sorted(self.list_entries())
+        self.remove_leftovers(self.is_abandoned)
+        entries = sorted(self.list_entries(), key=lambda entry: (entry.folder in self.needed, entry))
         used = sum(entry.size for entry in entries)
         reserved, written = self.count_reserved()
         free = shutil.disk_usage(self.folder).free + written
@@ -93,14 +124,18 @@ class FolderCache:
         for entry in entries:
             if used + size <= available:
                 break
-            shutil.rmtree(entry.folder, ignore_errors=True)
+            self.remove(entry.folder)
             used -= entry.size
 
-    def remove_abandoned(self) -> None:
-        """Remove what killed processes left: unfinished entries, and the room that was kept for them."""
+    def is_abandoned(self, group: str) -> bool:
+        """Whether no process looks for entries of a group or adds some."""
+        return not is_locked(self.folder / f"{group}.lock")
+
+    def remove_leftovers(self, is_abandoned: Callable[[str], bool]) -> None:
+        """Remove what killed processes left: unfinished entries of abandoned groups, and the room kept for them."""
         for left in [*self.folder.glob(".*.part"), *self.folder.glob(".*.old"), *self.folder.glob("*.reserved")]:
-            name = left.name.strip(".").partition(".")[0]
-            if not is_locked(self.folder / f"{name}.lock"):
+            group = left.name.strip(".").partition(".")[0].partition("-")[0]
+            if is_abandoned(group):
                 shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
     def count_reserved(self) -> tuple[int, int]:
@@ -125,8 +160,13 @@ class FolderCache:
         return entries
 
 
+def open_feature_cache(max_size_gb: float) -> FolderCache:
+    """The cache of the features of frozen layers: `frozen` in the cache folder."""
+    return FolderCache(cache_dir() / "frozen", int(max_size_gb * 1e9))
+
+
 def hash_key(key: dict[str, Any]) -> str:
-    """The name of the folder for a key: 32 hex digits, the same for equal keys."""
+    """A name for a key: 32 hex digits, the same for keys whose JSON is equal."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -151,18 +191,3 @@ def is_locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
-
-
-def write_manifest(folder: Path, **more: Any) -> None:
-    """Write the list of a folder's files, without which the folder counts as incomplete."""
-    files = {file.name: sha256(file) for file in sorted(folder.iterdir())}
-    write_json(folder / MANIFEST, more | {"files": files})
-
-
-def is_complete(path: Path) -> bool:
-    """Whether all files of the manifest exist, with the SHA-256 that it gives: about a second for each GB."""
-    try:
-        files = read_json(path / MANIFEST)["files"]
-        return all(sha256(path / name) == checksum for name, checksum in files.items())
-    except (UserError, OSError, KeyError, TypeError, AttributeError):
-        return False

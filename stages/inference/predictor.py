@@ -12,6 +12,7 @@ from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.evaluation.predictions import Predictions
 from stages.inference.output_columns import Answer
+from stages.model.batch_invariance import compute_logits
 from stages.model.classifier import load_classifier
 from stages.model.folder import has_token_types, read_max_length
 from stages.model.partition import DTYPES, build_frozen_encoder, build_trainable_classifier
@@ -90,9 +91,9 @@ class Predictor:
         if not windows:
             return logits
         lengths = np.array([len(window.ids) for window in windows])
-        widths = round_up_widths(lengths)
-        for rows in TokenBudgetBatches(lengths, self.budget):
-            logits[rows] = self.compute_batch([windows[row] for row in rows], widths[rows].max())
+        widths = round_up_widths(lengths, self.max_length)
+        for rows in TokenBudgetBatches(lengths, self.max_length, self.budget, self.device.type == "cuda"):
+            logits[rows] = self.compute_batch([windows[row] for row in rows], int(widths[rows[0]]))
         return logits
 
     def compute_batch(self, encodings: list[Encoding], width: int) -> np.ndarray:
@@ -105,5 +106,4 @@ class Predictor:
         is_low_precision = self.precision != "fp32"
         with torch.inference_mode(), torch.autocast(self.device.type, DTYPES[self.precision], enabled=is_low_precision):
             features = self.frozen_encoder(batch) if self.frozen_encoder else batch
-            logits = self.classifier(**features).logits
-        return logits.float().cpu().numpy()
+            return compute_logits(self.classifier, features).cpu().numpy()

@@ -20,6 +20,7 @@ class Family:
     positions_after_padding: bool = False  # position embeddings start after the padding index
     layer_kind: Literal["bert", "distilbert", "mpnet", "deberta", "modernbert"] | None = "bert"  # see first_token.py
     has_own_attention: bool = False  # its attention cannot be replaced through transformers' AttentionInterface
+    needs_full_batches: bool = False  # see batch_invariance.fill_up_batch
     needs_a_layer: bool = False  # its encoder fails when it has no layers
 
 
@@ -40,13 +41,18 @@ FAMILIES = {
         head_dropout="cls_dropout",
         layer_kind="deberta",
         has_own_attention=True,
+        needs_full_batches=True,
         needs_a_layer=True,
     ),
     "distilbert": Family(layers="transformer.layer", head_dropout="seq_classif_dropout", layer_kind="distilbert"),
     "electra": Family(),
     "ernie": Family(),
     "modernbert": Family(
-        layers="layers", after_layers=("final_norm",), pooling="classifier_pooling", layer_kind="modernbert"
+        layers="layers",
+        after_layers=("final_norm",),
+        pooling="classifier_pooling",
+        layer_kind="modernbert",
+        needs_full_batches=True,
     ),
     "mpnet": Family(
         used_by_all_layers=("encoder.relative_attention_bias",),
@@ -54,6 +60,7 @@ FAMILIES = {
         positions_after_padding=True,
         layer_kind="mpnet",
         has_own_attention=True,
+        needs_full_batches=True,
     ),
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,

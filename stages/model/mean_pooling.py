@@ -37,7 +37,7 @@ class MeanPoolingClassifier(PreTrainedModel):
             if hasattr(encoder, part):
                 setattr(encoder, part, None)
         setattr(self, self.base_model_prefix, encoder)
-        dropout = getattr(config, family.head_dropout, None) if family.head_dropout else None
+        dropout = getattr(config, family.head_dropout or "classifier_dropout", None)
         self.dropout = nn.Dropout(getattr(config, "hidden_dropout_prob", 0.0) if dropout is None else dropout)
         assert config.num_labels is not None
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)

@@ -15,6 +15,7 @@ from stages.core.files import sha256
 from stages.core.hardware import describe_processor
 from stages.core.param_types import FreezeLayers, Pooling
 from stages.model.attention import use_chunked_attention
+from stages.model.batch_invariance import WholeBlocks, fill_up_batch
 from stages.model.families import Family, find_family
 from stages.model.freezing import find_layers
 from stages.model.pooling import find_pooling, pool
@@ -37,7 +38,8 @@ NOT_IN_KEY = {
 # The code files that compute the features, seen from `stages`: a change in one of them makes cached features invalid.
 CODE = (
     *("model/attention.py", "model/families.py", "model/first_token.py", "model/freezing.py", "model/partition.py"),
-    *("model/pooling.py", "model/views.py", "text/batches.py", "training/feature_cache.py"),
+    *("model/batch_invariance.py", "model/pooling.py", "model/views.py", "text/batches.py"),
+    *("training/feature_cache.py", "training/feature_store.py"),
 )
 STAGES = Path(__file__).parent.parent
 
@@ -111,10 +113,13 @@ class FrozenEncoder:
         """
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         model = self.model if start == 0 else self.skip_layers(start)
-        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False), WholeBlocks():
+            rows = len(next(iter(inputs.values())))
+            inputs = fill_up_batch(inputs, model)
             features = model(**inputs).last_hidden_state
             if self.pooling is not None:
-                features = pool(features, batch.get("attention_mask"), self.pooling)
+                features = pool(features, inputs.get("attention_mask"), self.pooling)
+            features = features[:rows]
         check_finite(features)
         unchanged = {"labels"} if self.pooled else {"labels", "attention_mask"}
         return {"inputs_embeds": features} | {name: value for name, value in batch.items() if name in unchanged}

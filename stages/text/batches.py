@@ -1,7 +1,6 @@
 """Batches of token rows: which rows are in a batch together, and how they are padded."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 BATCHES_PER_GROUP = 50  # as in transformers' sampler of this kind
 MIN_GROUPS = 4  # of small data, where a group has fewer batches; also as in transformers
 # Widths of batches are multiples of this: on a CPU, oneDNN compiles kernels for each width and keeps them in memory
-# (200 MiB for those of IMDB up to 128 tokens), and tensor cores of a GPU are faster with multiples of eight.
+# (200 MiB for those of IMDB up to 128 tokens), and tensor cores of a GPU are faster with multiples of eight. The width
+# decides the order of additions, so that a row has equal results only in batches of the same width.
 WIDTH_MULTIPLE = 8
 Batch = TypeVar("Batch")
 TOKEN_COLUMNS = ("input_ids", "token_type_ids")
@@ -27,6 +27,7 @@ class RowDataset(Dataset):
 
     lengths: np.ndarray  # tokens of each row, `(N,)`
     labels: np.ndarray  # int64, `(N,)`
+    max_length: int | None  # the longest row that there may be, in tokens; None: not known
     documents: np.ndarray  # number of the document that each row is, or is a window of, `(N,)`, ascending
 
     def __len__(self) -> int:
@@ -41,16 +42,18 @@ class TokenRows(RowDataset):
     """A split of `data/tokenized` as flat arrays.
 
     A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all
-    int64. It is padded on the right; the mask is left out when nothing is padded.
+    int64. It is padded on the right to the width of its longest row, as `round_up_widths` says; the mask is left out
+    when nothing is padded. `max_length` is the longest row that the model reads, in tokens.
     """
 
-    def __init__(self, split: "datasets.Dataset", pad_token_id: int):
+    def __init__(self, split: "datasets.Dataset", pad_token_id: int, max_length: int | None = None):
         names = [name for name in TOKEN_COLUMNS if name in split.column_names]
         columns = {name: split.data.column(name).combine_chunks() for name in names}
         self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
         self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])
         self.lengths = np.diff(self.starts)
-        self.widths = round_up_widths(self.lengths)
+        self.max_length = max_length
+        self.widths = round_up_widths(self.lengths, max_length)
         self.labels = split.data.column("labels").to_numpy().astype(np.int64, copy=False)
         self.documents = get_documents(split)
         self.pad_token_id = pad_token_id
@@ -65,9 +68,13 @@ class TokenRows(RowDataset):
         return batch | {"labels": torch.from_numpy(self.labels[rows])}
 
 
-def round_up_widths(lengths: np.ndarray) -> np.ndarray:
-    """The width of a batch whose longest row has that length: the next multiple of eight, at most the longest row."""
-    return np.minimum(-(-lengths // WIDTH_MULTIPLE) * WIDTH_MULTIPLE, lengths.max())
+def round_up_widths(lengths: np.ndarray, max_length: int | None) -> np.ndarray:
+    """The width of a batch whose longest row has that length: the next multiple of eight, at most `max_length`.
+
+    The limit is the model's and not the longest row of the data, so that a row has the same width in all data.
+    """
+    widths = -(-lengths // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
+    return widths if max_length is None else np.where(widths > max_length, max_length, widths)
 
 
 def pad_batch(columns: Mapping[str, Sequence], pad_token_id: int, width: int) -> dict[str, torch.Tensor]:
@@ -137,24 +144,39 @@ class TokenBudgetBatches(Sampler[list[int]]):
     """Row numbers in batches of at most `budget` tokens, padding included, and at least one row, longest rows first.
 
     So batches hold little padding, short rows come in large batches, and a batch that is too large for the memory
-    fails at the start and not at the end.
+    fails at the start and not at the end. All rows of a batch have the same width, that of `round_up_widths`: in each
+    batch of that width a row has the same results.
+
+    With `fixed_rows`, as on a GPU, all batches of a width also have the same number of rows, by `repeat_last`.
     """
 
-    def __init__(self, lengths: np.ndarray, budget: int):
-        self.order = sort_by_length(lengths)
-        self.ends: list[int] = []
-        widths = round_up_widths(lengths)
+    def __init__(self, lengths: np.ndarray, max_length: int | None, budget: int, fixed_rows: bool):
+        order = sort_by_length(lengths)
+        widths = round_up_widths(lengths, max_length)[order]
+        self.batches: list[np.ndarray] = []
         start = 0
-        while start < len(self.order):
-            start += max(budget // int(widths[self.order[start]]), 1)
-            self.ends.append(min(start, len(self.order)))
+        while start < len(order):
+            width = int(widths[start])
+            rows = max(budget // width, 1)
+            end = start + int(np.count_nonzero(widths[start : start + rows] == width))
+            batch = order[start:end]
+            self.batches.append(repeat_last(batch, rows) if fixed_rows else batch)
+            start = end
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for start, end in pairwise([0, *self.ends]):
-            yield self.order[start:end].tolist()
+        for batch in self.batches:
+            yield batch.tolist()
+
+
+def repeat_last(rows: np.ndarray, count: int) -> np.ndarray:
+    """Row numbers, and the last one repeated, `(count,)`.
+
+    On a GPU the number of rows of a batch decides which kernel runs, and with it the last bits of each row's results.
+    """
+    return np.pad(rows, (0, count - len(rows)), mode="edge")
 
 
 def sort_by_length(lengths: np.ndarray) -> np.ndarray:

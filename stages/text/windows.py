@@ -39,8 +39,8 @@ def get_document_labels(split: "Dataset") -> np.ndarray:
 def pool_windows(logits: np.ndarray, documents: np.ndarray) -> np.ndarray:
     """Scores of documents, `(D, C)`, from the logits of their windows, `(N, C)`, in the same type.
 
-    A score is the logarithm of a probability: of the mean over the document's windows. When every document has one
-    window, the logits are returned as they are.
+    A score is the logarithm of a probability: of the mean over the document's windows. The scores of a document with
+    one window are its logits as they are, whatever other documents have.
     """
     first = find_first_windows(documents)
     if len(first) == len(documents):
@@ -48,7 +48,8 @@ def pool_windows(logits: np.ndarray, documents: np.ndarray) -> np.ndarray:
     counts = np.diff(first, append=len(documents))[:, None]
     double = logits.astype(np.float64)
     logarithms = double - np.logaddexp.reduce(double, axis=-1, keepdims=True)
-    return (np.logaddexp.reduceat(logarithms, first) - np.log(counts)).astype(logits.dtype)
+    means = np.logaddexp.reduceat(logarithms, first) - np.log(counts)
+    return np.where(counts == 1, logits[first], means.astype(logits.dtype))
 
 
 def count_document_tokens(

@@ -213,8 +213,8 @@ def log_resolved(run: Journal, values: dict[str, Any]) -> None:
 
 
 def log_feature_cache(run: Journal, report: dict[str, float]) -> None:
-    """Log as `frozen/...` whether the frozen layers' features were cached (1) or computed (0), seconds and bytes."""
-    run.log_metrics({f"frozen/{name}": value for name, value in report.items()})
+    """Log as `features/...` of how many rows the frozen layers' features were computed or found, seconds and bytes."""
+    run.log_metrics({f"features/{name}": value for name, value in report.items()})
 
 
 def log_datasets(run: Journal, statistics: dict[str, Any]) -> None:

@@ -1,36 +1,27 @@
 """The cache of features: what a frozen encoder computes of each row, computed once, stored on disk, read in batches."""
 
-import hashlib
-import json
-import os
 import time
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import contextmanager
 
 import numpy as np
 import psutil
 import torch
-from safetensors.torch import load_file
 from tqdm import tqdm
 
 from stages.core.cache import FolderCache
 from stages.model.partition import FrozenEncoder
-from stages.text.batches import (
-    RowDataset,
-    TokenRows,
-    add_attention_mask,
-    make_mask,
-    round_up_widths,
-    sort_by_length,
-)
+from stages.text.batches import RowDataset, TokenRows, add_attention_mask, make_mask, repeat_last, sort_by_length
+from stages.training.feature_store import FeatureStore, StoredRows, hash_rows
 
 # Tokens that the frozen encoder computes at once. On a CPU, activations of more tokens leave the processor's cache.
 TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
 SHARD_BYTES = 2**30
 MEMORY_SHARE = 0.5  # of the free memory, for the features of all splits together; the training needs the rest
 PIECE_BYTES = 2**28  # of pinned memory: PyTorch rounds each allocation up to a power of two
+READ_BYTES = 2**24  # at once, when rows are copied from disk into memory
+REPORTED = ("rows_computed", "rows_found", "seconds", "bytes")
 
 
 class CachedFeatures(RowDataset):
@@ -42,43 +33,33 @@ class CachedFeatures(RowDataset):
     in pinned memory: `memory` has them as one tensor, or as pieces of `piece` positions; it is empty for those on disk.
     """
 
-    def __init__(self, folder: Path, rows: TokenRows, frozen: FrozenEncoder):
-        self.lengths, self.positions = rows.lengths, count_positions(frozen, rows)
+    def __init__(self, rows: TokenRows, stored: StoredRows, frozen: FrozenEncoder):
+        self.lengths, self.positions = rows.lengths, stored.positions
         self.labels, self.documents = rows.labels, rows.documents
-        self.widths = round_up_widths(self.positions)
+        self.widths = self.positions if frozen.pooled else rows.widths
+        self.max_length = rows.max_length
         self.dtype, self.device, self.width = frozen.dtype, frozen.device, frozen.width
-        self.position_bytes = self.width * self.dtype.itemsize
-        self.starts, shards = assign_shards(frozen, rows)
-        paths = [folder / shard_name(number) for number in range(shards.max() + 1)]
-        files = np.array([os.open(path, os.O_RDONLY) for path in paths])
-        header_bytes = np.array([8 + int.from_bytes(os.pread(file, 8, 0), "little") for file in files])
-        shard_starts = np.array([self.starts[shards == number].min() for number in range(len(files))])
-        self.files = files[shards]
-        self.offsets = header_bytes[shards] + (self.starts - shard_starts[shards]) * self.position_bytes
+        self.stored = stored
+        places = np.stack([stored.files, stored.offsets], axis=1)
+        _, self.distinct, numbers = np.unique(places, axis=0, return_index=True, return_inverse=True)
+        ends = np.cumsum(self.positions[self.distinct])
+        self.starts = (ends - self.positions[self.distinct])[numbers.ravel()]  # of each row in `memory`, in positions
         self.memory: list[torch.Tensor] = []
-        self.piece = max(PIECE_BYTES // self.position_bytes, 1)
+        self.piece = max(PIECE_BYTES // stored.position_bytes, 1)
         if self.device.type == "cuda":
-            self.load_into_memory(paths)
+            self.load_into_memory()
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         rows = np.asarray(indices)
         mask = make_mask(self.positions[rows], int(self.widths[rows].max()))
         if not self.memory:
-            features = self.read_from_disk(rows, mask.shape[1])
+            features = self.stored.read(rows, mask.shape[1])
         elif self.memory[0].device.type == self.device.type:
             features = self.gather_from_gpu(self.memory[0], rows, mask.shape[1])
         else:
             features = self.copy_from_pinned(self.memory, rows, mask.shape[1])
         batch = {"inputs_embeds": features, "labels": torch.from_numpy(self.labels[rows])}
         return add_attention_mask(batch, mask)
-
-    def read_from_disk(self, rows: np.ndarray, width: int) -> torch.Tensor:
-        features = torch.zeros(len(rows), width, self.width, dtype=self.dtype)
-        for row, values in zip(rows, features.view(torch.uint8).numpy().reshape(len(rows), -1), strict=True):
-            wanted = values[: self.positions[row] * self.position_bytes]
-            if os.preadv(self.files[row], [wanted.data], self.offsets[row]) != len(wanted):
-                raise OSError("cached features of the frozen layers were truncated while they were in use")
-        return features
 
     def gather_from_gpu(self, memory: torch.Tensor, rows: np.ndarray, width: int) -> torch.Tensor:
         """From the GPU's memory in one kernel; padding repeats the row's last position."""
@@ -97,10 +78,10 @@ class CachedFeatures(RowDataset):
                 done += len(part)
         return features
 
-    def load_into_memory(self, paths: list[Path]) -> None:
+    def load_into_memory(self) -> None:
         """Fill `memory`, in the GPU or pinned, where the features of all splits leave room for the training."""
-        positions = int(self.positions.sum())
-        size = positions * self.position_bytes
+        positions = int(self.positions[self.distinct].sum())
+        size = positions * self.stored.position_bytes
         torch.cuda.empty_cache()  # memory that torch reserves and does not use then counts as free
         try:
             if size < find_room("cuda", torch.cuda.mem_get_info()[0]):
@@ -108,12 +89,36 @@ class CachedFeatures(RowDataset):
             elif size + PIECE_BYTES < find_room("cpu", psutil.virtual_memory().available):
                 sizes = [min(self.piece, positions - start) for start in range(0, positions, self.piece)]
                 self.memory = [torch.empty(size, self.width, dtype=self.dtype, pin_memory=True) for size in sizes]
-            copy_shards(paths, self.memory)
+            if self.memory:
+                self.fill(self.memory)
         except RuntimeError as error:  # another process took the memory in the meantime
             self.memory = []
             print(f"features of the frozen layers are read from disk: {error}")
         if self.memory:
             in_memory.add(self)
+
+    def fill(self, memory: list[torch.Tensor]) -> None:
+        """Copy the rows from disk, each stored row once, into tensors that together have as many positions."""
+        number = offset = 0
+        for values in self.read_in_order():
+            while len(values):
+                part = values[: len(memory[number]) - offset]
+                memory[number][offset : offset + len(part)] = part
+                values, offset = values[len(part) :], offset + len(part)
+                if offset == len(memory[number]):
+                    number, offset = number + 1, 0
+
+    def read_in_order(self) -> Iterator[torch.Tensor]:
+        """The stored rows in the order of `starts`, which is that on disk, as tensors `(P, D)` of some MiB."""
+        lengths = self.positions[self.distinct]
+        sizes = np.cumsum(lengths) * self.stored.position_bytes
+        for part in np.split(self.distinct, np.flatnonzero(np.diff(sizes // READ_BYTES)) + 1):
+            ends = np.cumsum(self.positions[part])
+            values = torch.empty(ends[-1], self.width, dtype=self.dtype)
+            data = values.view(torch.uint8).numpy().reshape(-1)
+            for row, end in zip(part, ends * self.stored.position_bytes, strict=True):
+                self.stored.read_row(row, data[end - self.positions[row] * self.stored.position_bytes : end])
+            yield values
 
 
 in_memory: weakref.WeakSet[CachedFeatures] = weakref.WeakSet()  # until they are deleted, which frees the memory
@@ -127,120 +132,124 @@ def find_room(device_type: str, free: int) -> float:
     return MEMORY_SHARE * (free + held) - held
 
 
-def copy_shards(paths: list[Path], memory: list[torch.Tensor]) -> None:
-    """Copy the values of the shards into tensors that together have as many positions."""
-    if not memory:
-        return
-    number = offset = 0
-    for path in paths:
-        values = load_file(path)["hidden"]
-        while len(values):
-            part = values[: len(memory[number]) - offset]
-            memory[number][offset : offset + len(part)] = part
-            values, offset = values[len(part) :], offset + len(part)
-            if offset == len(memory[number]):
-                number, offset = number + 1, 0
-
-
 def cache_features(
-    frozen: FrozenEncoder, rows: TokenRows, split: str, cache: FolderCache
-) -> tuple[CachedFeatures, dict[str, float]]:
-    """Find a split's features in the cache, or compute and store them; return them with hit, seconds and bytes."""
+    frozen: FrozenEncoder, splits: dict[str, TokenRows], cache: FolderCache
+) -> tuple[dict[str, CachedFeatures], dict[str, float]]:
+    """Find the features of the splits' rows in the cache; compute and store those that are missing.
+
+    The report has for each split the number of rows that were computed and found, seconds, and bytes. Of rows with
+    equal tokens, one is computed, and the others are found. OSError when features cannot be stored or read.
+    """
+    store = FeatureStore(frozen, cache)
+    stored, seconds = {}, dict.fromkeys(splits, 0.0)
+    features: dict[str, CachedFeatures] = {}
+    report: dict[str, float] = {}
+    with store.lock():
+        for split, rows in splits.items():  # all, before the first is computed and may need the room of others
+            with measure_seconds(split, seconds):
+                stored[split] = StoredRows(hash_rows(rows), count_positions(frozen, rows), frozen.width, frozen.dtype)
+                store.find(stored[split], np.arange(len(rows)), frozen.depth)
+        for split, rows in splits.items():
+            with measure_seconds(split, seconds):
+                computed, continued = store_missing(store, rows, stored[split], split)
+                features[split] = CachedFeatures(rows, stored[split], frozen)
+            size = count_feature_bytes(frozen, rows)
+            values = (computed, len(rows) - computed, round(seconds[split], 2), size)
+            report |= {f"{split}_{name}": float(value) for name, value in zip(REPORTED, values, strict=True)}
+            continuing = f", {continued:,} of them from the outputs of fewer layers" if continued else ""
+            print(
+                f"features of the frozen layers for {split}: {len(rows) - computed:,} rows found and {computed:,} "
+                f"computed{continuing}, in {cache.folder} ({size / 2**20:,.1f} MiB, {seconds[split]:.1f} s)"
+            )
+    return features, report
+
+
+@contextmanager
+def measure_seconds(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Add the seconds that the block takes to `seconds[name]`."""
     started = time.perf_counter()
-    size = count_feature_bytes(frozen, rows)
-    key = frozen.key_at(frozen.depth) | {"tokens": hash_tokens(rows)}
-    folder, found = cache.fetch(key, size, lambda folder: write_features(frozen, rows, split, folder))
-    features = CachedFeatures(folder, rows, frozen)
-    seconds, action = time.perf_counter() - started, "found" if found else "computed and stored"
-    print(f"features of the frozen layers for {split}: {action} in {folder} ({size / 2**20:,.1f} MiB, {seconds:.1f} s)")
-    return features, {
-        f"{split}_hit": float(found),
-        f"{split}_seconds": round(seconds, 2),
-        f"{split}_bytes": float(size),
-    }
+    yield
+    seconds[name] += time.perf_counter() - started
 
 
 def count_positions(frozen: FrozenEncoder, rows: TokenRows) -> np.ndarray:
-    """Positions of each row whose features are stored, `(N,)`: all tokens, or only the first."""
+    """Positions of each row whose features are stored, `(N,)`: all tokens, or only one."""
     return np.ones_like(rows.lengths) if frozen.pooled else rows.lengths
 
 
 def count_feature_bytes(frozen: FrozenEncoder, rows: TokenRows) -> int:
-    """Size of the features of a split."""
+    """Size of the features of a split, when no two of its rows have equal tokens."""
     return int(count_positions(frozen, rows).sum()) * frozen.width * frozen.dtype.itemsize
 
 
-def write_features(frozen: FrozenEncoder, rows: TokenRows, split: str, folder: Path) -> None:
-    """Write safetensors shards with one tensor, `hidden`, `(positions, D)`, longest rows first, without padding."""
-    lengths = count_positions(frozen, rows)
-    _, shards = assign_shards(frozen, rows)
-    with ExitStack() as stack:
-        files = []
-        for number, count in enumerate(np.bincount(shards, lengths)):
-            files.append(stack.enter_context((folder / shard_name(number)).open("wb")))
-            files[-1].write(make_header(int(count), frozen.width, frozen.dtype))
-        with tqdm(total=len(rows), desc=f"frozen layers on {split}", unit=" rows") as bar:
-            for batch, values in compute_features(frozen, rows):
-                for number in np.unique(shards[batch]):
-                    count = lengths[batch][shards[batch] == number].sum()
-                    files[number].write(values[:count].view(torch.uint8).numpy().data)
-                    values = values[count:]
-                bar.update(len(batch))
+def store_missing(store: FeatureStore, rows: TokenRows, stored: StoredRows, split: str) -> tuple[int, int]:
+    """Compute and store the features of rows that are not stored, longest first.
 
-
-def compute_features(frozen: FrozenEncoder, rows: TokenRows) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """Yield the numbers of the rows of each batch, longest rows first, and their features `(positions, D)` on the CPU.
-
-    When the memory of a GPU does not hold a batch, it and those that follow are made half as large.
+    Rows whose outputs of fewer layers are in the cache are computed from these, the deepest first. Returns how many
+    rows were computed, and how many of them from outputs of fewer layers.
     """
-    order, lengths = sort_by_length(rows.lengths), count_positions(frozen, rows)
-    widths = round_up_widths(rows.lengths)
+    frozen = store.frozen
+    store.find(stored, np.flatnonzero(stored.files < 0), frozen.depth)  # equal rows of a split before this one
+    missing = stored.find_missing()
+    missing = missing[sort_by_length(rows.lengths[missing])]
+    computed, continued = len(missing), 0
+    with tqdm(total=len(missing), desc=f"frozen layers on {split}", unit=" rows", disable=not len(missing)) as bar:
+        for depth in range(frozen.depth - 1, -1, -1):
+            source = StoredRows(stored.keys, rows.lengths, frozen.width, frozen.dtype)
+            if depth > 0:
+                store.find(source, missing, depth)
+            is_chosen = (source.files[missing] >= 0) | (depth == 0)
+            for part in split_into_shards(missing[is_chosen], stored):
+                store.write(stored, part, compute_features(frozen, rows, part, source, depth, bar))
+            missing = missing[~is_chosen]
+            continued += int(is_chosen.sum()) if depth > 0 else 0
+    store.find(stored, np.flatnonzero(stored.files < 0), frozen.depth)
+    if (stored.files < 0).any():
+        raise OSError("features that were just written cannot be read")
+    return computed, continued
+
+
+def split_into_shards(rows: np.ndarray, stored: StoredRows) -> list[np.ndarray]:
+    """Parts of row numbers, at most 1 GiB of features each, or a single row."""
+    starts = np.cumsum(stored.positions[rows]) - stored.positions[rows]
+    shards = starts * stored.position_bytes // SHARD_BYTES
+    return np.split(rows, np.flatnonzero(np.diff(shards)) + 1) if len(rows) else []
+
+
+def compute_features(
+    frozen: FrozenEncoder, rows: TokenRows, order: np.ndarray, source: StoredRows, depth: int, bar: tqdm
+) -> Iterator[torch.Tensor]:
+    """Yield the features of the rows in `order`, longest first, in batches `(positions, D)` on the CPU.
+
+    They are computed from tokens or, when `depth` is not 0, from the outputs of so many layers in `source`. All rows of
+    a batch have the same width. When the memory of a GPU does not hold a batch, it and those that follow are made half
+    as large.
+    """
+    widths, positions = rows.widths[order], count_positions(frozen, rows)
     start, budget = 0, TOKENS_PER_BATCH[frozen.device.type]
     while start < len(order):
-        batch = order[start : start + max(budget // int(widths[order[start]]), 1)]
+        width = int(widths[start])
+        size = max(budget // width, 1)
+        batch = order[start : start + np.count_nonzero(widths[start : start + size] == width)]
+        filled = repeat_last(batch, size) if frozen.device.type == "cuda" else batch
         try:
-            inputs = {name: value.to(frozen.device) for name, value in rows.__getitems__(batch.tolist()).items()}
-            features = frozen(inputs)["inputs_embeds"]
-            mask = torch.from_numpy(make_mask(lengths[batch], features.shape[1])).to(frozen.device)
+            inputs = read_inputs(rows, filled, source) if depth > 0 else rows.__getitems__(filled.tolist())
+            inputs = {name: value.to(frozen.device) for name, value in inputs.items()}
+            features = frozen(inputs, depth)["inputs_embeds"][: len(batch)]
+            mask = torch.from_numpy(make_mask(positions[batch], features.shape[1])).to(frozen.device)
             values = features[mask].cpu()  # one copy for all rows, so that the GPU does not wait for each
         except torch.OutOfMemoryError:
-            if len(batch) == 1:
+            if size == 1:
                 raise
-            budget //= 2
+            budget = size * width // 2
             torch.cuda.empty_cache()
             continue
-        yield batch, values
+        yield values
         start += len(batch)
+        bar.update(len(batch))
 
 
-def assign_shards(frozen: FrozenEncoder, rows: TokenRows) -> tuple[np.ndarray, np.ndarray]:
-    """First position of each row among those of all shards, and the number of its shard, `(N,)` each.
-
-    Rows with the most tokens come first, and a shard is full at 1 GiB.
-    """
-    order, lengths = sort_by_length(rows.lengths), count_positions(frozen, rows)
-    starts = np.empty(len(rows), dtype=np.int64)
-    starts[order] = np.cumsum(lengths[order]) - lengths[order]
-    return starts, starts * frozen.width * frozen.dtype.itemsize // SHARD_BYTES
-
-
-def make_header(positions: int, width: int, dtype: torch.dtype) -> bytes:
-    """The header of a safetensors file with one tensor, whose values can then be written row by row."""
-    name = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}[dtype]
-    size = positions * width * dtype.itemsize
-    text = json.dumps({"hidden": {"dtype": name, "shape": [positions, width], "data_offsets": [0, size]}})
-    text += " " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text.encode()
-
-
-def shard_name(number: int) -> str:
-    return f"hidden-{number:05}.safetensors"
-
-
-def hash_tokens(rows: TokenRows) -> str:
-    """SHA-256 of a split's tokens; features do not depend on its labels."""
-    digest = hashlib.sha256(rows.lengths.astype(np.int64).data)
-    for name, values in rows.tokens.items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()
+def read_inputs(rows: TokenRows, batch: np.ndarray, source: StoredRows) -> dict[str, torch.Tensor]:
+    """A batch of stored outputs of fewer layers, as the frozen encoder continues from them."""
+    mask = make_mask(rows.lengths[batch], int(rows.widths[batch].max()))
+    return add_attention_mask({"inputs_embeds": source.read(batch, mask.shape[1])}, mask)

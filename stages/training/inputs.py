@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 import datasets
 from transformers import PreTrainedModel
 
-from stages.core.cache import FolderCache
-from stages.core.files import cache_dir
+from stages.core.cache import open_feature_cache
 from stages.core.memory import keep_freed_memory, release_freed_memory
 from stages.core.param_sections import Cache
 from stages.model.partition import FrozenEncoder, build_frozen_encoder, build_trainable_classifier
@@ -21,7 +20,7 @@ class Inputs:
     model: PreTrainedModel
     rows: dict[str, RowDataset]
     frozen: FrozenEncoder | None = None  # computes the features of every batch, where they are not cached
-    report: dict[str, float] = field(default_factory=dict)  # hit, seconds and bytes of each split's cached features
+    report: dict[str, float] = field(default_factory=dict)  # rows, seconds and bytes of each split's cached features
 
     @property
     def seconds(self) -> float:
@@ -36,14 +35,16 @@ def prepare_inputs(
     pad_token_id: int,
     precision: str,
     cache: Cache | None,
+    max_length: int | None = None,
 ) -> Inputs:
     """Partition the model after its frozen layers (`config.frozen_layers`); compute or find the splits' features.
 
     Features are cached in `frozen` of the cache folder. If those of all splits in `data` do not fit there, none are
     cached, and the frozen layers run in every step. With `cache` None the model is not partitioned.
+    `max_length` is the longest row that the model reads, in tokens; the widths of batches depend on it.
     """
     keep_freed_memory()
-    all_rows = {split: TokenRows(data[split], pad_token_id) for split in data}
+    all_rows = {split: TokenRows(data[split], pad_token_id, max_length) for split in data}
     rows: dict[str, RowDataset] = {split: all_rows[split] for split in splits}
     if cache is None:
         return Inputs(model, rows)
@@ -66,10 +67,8 @@ def cache_splits(
 
     There must be room for the features of all rows; else those of the test split would replace those of the training.
     """
-    store = FolderCache(cache_dir() / "frozen", int(cache.max_size_gb * 1e9))
+    store = open_feature_cache(cache.max_size_gb)
     size = sum(count_feature_bytes(frozen, rows) for rows in all_rows.values())
-    features: dict[str, RowDataset] = {}
-    report: dict[str, float] = {}
     try:
         room = store.available_bytes()
         if size > room:
@@ -78,10 +77,8 @@ def cache_splits(
                 f"for {room / 1e9:.3g} (cache.max_size_gb: {cache.max_size_gb:g})"
             )
             return None, {}
-        for split in splits:
-            features[split], split_report = cache_features(frozen, all_rows[split], split, store)
-            report |= split_report
+        features, report = cache_features(frozen, {split: all_rows[split] for split in splits}, store)
     except OSError as error:
         print(f"the frozen layers run in every step: their outputs cannot be stored in {store.folder}: {error}")
         return None, {}
-    return features, report
+    return {**features}, report

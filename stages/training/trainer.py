@@ -18,13 +18,13 @@ from stages.core.hardware import resolve_precision
 from stages.core.param_sections import Evaluate, Train
 from stages.evaluation.metrics import compute_metrics
 from stages.evaluation.predictions import LabelledPredictions
+from stages.model.batch_invariance import compute_logits
 from stages.text.batches import (
     LengthGroupedSampler,
     RowDataset,
     TokenBudgetBatches,
     TokenRows,
     pass_batch_through,
-    sort_by_length,
 )
 from stages.text.windows import find_first_windows, pool_windows
 from stages.training.feature_cache import CachedFeatures
@@ -128,7 +128,7 @@ class ClassifierTrainer(ResumableTrainer):
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches of as many tokens as `per_device_eval_batch_size` of the longest rows have, padding included."""
         rows = require_rows(self.eval_dataset if eval_dataset is None else eval_dataset)
-        batches = TokenBudgetBatches(rows.lengths, self.args.eval_batch_size * int(rows.lengths.max()))
+        batches = make_eval_batches(rows, self.args.eval_batch_size)
         loader = DataLoader(rows, batch_sampler=batches, collate_fn=pass_batch_through, pin_memory=is_pinnable(rows))
         return self.accelerator.prepare(loader)
 
@@ -138,6 +138,19 @@ class ClassifierTrainer(ResumableTrainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = super()._prepare_inputs(inputs)
         return inputs if self.frozen is None else self.frozen(inputs)
+
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[None, torch.Tensor, torch.Tensor]:
+        """The logits of a batch, computed as `predict` does, and its labels; `evaluation_loop` computes the loss."""
+        batch = self._prepare_inputs(inputs)
+        labels = batch.pop("labels")
+        with self.compute_loss_context_manager():
+            return None, compute_logits(model, batch), labels
 
     def evaluation_loop(
         self,
@@ -154,8 +167,9 @@ class ClassifierTrainer(ResumableTrainer):
         """
         output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         rows = require_rows(dataloader.dataset)
-        logits = np.empty_like(output.predictions, dtype=np.float32)
-        logits[sort_by_length(rows.lengths)] = output.predictions
+        assert isinstance(output.predictions, np.ndarray)
+        logits = np.empty((len(rows), output.predictions.shape[-1]), dtype=np.float32)
+        logits[np.concatenate(make_eval_batches(rows, self.args.eval_batch_size).batches)] = output.predictions
         logits = pool_windows(logits, rows.documents)
         labels = rows.labels[find_first_windows(rows.documents)]
         metrics = output.metrics or {}
@@ -163,6 +177,12 @@ class ClassifierTrainer(ResumableTrainer):
             values = compute_metrics(LabelledPredictions(logits, labels))
             metrics |= {f"eval_{name}": value for name, value in values.items()}
         return output._replace(predictions=logits, label_ids=labels, metrics=metrics)
+
+
+def make_eval_batches(rows: RowDataset, batch_size: int) -> TokenBudgetBatches:
+    """The batches of a validation or test; those of `predict` have the same number of rows on a GPU."""
+    longest = int(rows.lengths.max()) if rows.max_length is None else rows.max_length
+    return TokenBudgetBatches(rows.lengths, rows.max_length, batch_size * longest, torch.cuda.is_available())
 
 
 def require_rows(dataset: Any) -> RowDataset:

@@ -1,13 +1,20 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from support.tiny_models import FAMILIES, tiny_config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stages.core.errors import UserError
+from stages.core.param_sections import Cache
 from stages.inference.predictor import Predictor
-from stages.model.classifier import build_classifier
+from stages.model.classifier import build_classifier, load_classifier
+from stages.model.freezing import freeze
 from stages.text.tokenizer import configure, enable_truncation, load_tokenizer, train_tokenizer
+from stages.training.inputs import prepare_inputs
+from stages.training.trainer import predict_logits
 
 TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, and not too long for me."]
 
@@ -115,6 +122,39 @@ def test_many_batches_answer_in_the_order_of_the_texts(make):
     assert [answer.label for answer in one] == [answer.label for answer in many]
     assert [a.probability for a in one] == pytest.approx([a.probability for a in many], abs=1e-5)
     assert len({answer.probability for answer in one}) > 10
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("stride", [None, 4])
+def test_a_text_has_exactly_the_same_answer_alone_and_among_others_in_any_order(make, stride, precision):
+    texts = ["so " * (number % 17) + f"good {number}" for number in range(60)]
+    predictor = Predictor(make(stride=stride), precision)
+    together = predictor.predict(texts, locate(texts))
+    assert [predictor.predict([text], ["alone"])[0] for text in texts[:20]] == together[:20]
+    order = np.random.default_rng(0).permutation(60)
+    assert predictor.predict([texts[row] for row in order], locate(texts)) == [together[row] for row in order]
+    predictor.budget = 100
+    assert predictor.predict(texts, locate(texts)) == together
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("freeze_layers", [0, 1, "all"])
+def test_logits_are_exactly_those_of_evaluate(make, params, monkeypatch, tmp_path, freeze_layers, precision, cached):
+    monkeypatch.setenv("PIPELINE_CACHE", str(tmp_path / "cache"))
+    folder, random = make(), np.random.default_rng(0)
+    model = load_classifier(folder)
+    freeze(model, freeze_layers)
+    model.save_pretrained(folder)
+    ids = [random.integers(5, 500, random.integers(1, 17)).tolist() for _ in range(50)]
+    data = DatasetDict(test=Dataset.from_dict({"input_ids": ids, "labels": [0, 1] * 25}))
+    inputs = prepare_inputs(model, data, ("test",), 0, precision, Cache(max_size_gb=1 if cached else 0), 16)
+    assert (inputs.frozen is None) == (cached or freeze_layers == 0)
+    changes = {"evaluate.precision": precision, "evaluate.per_device_eval_batch_size": 3}
+    expected = predict_logits(inputs, "test", params(changes).evaluate)
+    predictor, windows = Predictor(folder, precision), [SimpleNamespace(ids=row, type_ids=[0]) for row in ids]
+    assert np.array_equal(predictor.compute_logits(windows), expected)
+    assert all(np.array_equal(predictor.compute_logits(windows[row : row + 1])[0], expected[row]) for row in range(20))
 
 
 def test_no_texts_have_no_answers(make):

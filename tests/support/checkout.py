@@ -75,7 +75,7 @@ class Checkout:
 
         `python` has imported the large libraries already, unless `variables` has some that they read at that time.
         """
-        is_cold = any(name.startswith(("HF_", "OMP_")) for name in variables)
+        is_cold = any(name.startswith("OMP_") for name in variables)
         programs = Path(sys.executable).parent if is_cold else find_python().parent
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= variables

@@ -5,7 +5,7 @@ folder, environment, files and exit code, as any `python -m stages.train`, which
 earlier. `python` itself becomes a small client, which waits for the process.
 
 What it cannot do: libraries read some variables when they are imported (HF_ENDPOINT, OMP_NUM_THREADS), and a signal
-for the client does not reach the process. Tests of these use the real Python.
+for the client does not reach the process. Tests of these use the real Python, as do stages that ask a hub.
 
 Run as a program, this file is the server: `python -I warm_python.py SOCKET CLIENT`.
 """
@@ -29,10 +29,12 @@ LIBRARIES = (
     *("accelerate", "datasets", "evaluate", "matplotlib.figure", "pandas", "pydantic", "safetensors", "scipy.stats"),
     *("sklearn.metrics", "torch", "transformers.models.bert.modeling_bert", "transformers.trainer"),
 )
+SHARED = "WARM_PYTHON"  # the variable with the client's path
 CLIENT = """\
 #!{python} -IS
 import json, os, socket, sys
-if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("stages."):
+asks_hub = "HF_ENDPOINT" in os.environ and sys.argv[2:3] in (["stages.download"], ["stages.base_model"])
+if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("stages.") or asks_hub:
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
@@ -46,7 +48,12 @@ sys.exit(code[0] if code else 1)
 
 @cache
 def find_python() -> Path:
-    """The client of a server that ends with this process; the first call starts it. Its name is `python`."""
+    """The client of a server; its name is `python`. The first call starts the server, which ends with this process.
+
+    Processes that this one starts later use the same server.
+    """
+    if SHARED in os.environ:
+        return Path(os.environ[SHARED])
     folder = Path(tempfile.mkdtemp(prefix="warm-python-"))
     atexit.register(shutil.rmtree, folder)
     address, client = folder / "socket", folder / "python"
@@ -57,6 +64,7 @@ def find_python() -> Path:
     )
     assert server.stdout
     server.stdout.readline()  # it is listening
+    os.environ[SHARED] = str(client)
     return client
 
 

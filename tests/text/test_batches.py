@@ -27,16 +27,16 @@ def split():
 
 
 def test_a_batch_is_padded_to_a_multiple_of_eight_or_the_longest_row_of_all(split):
-    batch = TokenRows(split, pad_token_id=99).__getitems__([2, 0])
+    batch = TokenRows(split, pad_token_id=99, max_length=4).__getitems__([2, 0])
     assert batch["input_ids"].tolist() == [[7, 99, 99, 99], [1, 2, 99, 99]]
     assert batch["attention_mask"].tolist() == [[1, 0, 0, 0], [1, 1, 0, 0]]
-    assert round_up_widths(np.array([1, 8, 9, 30])).tolist() == [8, 8, 16, 30]
+    assert round_up_widths(np.array([1, 8, 9, 30]), 30).tolist() == [8, 8, 16, 30]
     assert batch["labels"].tolist() == [0, 0]
     assert all(str(value.dtype) == "torch.int64" for value in batch.values())
 
 
 def test_a_batch_without_padding_has_no_mask(split):
-    batch = TokenRows(split, 0).__getitems__([1])
+    batch = TokenRows(split, 0, 4).__getitems__([1])
     assert batch["input_ids"].tolist() == [[3, 4, 5, 6]]
     assert set(batch) == {"input_ids", "labels"}
 
@@ -55,23 +55,42 @@ def test_a_padded_batch_holds_the_tokens_of_each_row_where_its_mask_is_1(rows, p
 
 def test_rows_are_read_from_a_data_set_of_many_chunks(split):
     chunked = datasets.concatenate_datasets([split, split])
-    assert TokenRows(chunked, 0).__getitems__([5])["input_ids"].tolist() == [[3, 4, 5, 6]]
+    assert TokenRows(chunked, 0, 4).__getitems__([5])["input_ids"].tolist() == [[3, 4, 5, 6]]
 
 
 def test_batches_of_pairs_have_token_types(split):
     types = [[0, 1], [0, 0, 1, 1], [0], [0, 1, 1]]
-    batch = TokenRows(split.add_column("token_type_ids", types), 99).__getitems__([3, 1])
+    batch = TokenRows(split.add_column("token_type_ids", types), 99, 4).__getitems__([3, 1])
     assert batch["token_type_ids"].tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]]
 
 
 def test_budget_batches_hold_every_row_once_longest_first_within_the_budget():
     lengths = np.random.default_rng(0).integers(5, 500, 1003)
-    batches = list(TokenBudgetBatches(lengths, 2000))
-    assert len(batches) == len(TokenBudgetBatches(lengths, 2000)) > 100
+    batches = list(TokenBudgetBatches(lengths, 500, 2000, fixed_rows=False))
+    assert len(batches) == len(TokenBudgetBatches(lengths, 500, 2000, fixed_rows=False)) > 100
     assert np.concatenate(batches).tolist() == sort_by_length(lengths).tolist()
-    assert all(len(batch) * round_up_widths(lengths)[batch].max() <= 2000 for batch in batches)
+    assert all(len(batch) * round_up_widths(lengths, 500)[batch].max() <= 2000 for batch in batches)
     assert lengths[np.concatenate(batches)].tolist() == sorted(lengths, reverse=True)
-    assert [len(batch) for batch in TokenBudgetBatches(lengths[:5], 1)] == [1] * 5  # one row at least
+    assert [len(batch) for batch in TokenBudgetBatches(lengths[:5], 500, 1, False)] == [1] * 5  # one row at least
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=50), st.sampled_from([60, 64, None]), st.integers(1, 500))
+def test_budget_batches_hold_rows_of_one_width(lengths, max_length, budget):
+    lengths = np.array(lengths)
+    widths = round_up_widths(lengths, max_length)
+    batches = list(TokenBudgetBatches(lengths, max_length, budget, fixed_rows=False))
+    assert all(len(set(widths[batch])) == 1 for batch in batches)
+    filled = list(TokenBudgetBatches(lengths, max_length, budget, fixed_rows=True))
+    for rows, expected in zip(filled, batches, strict=True):
+        assert rows == expected + [expected[-1]] * (len(rows) - len(expected))
+        assert len(rows) == max(budget // widths[rows[0]], 1)
+
+
+def test_the_width_of_a_row_does_not_depend_on_the_longest_row_of_the_data():
+    lengths = np.array([3, 9, 30, 49])
+    together = round_up_widths(lengths, 50)
+    assert together.tolist() == [8, 16, 32, 50]
+    assert [int(round_up_widths(lengths[[row]], 50)[0]) for row in range(4)] == together.tolist()
 
 
 def test_a_sampler_groups_similar_lengths_and_shuffles_the_batches():

@@ -11,6 +11,7 @@ import mlflow
 import psutil
 import pytest
 from support.project import ROOT
+from support.warm_python import find_python
 from transformers import TrainerState
 
 from stages.core.errors import UserError
@@ -214,10 +215,11 @@ def test_data_sets_are_logged_with_their_digests_and_numbers_of_dropped_rows_and
     assert points(open_journal(run.key)) == counts | {"data/leaks/train_and_test": 5}
 
 
-def run_process(code, workspace, **variables):
+def run_process(code, workspace, sender=sys.executable, **variables):
     """Run code in a process that kills itself, with a real sender; return the sender and the key of the run."""
     head = (
-        "import os, signal; from pathlib import Path; from stages.core.param_sections import Tracking;"
+        f"import os, signal, sys; sys.executable = {str(sender)!r}; from pathlib import Path;"
+        "from stages.core.param_sections import Tracking;"
         "from stages.tracking.run import *;"
         "tracking = Tracking(experiment='test', log_model=False, system_metrics=False, tensorboard=False);"
         "kill = lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -265,9 +267,9 @@ def test_a_stage_that_is_killed_after_it_has_finished_its_run_continues_it(works
         pass
     code = FINISH.format(key=run.key)
     for _ in range(2):
-        assert run_process(code + "kill()", workspace)[1] == run.key
+        assert run_process(code + "kill()", workspace, find_python())[1] == run.key
     assert list_journals() == []  # all is sent
-    key = run_process(code + "confirm_finished(); kill()", workspace)[1]
+    key = run_process(code + "confirm_finished(); kill()", workspace, find_python())[1]
     assert key == run.key
     client = connect(None)
     (stored,) = client.search_runs([find_experiment(client, "test")])
@@ -285,7 +287,7 @@ def test_a_second_evaluation_that_is_killed_after_it_has_finished_its_run_contin
     assert list((workspace / "mlruns").glob(f"*/*/{MARK}")) == []
     (workspace / "empty").touch()
     code = FINISH.format(key=run.key).replace("()", "(Path('empty'), Path('empty'))") + "kill()"
-    first, second = (run_process(code, workspace)[1] for _ in range(2))
+    first, second = (run_process(code, workspace, find_python())[1] for _ in range(2))
     assert first == second != run.key
 
 

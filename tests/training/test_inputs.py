@@ -14,8 +14,12 @@ SPLITS = ("train", "validation")
 @pytest.fixture
 def prepare(tiny_model, workspace, monkeypatch):
     monkeypatch.delenv("PIPELINE_CACHE", raising=False)
-    split = Dataset.from_dict({"input_ids": [[2, 7, 3], [2, 3]] * 10, "labels": [0, 1] * 10})
-    data = DatasetDict(dict.fromkeys((*SPLITS, "test"), split))
+    data = DatasetDict()
+    for start, split in zip(
+        (100, 200, 300), (*SPLITS, "test"), strict=True
+    ):  # 50 tokens a split, and no two rows equal
+        ids = [row for number in range(start, start + 10) for row in ([2, number, 3], [2, number])]
+        data[split] = Dataset.from_dict({"input_ids": ids, "labels": [0, 1] * 10})
 
     def run(freeze_layers, max_size_gb=1.0, splits=SPLITS):
         model = build_classifier(tiny_model, ["no", "yes"], None)
@@ -29,15 +33,17 @@ def test_features_are_stored_in_the_cache_of_the_checkout(prepare, workspace, ca
     inputs = prepare(1)
     assert inputs.frozen is None
     assert all(isinstance(rows, CachedFeatures) for rows in inputs.rows.values())
-    assert inputs.report["train_hit"] == 0
-    assert inputs.report["validation_hit"] == 1  # its tokens are the same here
+    assert inputs.report["train_rows_computed"] == inputs.report["validation_rows_computed"] == 20
+    assert inputs.report["train_rows_found"] == inputs.report["validation_rows_found"] == 0
     assert inputs.report["train_bytes"] == 50 * 32 * 4
-    assert f"computed and stored in {workspace}/.cache/frozen/" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"layers for train: 0 rows found and 20 computed, in {workspace}/.cache/frozen (0.0 MiB, " in printed
 
 
 def test_the_next_stage_finds_the_features(prepare):
-    prepare(1)
-    assert prepare(1, splits=("test",)).report["test_hit"] == 1
+    prepare(1, splits=("test",))
+    report = prepare(1, splits=("test",)).report
+    assert (report["test_rows_found"], report["test_rows_computed"]) == (20, 0)
 
 
 def test_without_room_the_frozen_encoder_runs_in_every_step(prepare, capsys):
@@ -62,8 +68,15 @@ def test_a_failing_disk_does_not_stop_the_run(prepare, monkeypatch, capsys):
     def fill(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("stages.training.feature_cache.write_features", fill)
+    monkeypatch.setattr("stages.training.feature_store.make_header", fill)
     inputs = prepare(1)
     assert inputs.frozen is not None
     assert "the frozen layers run in every step: " in (printed := capsys.readouterr().out)
     assert "No space left on device" in printed
+
+
+def test_a_folder_that_cannot_be_written_does_not_stop_the_run(prepare, workspace, capsys):
+    (workspace / ".cache").write_text("a file")  # like a read-only folder, also for root
+    assert prepare(1).frozen is not None
+    (printed,) = (line for line in capsys.readouterr().out.splitlines() if "frozen layers" in line)
+    assert printed.startswith("the frozen layers run in every step: their outputs cannot be stored in ")

@@ -11,6 +11,7 @@ from support import easy_task
 from transformers import TrainingArguments
 
 from stages.core.errors import UserError
+from stages.text.batches import TokenBudgetBatches
 from stages.training import inputs
 from stages.training import trainer as training
 from stages.training.trainer import balance_classes, find_best_validation, make_loss, measure_speed, predict_logits
@@ -96,6 +97,21 @@ def test_predictions_have_the_order_of_the_rows(fit, params):
     assert logits == pytest.approx(predict_one_by_one(trainer.complete_model, data["test"]), abs=1e-5)
 
 
+@pytest.mark.parametrize("freeze_layers", [0, 1, "all"])
+def test_batches_with_a_fixed_number_of_rows_as_on_a_gpu_have_the_same_predictions(
+    fit, params, monkeypatch, freeze_layers
+):
+    trainer, _ = fit({"train.freeze_layers": freeze_layers})
+    evaluate = params({"evaluate.precision": "fp32"}).evaluate
+    expected = predict_logits(trainer.inputs, "test", evaluate)
+    monkeypatch.setattr(
+        training, "TokenBudgetBatches", lambda *values: TokenBudgetBatches(*values[:3], fixed_rows=True)
+    )
+    batches = training.make_eval_batches(trainer.inputs.rows["test"], 8).batches
+    assert sum(map(len, batches)) > 64
+    assert np.array_equal(predict_logits(trainer.inputs, "test", evaluate), expected)
+
+
 @pytest.mark.parametrize("freeze_layers", [1, 2, "all"])
 def test_the_complete_model_has_what_its_trainable_part_learned(fit, params, freeze_layers):
     trainer, data = fit({"train.freeze_layers": freeze_layers})
@@ -137,7 +153,8 @@ def test_the_prediction_for_a_document_is_the_mean_over_its_windows(fit, params,
         assert (documents.max() - documents.min()).max().max() > 0.05  # windows of one document differ
         if split == "test":
             evaluate = params({"evaluate.precision": "fp32"}).evaluate
-            assert np.exp(predict_logits(trainer.inputs, split, evaluate)) == pytest.approx(expected, abs=1e-5)
+            scores = predict_logits(trainer.inputs, split, evaluate)
+            assert softmax(scores, -1) == pytest.approx(expected, abs=1e-5)
         else:
             last = trainer.evaluate()
             assert last["eval_accuracy"] == (expected.to_numpy().argmax(-1) == labels).mean()
