@@ -46,7 +46,9 @@ class Params(Section):
         try:
             return cls.model_validate(values, context=ALL_KEYS if complete else None)
         except ValidationError as caught:
-            errors = list(dict.fromkeys(describe_error(error, cls) for error in caught.errors()))
+            found = dict.fromkeys(describe_error(error, cls) for error in caught.errors())
+            # A value of several types has an error for each: the one with the limit says all.
+            errors = [one for one in found if not any(other != one and other.startswith(one) for other in found)]
             lines = "".join(f"\n  {error}" for error in errors)
             raise UserError(f"{source}: {len(errors)} error{'s' * (len(errors) > 1)}{lines}") from None
 
