@@ -28,13 +28,8 @@ NAME_DIGITS = 16  # of each of the three hashes in a shard's name
 KEY_BYTES = 16
 ROW_BYTES = KEY_BYTES + 4 + 4  # in a shard, besides the features: key, positions and checksum
 FILES_OPEN = 256  # that the rest of the process may need besides the shards
-BROKEN = (
-    OSError,
-    SafetensorError,
-    ValueError,
-    TypeError,
-    IndexError,
-)  # what opening and checking a broken shard raises
+# What opening and checking a broken shard raises.
+BROKEN = (OSError, SafetensorError, ValueError, TypeError, IndexError)
 
 
 class Shard:
@@ -200,16 +195,18 @@ class FeatureStore:
 
 
 def hash_rows(rows: TokenRows) -> np.ndarray:
-    """The keys of a split's rows, `(N,)`, 16 bytes each: hashes of their tokens; features do not depend on labels.
+    """The keys of a split's rows, `(N,)`, 16 bytes each: hashes of width and tokens; features do not depend on labels.
 
-    All columns of a row have the same length, so that names, length and tokens follow from what is hashed.
+    The width that a row is padded to decides the last bits of its features. `preprocess.max_length` can limit it. All
+    columns of a row have the same length, so that names, length and tokens follow from what is hashed.
     """
     names = sorted(rows.tokens)
     columns = [np.ascontiguousarray(rows.tokens[name], dtype=np.int32).data for name in names]
     beginning = hashlib.blake2b(json.dumps(names).encode(), digest_size=KEY_BYTES)
     keys = bytearray()
-    for start, end in zip(rows.starts[:-1], rows.starts[1:], strict=True):
+    for start, end, width in zip(rows.starts[:-1], rows.starts[1:], rows.widths, strict=True):
         digest = beginning.copy()
+        digest.update(int(width).to_bytes(8, "little"))
         for column in columns:
             digest.update(column[start:end])
         keys += digest.digest()

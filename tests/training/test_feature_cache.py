@@ -22,12 +22,9 @@ RANDOM = np.random.default_rng(0)
 IDS = [RANDOM.integers(5, 600, length).tolist() for length in RANDOM.integers(1, 40, 50)]
 
 
-def make_rows(ids):
-    rows = TokenRows(
-        Dataset.from_dict({"input_ids": ids, "labels": [0, 1] * (len(ids) // 2) + [0] * (len(ids) % 2)}), 0
-    )
-    rows.widths = -(-rows.lengths // 8) * 8  # of the row alone, whichever rows the split has
-    return rows
+def make_rows(ids, max_length=None):
+    labels = [number % 2 for number in range(len(ids))]
+    return TokenRows(Dataset.from_dict({"input_ids": ids, "labels": labels}), 0, max_length)
 
 
 def make_model(family="bert"):
@@ -119,6 +116,15 @@ def test_only_the_rows_that_are_new_are_computed(model, cache, capsys):
     assert f"features of the frozen layers for train: 40 rows found and 10 computed, in {cache.folder} (" in printed
     for other in (IDS[::-1], IDS[5:20], IDS[1::3], [IDS[3]]):  # another order, a part, a fold, a row
         assert cache_split(frozen, make_rows(other), cache)[1:] == (0, len(other))
+
+
+def test_a_row_that_was_padded_to_another_width_is_not_found(model, cache):
+    """Its features may have other last bits: which it has must not depend on what was computed before."""
+    frozen = FrozenEncoder(model, 1, torch.float32)
+    ids = [[*range(10, 10 + length)] for length in (8, 9, 12)]
+    assert cache_split(frozen, make_rows(ids, max_length=16), cache)[1:] == (3, 0)
+    assert cache_split(frozen, make_rows(ids, max_length=12), cache)[1:] == (2, 1)
+    assert cache_split(frozen, make_rows(ids, max_length=24), cache)[1:] == (0, 3)
 
 
 def test_rows_with_equal_tokens_are_computed_once(model, cache):
