@@ -98,7 +98,8 @@ def main() -> None:
 
 def read_facts(params: Params) -> RunFacts:
     """What earlier stages wrote about the data and the model; UserError when a file is missing or broken."""
-    statistics, trained = read_json(STATISTICS, STATISTICS_KEYS), read_json(TRAIN_METRICS, TRAIN_KEYS)
+    statistics = read_json(STATISTICS, STATISTICS_KEYS)
+    trained = read_json(TRAIN_METRICS, TRAIN_KEYS)
     return RunFacts(
         params=params.flat(),
         tags=make_run_tags(statistics, params.flat()),
@@ -119,9 +120,7 @@ def predict_test(
     model = load_classifier(CLASSIFIER)
     cache = None if params.evaluate.full_model else params.cache
     with reserve_cores():
-        inputs = prepare_inputs(
-            model, data, ("test",), tokenizer.pad_token_id, precision, cache, tokenizer.model_max_length
-        )
+        inputs = prepare_inputs(model, data, ("test",), tokenizer, precision, cache)
         logits = predict_logits(inputs, "test", params.evaluate)
     log_feature_cache(run, inputs.report)
     names = data["test"].features["labels"].names

@@ -61,9 +61,7 @@ def main() -> dict[str, float]:
     ):
         log_datasets(run, statistics)
         with reserve_cores():
-            inputs = prepare_inputs(
-                model, data, SPLITS, tokenizer.pad_token_id, precision, params.cache, tokenizer.model_max_length
-            )
+            inputs = prepare_inputs(model, data, SPLITS, tokenizer, precision, params.cache)
             log_feature_cache(run, inputs.report)
             trainer = fit(inputs, params, checkpoints, run)
         best = find_best_validation(trainer)
@@ -74,7 +72,8 @@ def main() -> dict[str, float]:
         # The callback logged what this process trained; an earlier one, with another run, may have trained the rest.
         log_history(run, read_numbers(TRAINING_CURVE), read_numbers(VALIDATION_CURVE))
         write_metrics(best, model, trainer.args)
-        log_resolved(run, read_resolved(read_json(TRAIN_METRICS), CLASSIFIER))
+        resolved = read_resolved(read_json(TRAIN_METRICS), CLASSIFIER)
+        log_resolved(run, resolved)
         write_json(RUN, {"run": run.key})
         if params.tracking.log_model:
             run.log_file("model", CLASSIFIER, columns=statistics["columns"])

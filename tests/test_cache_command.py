@@ -1,4 +1,5 @@
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from datasets import Dataset, DatasetDict
@@ -31,13 +32,14 @@ def test_cached_features_are_listed_and_deleted(run_cache, workspace, tiny_model
     (cache / "old").mkdir(parents=True)
     (cache / "old/manifest.json").write_text("{}")
     (cache / "old/hidden").write_bytes(bytes(3_000_000))
+    tokenizer = SimpleNamespace(pad_token_id=0, model_max_length=128)
     for freeze_layers, rows in ((1, 10), (1, 30), ("all", 30)):
         data = {
             "train": Dataset.from_dict({"input_ids": [[2, number] for number in range(rows)], "labels": [0] * rows})
         }
         model = build_classifier(tiny_model, ["no", "yes"], None)
         freeze(model, freeze_layers)
-        prepare_inputs(model, DatasetDict(data), ("train",), 0, "fp32", Cache(max_size_gb=1))
+        prepare_inputs(model, DatasetDict(data), ("train",), tokenizer, "fp32", Cache(max_size_gb=1))
     title, pooled, one_layer, old, total = run_cache().splitlines()
     assert title.split() == ["model", "layers", "precision", "computed", "on", "rows", "GB", "last", "used"]
     assert pooled.startswith("bert-32-")

@@ -53,7 +53,8 @@ class FrozenEncoder:
 
     def __init__(self, model: PreTrainedModel, freeze_layers: FreezeLayers, dtype: torch.dtype):
         self.family = family = find_family(model.config.model_type)
-        self.depth, self.pooling = count_frozen_layers(model, freeze_layers), find_frozen_pooling(model, freeze_layers)
+        self.depth = count_frozen_layers(model, freeze_layers)
+        self.pooling = find_frozen_pooling(model, freeze_layers)
         self.pooled = self.pooling is not None
         encoder = select_layers(shorten_last_layer(model), family, 0, self.depth)
         for name in family.head:

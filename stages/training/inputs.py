@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import datasets
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.core.cache import open_feature_cache
 from stages.core.memory import keep_freed_memory, release_freed_memory
@@ -32,19 +32,18 @@ def prepare_inputs(
     model: PreTrainedModel,
     data: datasets.DatasetDict,
     splits: tuple[str, ...],
-    pad_token_id: int,
+    tokenizer: PreTrainedTokenizerBase,
     precision: str,
     cache: Cache | None,
-    max_length: int | None = None,
 ) -> Inputs:
     """Partition the model after its frozen layers (`config.frozen_layers`); compute or find the splits' features.
 
     Features are cached in `frozen` of the cache folder. If those of all splits in `data` do not fit there, none are
-    cached, and the frozen layers run in every step. With `cache` None the model is not partitioned.
-    `max_length` is the longest row that the model reads, in tokens; the widths of batches depend on it.
+    cached, and the frozen layers run in every step. With `cache` None the model is not partitioned. Rows are padded as
+    `predict` pads them, up to the longest text that the tokenizer keeps.
     """
     keep_freed_memory()
-    all_rows = {split: TokenRows(data[split], pad_token_id, max_length) for split in data}
+    all_rows = {split: TokenRows(data[split], tokenizer.pad_token_id, tokenizer.model_max_length) for split in data}
     rows: dict[str, RowDataset] = {split: all_rows[split] for split in splits}
     if cache is None:
         return Inputs(model, rows)

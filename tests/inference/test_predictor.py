@@ -148,7 +148,8 @@ def test_logits_are_exactly_those_of_evaluate(make, params, monkeypatch, tmp_pat
     model.save_pretrained(folder)
     ids = [random.integers(5, 500, random.integers(1, 17)).tolist() for _ in range(50)]
     data = DatasetDict(test=Dataset.from_dict({"input_ids": ids, "labels": [0, 1] * 25}))
-    inputs = prepare_inputs(model, data, ("test",), 0, precision, Cache(max_size_gb=1 if cached else 0), 16)
+    tokenizer = SimpleNamespace(pad_token_id=0, model_max_length=16)
+    inputs = prepare_inputs(model, data, ("test",), tokenizer, precision, Cache(max_size_gb=1 if cached else 0))
     assert (inputs.frozen is None) == (cached or freeze_layers == 0)
     changes = {"evaluate.precision": precision, "evaluate.per_device_eval_batch_size": 3}
     expected = predict_logits(inputs, "test", params(changes).evaluate)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
@@ -14,6 +15,7 @@ from stages.model.freezing import freeze
 from stages.training.inputs import prepare_inputs
 from stages.training.trainer import ClassifierTrainer, make_trainer
 
+SPLITS = ("train", "validation", "test")
 FEATURES = Features(input_ids=List(Value("int32")), length=Value("int32"), labels=ClassLabel(names=["no", "yes"]))
 DEFAULTS = {
     "train.freeze_layers": 0,
@@ -63,7 +65,8 @@ def train(
     model = build_classifier(model, ["no", "yes"], None)
     section = params(DEFAULTS | (changes or {})).train
     freeze(model, section.freeze_layers)
-    inputs = prepare_inputs(model, data, ("train", "validation", "test"), 0, "fp32", Cache(max_size_gb=1))
+    tokenizer = SimpleNamespace(pad_token_id=0, model_max_length=128)
+    inputs = prepare_inputs(model, data, SPLITS, tokenizer, "fp32", Cache(max_size_gb=1))
     trainer = make_trainer(inputs, section, 0, folder, list(callbacks))
     trainer.complete_model, trainer.inputs = model, inputs
     trainer.fit()

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 from datasets import Dataset, DatasetDict
 
@@ -24,7 +26,8 @@ def prepare(tiny_model, workspace, monkeypatch):
     def run(freeze_layers, max_size_gb=1.0, splits=SPLITS):
         model = build_classifier(tiny_model, ["no", "yes"], None)
         freeze(model, freeze_layers)
-        return prepare_inputs(model, data, splits, 0, "fp32", Cache(max_size_gb=max_size_gb))
+        tokenizer = SimpleNamespace(pad_token_id=0, model_max_length=128)
+        return prepare_inputs(model, data, splits, tokenizer, "fp32", Cache(max_size_gb=max_size_gb))
 
     return run
 
