@@ -27,7 +27,7 @@ class RowDataset(Dataset):
 
     lengths: np.ndarray  # tokens of each row, `(N,)`
     labels: np.ndarray  # int64, `(N,)`
-    max_length: int | None  # the longest row that there may be, in tokens; None: not known
+    max_length: int  # the longest row that there may be, in tokens
     documents: np.ndarray  # number of the document that each row is, or is a window of, `(N,)`, ascending
 
     def __len__(self) -> int:
@@ -43,10 +43,10 @@ class TokenRows(RowDataset):
 
     A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all
     int64. It is padded on the right to the width of its longest row, as `round_up_widths` says; the mask is left out
-    when nothing is padded. `max_length` is the longest row that the model reads, in tokens.
+    when nothing is padded. `max_length` is the longest row that there may be, in tokens.
     """
 
-    def __init__(self, split: "datasets.Dataset", pad_token_id: int, max_length: int | None = None):
+    def __init__(self, split: "datasets.Dataset", pad_token_id: int, max_length: int):
         names = [name for name in TOKEN_COLUMNS if name in split.column_names]
         columns = {name: split.data.column(name).combine_chunks() for name in names}
         self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
@@ -68,13 +68,12 @@ class TokenRows(RowDataset):
         return batch | {"labels": torch.from_numpy(self.labels[rows])}
 
 
-def round_up_widths(lengths: np.ndarray, max_length: int | None) -> np.ndarray:
+def round_up_widths(lengths: np.ndarray, max_length: int) -> np.ndarray:
     """The width of a batch whose longest row has that length: the next multiple of eight, at most `max_length`.
 
-    The limit is the model's and not the longest row of the data, so that a row has the same width in all data.
+    The limit is not the longest row of the data, so that a row has the same width whatever other rows there are.
     """
-    widths = -(-lengths // WIDTH_MULTIPLE) * WIDTH_MULTIPLE
-    return widths if max_length is None else np.where(widths > max_length, max_length, widths)
+    return np.minimum(-(-lengths // WIDTH_MULTIPLE) * WIDTH_MULTIPLE, max_length)
 
 
 def pad_batch(columns: Mapping[str, Sequence], pad_token_id: int, width: int) -> dict[str, torch.Tensor]:
@@ -150,7 +149,7 @@ class TokenBudgetBatches(Sampler[list[int]]):
     With `fixed_rows`, as on a GPU, all batches of a width also have the same number of rows, by `repeat_last`.
     """
 
-    def __init__(self, lengths: np.ndarray, max_length: int | None, budget: int, fixed_rows: bool):
+    def __init__(self, lengths: np.ndarray, max_length: int, budget: int, fixed_rows: bool):
         order = sort_by_length(lengths)
         widths = round_up_widths(lengths, max_length)[order]
         self.batches: list[np.ndarray] = []

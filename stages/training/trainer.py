@@ -181,8 +181,7 @@ class ClassifierTrainer(ResumableTrainer):
 
 def make_eval_batches(rows: RowDataset, batch_size: int) -> TokenBudgetBatches:
     """The batches of a validation or test; those of `predict` have the same number of rows on a GPU."""
-    longest = int(rows.lengths.max()) if rows.max_length is None else rows.max_length
-    return TokenBudgetBatches(rows.lengths, rows.max_length, batch_size * longest, torch.cuda.is_available())
+    return TokenBudgetBatches(rows.lengths, rows.max_length, batch_size * rows.max_length, torch.cuda.is_available())
 
 
 def require_rows(dataset: Any) -> RowDataset:

@@ -22,7 +22,7 @@ RANDOM = np.random.default_rng(0)
 IDS = [RANDOM.integers(5, 600, length).tolist() for length in RANDOM.integers(1, 40, 50)]
 
 
-def make_rows(ids, max_length=None):
+def make_rows(ids, max_length=128):
     labels = [number % 2 for number in range(len(ids))]
     return TokenRows(Dataset.from_dict({"input_ids": ids, "labels": labels}), 0, max_length)
 

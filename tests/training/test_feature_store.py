@@ -22,7 +22,7 @@ IDS = [[number, *range(5, 5 + number % 9)] for number in range(100, 130)]
 
 
 def make_rows(**columns):
-    return TokenRows(Dataset.from_dict(columns | {"labels": [0] * len(columns["input_ids"])}), 0)
+    return TokenRows(Dataset.from_dict(columns | {"labels": [0] * len(columns["input_ids"])}), 0, 128)
 
 
 @pytest.fixture(scope="module")
