@@ -8,7 +8,6 @@ to the JSON file RESULT.
 
 import argparse
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -27,6 +26,8 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+
+from stages.core.memory import measure_peak_memory
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
         started = time.perf_counter()
         trainer.train()
         seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # ru_maxrss is in KiB on Linux
+    peak = measure_peak_memory() / 2**20
     metrics = trainer.predict(data["test"]).metrics or {}
     result = {"training_seconds": seconds, "test_accuracy": metrics["test_accuracy"], "peak_memory_mb": peak}
     if torch.cuda.is_initialized():

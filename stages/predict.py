@@ -85,9 +85,10 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 def load_labeller(model: Path, settings: Settings) -> Labeller:
     # Importing these takes seconds, which `--help` and errors need not wait for.
-    from stages.core.memory import keep_freed_memory, skip_last_collection
+    from stages.core.memory import keep_few_kernels, keep_freed_memory, skip_last_collection
     from stages.inference.predictor import Predictor
 
+    keep_few_kernels()
     keep_freed_memory()
     skip_last_collection()
     return Labeller(Predictor(model, settings.precision, settings.batch_size))

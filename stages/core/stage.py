@@ -1,7 +1,6 @@
 """Run the `main()` of a stage or command: measure it, and report errors of the user in one message."""
 
 import io
-import resource
 import signal
 import sys
 import time
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 
 from stages.core.errors import Terminated, UserError, describe_system_error, to_printable
 from stages.core.files import read_json, write_json
-from stages.core.memory import skip_last_collection
+from stages.core.memory import measure_peak_memory, skip_last_collection
 from stages.core.parent import stop_when_dvc_is_gone
 from stages.core.paths import TIMINGS
 
@@ -64,11 +63,9 @@ def raise_terminated(number: int, frame: FrameType | None) -> None:
 
 def measure_process(name: str) -> dict[str, float]:
     """`<name>_seconds` since the process started, and its peak memory in MiB (also of the GPU, where one was used)."""
-    # ru_maxrss is in KiB on Linux and in bytes on macOS (getrusage(2) of each).
-    unit = 1 if sys.platform == "darwin" else 1024
     values = {
         f"{name}_seconds": round(time.time() - psutil.Process().create_time(), 2),
-        f"{name}_peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1),
+        f"{name}_peak_memory_mb": round(measure_peak_memory() / 2**20, 1),
     }
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():

@@ -6,7 +6,7 @@ import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.core.cache import open_feature_cache
-from stages.core.memory import keep_freed_memory, release_freed_memory
+from stages.core.memory import keep_few_kernels, keep_freed_memory, release_freed_memory
 from stages.core.param_sections import Cache
 from stages.model.partition import FrozenEncoder, build_frozen_encoder, build_trainable_classifier
 from stages.text.batches import RowDataset, TokenRows
@@ -42,6 +42,7 @@ def prepare_inputs(
     cached, and the frozen layers run in every step. With `cache` None the model is not partitioned. Rows are padded as
     `predict` pads them, up to the longest text that the tokenizer keeps.
     """
+    keep_few_kernels()
     keep_freed_memory()
     all_rows = {split: TokenRows(data[split], tokenizer.pad_token_id, tokenizer.model_max_length) for split in data}
     rows: dict[str, RowDataset] = {split: all_rows[split] for split in splits}
