@@ -34,6 +34,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NOT_IN_KEY = {
     *("id2label", "label2id", "num_labels", "problem_type", "architectures", "frozen_layers", "_name_or_path"),
     *("pooling", "classifier_pooling"),  # `key_at` has them where they matter
+    "use_cache",  # is about decoders; Trainer sets it, so that a trained model has another one than the base model
 }
 # The code files that compute the features, seen from `stages`: a change in one of them makes cached features invalid.
 CODE = (

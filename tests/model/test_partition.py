@@ -3,7 +3,14 @@ import torch
 from support.imports import find_closure
 from support.tiny_models import FAMILIES, VARIANTS, tiny_config
 from torch import nn
-from transformers import AutoModelForSequenceClassification, BertModel, BertPreTrainedModel, FunnelConfig
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertModel,
+    BertPreTrainedModel,
+    FunnelConfig,
+    Trainer,
+    TrainingArguments,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from stages.core.errors import UserError
@@ -171,6 +178,22 @@ def test_the_key_changes_with_weights_layers_and_precision_but_not_with_the_head
     assert build_frozen_encoder(model, 1, "fp32").key_at(1) == key
     model.bert.encoder.layer[0].output.dense.weight.data[0, 0] += 1e-3
     assert build_frozen_encoder(model, 1, "fp32").key_at(1) != key
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_key_of_a_trained_and_saved_model_is_that_of_the_base_model(name, tmp_path):
+    model = build(name)
+    model.save_pretrained(tmp_path / "base")
+    freeze(model, "all")
+    rows = [{"input_ids": ids, "labels": label % 2} for label, ids in enumerate(IDS)]
+    arguments = TrainingArguments(tmp_path, max_steps=1, use_cpu=True, report_to="none", save_strategy="no")
+    Trainer(model, arguments, train_dataset=rows).train()
+    model.save_pretrained(tmp_path / "trained")
+    base, trained = (
+        build_frozen_encoder(AutoModelForSequenceClassification.from_pretrained(tmp_path / folder), "all", "fp32")
+        for folder in ("base", "trained")
+    )
+    assert trained.key_at(trained.depth) == base.key_at(base.depth)
 
 
 def test_the_key_changes_with_the_number_of_threads(monkeypatch):
