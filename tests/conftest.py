@@ -11,7 +11,7 @@ import yaml
 from filelock import FileLock
 from support.gpu import hide_gpus
 from support.project import make_params
-from support.warm_python import find_python
+from support.warm_python import SHARED, find_python
 
 from stages.core.params import Params
 from stages.data.demo_corpus import make_reviews
@@ -60,7 +60,12 @@ def warm_senders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that is current directory and main checkout."""
+    """An empty folder that is current directory and main checkout.
+
+    Among all tests, senders have the libraries already; alone, their server would take longer than they do.
+    """
+    if SHARED in os.environ:
+        monkeypatch.setattr(sys, "executable", str(find_python()))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     return tmp_path

@@ -6,7 +6,6 @@ import re
 import resource
 import shutil
 import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from support.bad_inputs import CASES, GOOD, Case
 from support.checkout import wait_for_senders
 from support.project import ROOT, make_params
+from support.warm_python import PYTHON, find_python
 
 from stages import evaluate, train
 from stages.core.files import read_json
@@ -144,8 +144,9 @@ def test_the_command_ends_with_code_1(case, prepared):
     def limit_files() -> None:  # like a full disk: Python ignores SIGXFSZ, so that writing fails
         resource.setrlimit(resource.RLIMIT_FSIZE, (case.limit, case.limit))
 
+    python = PYTHON if case.limit else find_python()
     result = subprocess.run(
-        [sys.executable, "-m", f"stages.{case.stage}"], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [python, "-m", f"stages.{case.stage}"], env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False, preexec_fn=limit_files if case.limit else None,
     )  # fmt: skip
     assert result.returncode == 1, result.stderr

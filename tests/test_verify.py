@@ -2,16 +2,17 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 from support.project import ROOT, change
+from support.warm_python import find_python
 
 from stages.core.yaml_files import read_yaml
 from stages.verification.clone import clean_environment
@@ -98,11 +99,14 @@ def test_an_unknown_stage_is_an_error(finished):
 
 
 def test_data_and_base_model_of_the_committed_lock_hold_on_this_machine(tmp_path):
+    environment = clean_environment(tmp_path)
+    environment["PATH"] = f"{find_python().parent}{os.pathsep}{environment['PATH']}"
+
     def run(*command):
         done = subprocess.run(
             command,
             cwd=tmp_path / "clone",
-            env=clean_environment(tmp_path),
+            env=environment,
             capture_output=True,
             text=True,
             check=False,
@@ -116,7 +120,7 @@ def test_data_and_base_model_of_the_committed_lock_hold_on_this_machine(tmp_path
         pytest.skip("the last commit has other data than the demo corpus, which may need the network")
     lock = tmp_path / "clone/dvc.lock"
     committed = read_outputs(lock)
-    output = run(sys.executable, "-m", "dvc", "repro", "--force", "preprocess")
+    output = run("dvc", "repro", "--force", "preprocess")
     assert re.findall("Running stage '(.+)'", output) == ["download", "base_model", "preprocess"]
     paths = ("data/raw", "models/base", "data/tokenized")
     assert {path: read_outputs(lock)[path] for path in paths} == {path: committed[path] for path in paths}

@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import mlflow
 import yaml
 from support.project import ROOT, make_params
-from support.warm_python import find_python
+from support.warm_python import PYTHON, find_python
 
 SMALL = {
     "data.max_train_samples": 200,
@@ -73,14 +72,14 @@ class Checkout:
     def run(self, *command: str, fails: bool = False, **variables: str) -> str:
         """Run a command there, as in an activated environment; return its output.
 
-        `python` has imported the large libraries already, unless `variables` has some that they read at that time.
+        `python` and `dvc` have imported the large libraries, unless `variables` has some that they read at that time.
         """
         is_cold = any(name.startswith("OMP_") for name in variables)
-        programs = Path(sys.executable).parent if is_cold else find_python().parent
+        programs = Path(PYTHON).parent if is_cold else find_python().parent
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
         environment |= variables
         environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "2"
-        environment["PATH"] = os.pathsep.join([str(programs), str(Path(sys.executable).parent), environment["PATH"]])
+        environment["PATH"] = os.pathsep.join([str(programs), str(Path(PYTHON).parent), environment["PATH"]])
         result = subprocess.run(
             command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             check=False,

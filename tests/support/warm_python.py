@@ -2,7 +2,7 @@
 
 A server imports them once and forks a process for each command. That is a process of its own with its own arguments,
 folder, environment, files and exit code, as any `python -m stages.train`, which it replaces; it only starts 5 seconds
-earlier. `python` itself becomes a small client, which waits for the process.
+earlier. `python` itself becomes a small client, which waits for the process; `dvc` is another one, for DVC.
 
 What it cannot do: libraries read some variables when they are imported (HF_ENDPOINT, OMP_NUM_THREADS), and a signal
 for the client does not reach the process. Tests of these use the real Python, as do stages that ask a hub.
@@ -28,17 +28,20 @@ from pathlib import Path
 LIBRARIES = (
     *("accelerate", "datasets", "evaluate", "matplotlib.figure", "pandas", "pydantic", "safetensors", "scipy.stats"),
     *("sklearn.metrics", "torch", "transformers.models.bert.modeling_bert", "transformers.trainer"),
+    *("dvc.cli.parser", "dvc.repo.experiments.queue.workspace", "dvc.repo.plots", "dvc.stage.run", "scmrepo.git"),
 )
+PYTHON = sys.executable  # the real one
 SHARED = "WARM_PYTHON"  # the variable with the client's path
 CLIENT = """\
 #!{python} -IS
 import json, os, socket, sys
-asks_hub = "HF_ENDPOINT" in os.environ and sys.argv[2:3] in (["stages.download"], ["stages.base_model"])
-if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("stages.") or asks_hub:
-    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+command = ["-m", "dvc", *sys.argv[1:]] if os.path.basename(sys.argv[0]) == "dvc" else sys.argv[1:]
+asks_hub = "HF_ENDPOINT" in os.environ and command[1:2] in (["stages.download"], ["stages.base_model"])
+if command[:1] != ["-m"] or not f"{{command[1]}}.".startswith(("stages.", "dvc.")) or asks_hub:
+    os.execv({python!r}, [{python!r}, *command])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    request = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+    request = json.dumps([command[1:], os.getcwd(), dict(os.environ)]).encode()
     socket.send_fds(server, [len(request).to_bytes(4)], [0, 1, 2])
     server.sendall(request)
     code = server.recv(1)
@@ -57,10 +60,11 @@ def find_python() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="warm-python-"))
     atexit.register(shutil.rmtree, folder)
     address, client = folder / "socket", folder / "python"
-    client.write_text(CLIENT.format(python=sys.executable, address=str(address)))
+    client.write_text(CLIENT.format(python=PYTHON, address=str(address)))
     client.chmod(0o755)
+    (folder / "dvc").symlink_to(client)
     server = subprocess.Popen(
-        [sys.executable, "-I", __file__, str(address), str(client)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [PYTHON, "-I", __file__, str(address), str(client)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert server.stdout
     server.stdout.readline()  # it is listening
