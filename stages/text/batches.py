@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 BATCHES_PER_GROUP = 50  # as in transformers' sampler of this kind
 MIN_GROUPS = 4  # of small data, where a group has fewer batches; also as in transformers
-# Widths of batches are multiples of this: on a CPU, oneDNN compiles kernels for each width and keeps them in memory
-# (200 MiB for those of IMDB up to 128 tokens), and tensor cores of a GPU are faster with multiples of eight. The width
-# decides the order of additions, so that a row has equal results only in batches of the same width.
+# Widths of batches are multiples of this: on a CPU, oneDNN compiles kernels for each width, and tensor cores of a GPU
+# are faster with multiples of eight. The width decides the order of additions, so that a row has equal results only in
+# batches of the same width.
 WIDTH_MULTIPLE = 8
 Batch = TypeVar("Batch")
 TOKEN_COLUMNS = ("input_ids", "token_type_ids")

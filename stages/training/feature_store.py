@@ -99,9 +99,11 @@ class StoredRows:
 
     def read(self, rows: np.ndarray, width: int) -> torch.Tensor:
         """Features of B rows, `(B, width, D)`, with zeros where a row has no more positions."""
-        features = torch.zeros(len(rows), width, self.width, dtype=self.dtype)
+        features = torch.empty(len(rows), width, self.width, dtype=self.dtype)
         for row, values in zip(rows, features.view(torch.uint8).numpy().reshape(len(rows), -1), strict=True):
-            self.read_row(row, values[: self.positions[row] * self.position_bytes])
+            size = self.positions[row] * self.position_bytes
+            self.read_row(row, values[:size])
+            values[size:] = 0
         return features
 
     def read_row(self, row: int, wanted: np.ndarray) -> None:
