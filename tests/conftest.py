@@ -20,11 +20,8 @@ from stages.text.tokenizer import train_tokenizer
 hide_gpus()  # no import starts CUDA
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes for each server, not needed here
 
-# Files of tests that take minutes begin first, the longest one at the front, so that none is left alone at the end.
-LONG = (
-    "stages_on_gpu pipeline gate verify sync interruptions s3 workflows bad_input outages parallel browser "
-    "resumable_trainer hub run pretended_gpu preview mlflow_sender cache_command"
-).split()
+# Files of tests that take minutes begin first, so that none is left alone at the end.
+LONG = "stages_on_gpu pipeline gate verify sync interruptions s3 workflows bad_input outages parallel".split()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -47,10 +47,12 @@ def call_glibc(name: str, *arguments: int) -> None:
 
 def measure_peak_memory() -> int:
     """The largest number of bytes that the process has had in memory."""
-    if sys.platform == "linux":
-        # Not ru_maxrss, which starts with the size of the process that started this one.
-        return int(re.findall(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+    status = Path("/proc/self/status")  # of Linux; some containers have no VmHWM in it
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.MULTILINE) if status.exists() else None
+    if found:
+        return int(found[1]) * 1024
+    # On Linux this begins with the size of the process that started this one; it is in KiB there, on macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def skip_last_collection() -> None:

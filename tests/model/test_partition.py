@@ -185,7 +185,7 @@ def test_the_key_of_a_trained_and_saved_model_is_that_of_the_base_model(name, tm
     model = build(name)
     model.save_pretrained(tmp_path / "base")
     freeze(model, "all")
-    rows = [{"input_ids": ids, "labels": label % 2} for label, ids in enumerate(IDS)]
+    rows = [{"input_ids": ids, "labels": number % 2} for number, ids in enumerate(IDS)]
     arguments = TrainingArguments(tmp_path, max_steps=1, use_cpu=True, report_to="none", save_strategy="no")
     Trainer(model, arguments, train_dataset=rows).train()
     model.save_pretrained(tmp_path / "trained")
