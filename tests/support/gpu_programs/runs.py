@@ -33,6 +33,7 @@ from stages.inference.predictor import Predictor
 from stages.model.classifier import load_classifier
 from stages.text.encoding import load_splits, read_raw_texts
 from stages.text.tokenizer import train_tokenizer
+from stages.training.feature_cache import TOKENS_PER_BATCH
 from stages.training.inputs import prepare_inputs
 
 DEFAULTS = {
@@ -47,6 +48,8 @@ DEFAULTS = {
     "train.logging_steps": 1,
 }
 LABELS = ("negative", "positive")
+FULL_BATCH = TOKENS_PER_BATCH["cuda"]
+SMALL_BATCH = 2048  # tokens: a GPU fills every batch of the frozen layers up, here for few rows
 
 
 def prepare_data() -> None:
@@ -93,11 +96,12 @@ def offer_memory(host: bool) -> Iterator[None]:
 
 @contextmanager
 def limit_memory(megabytes: float) -> Iterator[None]:
-    """Let allocations on the GPU fail that go beyond so many MB."""
+    """Let allocations on the GPU fail that go beyond so many MB, as those of a full batch do."""
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(megabytes * 1e6 / total)
     try:
-        yield
+        with patch.dict(TOKENS_PER_BATCH, cuda=FULL_BATCH):
+            yield
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
@@ -149,6 +153,7 @@ def watch(facts: dict[str, Any]) -> Iterator[None]:
         patch("stages.train.prepare_inputs", prepare_and_record),
         patch("stages.evaluate.prepare_inputs", prepare_and_record),
         patch.object(AcceleratedOptimizer, "step", step_and_count),
+        patch.dict(TOKENS_PER_BATCH, cuda=SMALL_BATCH),
         patch("stages.tracking.run.start_sender", lambda *_: None),
         patch.multiple("stages.evaluate", write_curves=DEFAULT, write_report=DEFAULT, draw_confusion_matrix=DEFAULT),
     ):
