@@ -5,7 +5,7 @@ python -m stages.train
 
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, enable_full_determinism, set_seed
+from transformers import PreTrainedModel, TrainingArguments
 
 from stages.core.cpu_slots import reserve_cores
 from stages.core.csv_tables import read_numbers
@@ -25,8 +25,8 @@ from stages.core.paths import (
     VALIDATION_CURVE,
 )
 from stages.core.stage import run_stage
-from stages.model.classifier import build_classifier, save_classifier
-from stages.model.freezing import count_parameters, freeze
+from stages.model.classifier import save_classifier
+from stages.model.freezing import count_parameters
 from stages.model.pooling import find_pooling
 from stages.text.encoding import load_splits
 from stages.text.tokenizer import load_tokenizer
@@ -36,6 +36,7 @@ from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import log_datasets, log_feature_cache, log_history, log_resolved, open_run
 from stages.training.checkpoints import make_training_key, mark_finished, open_checkpoints
 from stages.training.history import write_history
+from stages.training.initial import build_initial_model
 from stages.training.inputs import Inputs, prepare_inputs
 from stages.training.settings import WITH_LAYERS, read_resolved
 from stages.training.trainer import ClassifierTrainer, find_best_validation, make_trainer, measure_speed
@@ -50,7 +51,9 @@ def main() -> dict[str, float]:
     data = load_splits(TOKENIZED)
     statistics = read_json(STATISTICS, STATISTICS_KEYS)
     tokenizer = load_tokenizer(TOKENIZER)
-    model = make_model(data["train"].features["labels"].names, tokenizer, params)
+    labels = data["train"].features["labels"].names
+    model = build_initial_model(BASE, labels, tokenizer, params.train, params.train_seed)
+    describe_model(model)
     precision = resolve_precision("train.precision", params.train.precision)
     sections = params.model_dump(include={"seed", "train", "cache"})
     training_key = make_training_key(sections | {"precision": precision}, [TOKENIZED, BASE])
@@ -83,19 +86,12 @@ def main() -> dict[str, float]:
     return trainer.measure() | speed | {"train_frozen_seconds": round(inputs.seconds, 2)}
 
 
-def make_model(labels: list[str], tokenizer: PreTrainedTokenizerBase, params: Params) -> PreTrainedModel:
-    """The classifier before its training; the seed decides the weights of its head."""
-    if params.train.full_determinism:
-        enable_full_determinism(params.seed)
-    else:
-        set_seed(params.seed)
-    model = build_classifier(BASE, labels, tokenizer, params.train.freeze_layers)
-    freeze(model, params.train.freeze_layers)
+def describe_model(model: PreTrainedModel) -> None:
+    """Print how many parameters train, and what the head reads where that is not the first token."""
     parameters = count_parameters(model)
     print(f"training {parameters['trainable_parameters']:,} of {parameters['total_parameters']:,} parameters")
     if find_pooling(model.config) == "mean":
         print("the head reads the mean of all tokens")
-    return model
 
 
 def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> ClassifierTrainer:
@@ -104,7 +100,7 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> Clas
     # Cached features were computed in batches of other shapes, which may change their last bits: a training that
     # computes them in every step does not resume from a checkpoint of one that reads the cache.
     folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
-    trainer = make_trainer(inputs, params.train, params.seed, folder, callbacks)
+    trainer = make_trainer(inputs, params.train, params.train_seed, folder, callbacks)
     print(f"{trainer.args.num_train_epochs:g} epochs, learning rate {trainer.args.learning_rate:g}")
     trainer.fit()
     return trainer

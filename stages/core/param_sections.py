@@ -18,6 +18,7 @@ from stages.core.param_types import (
     NotNegative,
     PositiveOrAuto,
     Section,
+    SeedOrNull,
     Share,
     ShareOrNull,
     Switch,
@@ -173,6 +174,7 @@ class Preprocess(Section):
 
 class Train(Section):
     freeze_layers: FreezeLayers = 3
+    seed: SeedOrNull = None
     precision: Annotated[Precision, one_of(Precision)] = "auto"
     num_train_epochs: PositiveOrAuto = "auto"
     per_device_train_batch_size: Count = 32

@@ -17,6 +17,8 @@ NotNegative = Annotated[float, Field(ge=0, le=LARGEST, description="a number ≥
 Share = Annotated[float, Field(ge=0, lt=1, description="a number ≥ 0 and < 1")]
 Fraction = Annotated[float, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded")]
 ShareOrNull = Annotated[float | None, Field(ge=0, le=1, description="a number from 0 to 1, or null")]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")]
+SeedOrNull = Annotated[int | None, Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295, or null")]
 NameOrNull = Annotated[str | None, Field(min_length=1, description="a name, or null")]
 Column = Annotated[str | int, Field(description="a column's name, or its number, counted from 0")]
 FreezeLayers = Annotated[

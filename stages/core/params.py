@@ -2,22 +2,23 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Cache, Data, Evaluate, Gate, Model, Preprocess, Tracking, Train
-from stages.core.param_types import ALL_KEYS, Section, describe_error
+from stages.core.param_types import ALL_KEYS, MISSING, Section, Seed, describe_error
 from stages.core.paths import PARAMS
 from stages.core.secrets import redact
+from stages.core.sweep_space import ALLOWED, Dimension, parse_space
 from stages.core.yaml_files import parse_yaml, read_yaml
 
 
 class Params(Section):
     """All of `params.yaml`, for entry points only; other code receives its own section or plain values."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")] = 42
+    seed: Seed = 42
     data: Data = Data()
     model: Model = Model()
     preprocess: Preprocess = Preprocess()
@@ -26,6 +27,19 @@ class Params(Section):
     cache: Cache = Cache()
     tracking: Tracking = Tracking()
     gate: Gate = Gate()
+    sweep: dict[str, Dimension] = Field(default_factory=dict)
+
+    @field_validator("sweep", mode="plain")
+    @classmethod
+    def check_sweep(cls, value: Any) -> dict[str, Dimension]:
+        if value is MISSING:
+            raise ValueError(f"sweep: missing; allowed: {{}}, or params of train with {ALLOWED}")
+        return parse_space(value)
+
+    @property
+    def train_seed(self) -> int:
+        """The seed of the training: weights of the head, order of batches, dropout."""
+        return self.seed if self.train.seed is None else self.train.seed
 
     @classmethod
     def load(cls, path: Path = PARAMS) -> "Params":
@@ -55,9 +69,9 @@ class Params(Section):
     def flat(self) -> dict[str, Any]:
         """`{"train.learning_rate": 5e-5, ...}`, as MLflow stores them and reports show them.
 
-        Secrets of URLs are hidden. `gate`, which changes no run, is left out.
+        Secrets of URLs are hidden. `gate` and `sweep`, which change no run, are left out.
         """
-        values = {key: value for key, value in flatten(self) if not key.startswith("gate.")}
+        values = {key: value for key, value in flatten(self) if not key.startswith("gate.") and key != "sweep"}
         return {key: redact(value) if isinstance(value, str) else value for key, value in values.items()}
 
 

@@ -68,6 +68,18 @@ class TokenRows(RowDataset):
         return batch | {"labels": torch.from_numpy(self.labels[rows])}
 
 
+class RowSubset(RowDataset):
+    """Some rows of another data set: their numbers, `(N,)`, are ascending."""
+
+    def __init__(self, rows: RowDataset, numbers: np.ndarray):
+        self.rows, self.numbers = rows, numbers
+        self.lengths, self.labels = rows.lengths[numbers], rows.labels[numbers]
+        self.max_length, self.documents = rows.max_length, rows.documents[numbers]
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        return self.rows.__getitems__(self.numbers[np.asarray(indices)])
+
+
 def round_up_widths(lengths: np.ndarray, max_length: int) -> np.ndarray:
     """The width of a batch whose longest row has that length: the next multiple of eight, at most `max_length`.
 

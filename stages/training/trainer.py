@@ -22,6 +22,7 @@ from stages.model.batch_invariance import compute_logits
 from stages.text.batches import (
     LengthGroupedSampler,
     RowDataset,
+    RowSubset,
     TokenBudgetBatches,
     TokenRows,
     pass_batch_through,
@@ -35,6 +36,7 @@ from stages.training.settings import resolve_settings
 # Keys of the section `train` that TrainingArguments does not have, or gets in another form.
 OWN_PARAMS = {
     "freeze_layers",
+    "seed",
     "precision",
     "class_weights",
     "early_stopping_patience",
@@ -45,7 +47,12 @@ OWN_PARAMS = {
 
 
 def make_trainer(
-    inputs: Inputs, train: Train, seed: int, folder: Path, callbacks: list[TrainerCallback]
+    inputs: Inputs,
+    train: Train,
+    seed: int,
+    folder: Path,
+    callbacks: list[TrainerCallback],
+    trainer_class: "type[ClassifierTrainer] | None" = None,
 ) -> "ClassifierTrainer":
     """A Trainer that validates and saves every `eval_steps` and at the end, and finally loads the best of these models.
 
@@ -75,7 +82,7 @@ def make_trainer(
     num_labels = inputs.model.config.num_labels
     assert num_labels is not None
     weights = balance_classes(rows.labels, num_labels) if train.class_weights == "balanced" else None
-    return ClassifierTrainer(
+    return (trainer_class or ClassifierTrainer)(
         inputs,
         arguments,
         train_dataset=rows,
@@ -90,13 +97,23 @@ def is_read_by_workers(rows: RowDataset) -> bool:
 
     Features in memory are gathered faster than a batch is sent, and on a CPU workers take cores from the training.
     """
-    return isinstance(rows, TokenRows) or is_pinnable(rows)
+    return isinstance(find_all_rows(rows), TokenRows) or is_pinnable(rows)
 
 
 def is_pinnable(rows: RowDataset) -> bool:
     """Whether pinned memory helps: there is a GPU, and the batches are not on it already."""
-    is_in_memory = isinstance(rows, CachedFeatures) and bool(rows.memory)
+    all_rows = find_all_rows(rows)
+    is_in_memory = isinstance(all_rows, CachedFeatures) and bool(all_rows.memory)
     return torch.cuda.is_available() and not is_in_memory
+
+
+def find_all_rows(rows: RowDataset) -> RowDataset:
+    """The data set that a subset is of, or the data set itself."""
+    return find_all_rows(rows.rows) if isinstance(rows, RowSubset) else rows
+
+
+class DivergedError(UserError):
+    """The validation loss of a training is not a number."""
 
 
 class OneGpuArguments(TrainingArguments):
@@ -239,12 +256,12 @@ def make_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[
 def find_best_validation(trainer: Trainer) -> dict[str, float]:
     """The validation of the checkpoint that Trainer chose: `step`, `epoch`, `loss` and all metrics.
 
-    UserError when its loss is not a number.
+    DivergedError when its loss is not a number.
     """
     validations = [row for row in trainer.state.log_history if "eval_loss" in row]
     best = next((row for row in validations if row["step"] == trainer.state.best_global_step), validations[-1])
     if not math.isfinite(best["eval_loss"]):  # Trainer chooses no checkpoint when the loss is NaN
-        raise UserError(
+        raise DivergedError(
             f"train.learning_rate: found {trainer.args.learning_rate:g}; with it the validation loss is not a number "
             f"({best['eval_loss']}). Use a smaller one, or another train.precision."
         )
