@@ -66,6 +66,16 @@ class Params(Section):
             lines = "".join(f"\n  {error}" for error in errors)
             raise UserError(f"{source}: {len(errors)} error{'s' * (len(errors) > 1)}{lines}") from None
 
+    def change_train(self, values: dict[str, Any]) -> "Params":
+        """These params with other values in the section `train`, by dotted key; ValidationError for one not allowed."""
+        changes = {key.removeprefix("train."): value for key, value in values.items()}
+        return self.model_copy(update={"train": Train.model_validate(self.train.model_dump() | changes)})
+
+    def flat_train(self) -> dict[str, Any]:
+        """The section `train` of `flat`, with the seed that it takes."""
+        values = {key: value for key, value in self.flat().items() if key.startswith("train.")}
+        return values | {"train.seed": self.train_seed}
+
     def flat(self) -> dict[str, Any]:
         """`{"train.learning_rate": 5e-5, ...}`, as MLflow stores them and reports show them.
 

@@ -30,6 +30,9 @@ TEST_METRICS = Path("metrics/evaluate.json")
 REPORTS = Path("reports")
 PLOTS = Path("plots")
 PREDICTIONS = REPORTS / "predictions.csv"
+# studies, which no stage reads
+STUDY_REPORTS = REPORTS / "studies"
+LABEL_ISSUES = REPORTS / "label_issues.csv"
 # all of them
 TIMINGS = Path("metrics/timings")
 SECONDS = TIMINGS / "seconds.csv"

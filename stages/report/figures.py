@@ -99,8 +99,8 @@ def draw_confusion_matrix(predictions: LabelledPredictions, path: Path) -> None:
     write_png(figure, path)
 
 
-def render_svg(name: str, draw: Callable[["Axes"], None], height: float = 3.0) -> str:
-    """What `draw` draws, 4.2 inches wide, as an SVG element for a page; `name` makes its ids unique in the page.
+def render_svg(name: str, draw: Callable[["Axes"], None], height: float = 3.0, width: float = 4.2) -> str:
+    """What `draw` draws, so many inches wide, as an SVG element for a page; `name` makes its ids unique in the page.
 
     Equal drawings give equal bytes.
     """
@@ -109,7 +109,7 @@ def render_svg(name: str, draw: Callable[["Axes"], None], height: float = 3.0) -
 
     text = io.StringIO()
     with matplotlib.rc_context({**SVG_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(4.2, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure.subplots())
         figure.savefig(text, format="svg", transparent=True, metadata=NO_METADATA)
     document = text.getvalue()

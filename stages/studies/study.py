@@ -22,6 +22,7 @@ from stages.core.errors import UserError
 from stages.core.files import main_checkout
 from stages.core.secrets import redact
 from stages.core.sweep_space import Dimension
+from stages.studies.search_space import suggest
 
 if TYPE_CHECKING:
     import optuna
@@ -214,33 +215,9 @@ def should_stop(trial: "optuna.Trial", step: int, value: float) -> bool:
     return trial.should_prune()
 
 
-def suggest(trial: "optuna.Trial", space: dict[str, Dimension]) -> dict[str, Any]:
-    """Values for all params of the space, chosen by the study's sampler or put in the queue by `plan`."""
-    return {key: suggest_value(trial, key, dimension) for key, dimension in space.items()}
-
-
-def suggest_value(trial: "optuna.Trial", key: str, dimension: Dimension) -> Any:
-    low, high, log, choices = dimension
-    if choices:
-        return trial.suggest_categorical(key, choices)
-    if isinstance(low, int) and isinstance(high, int):
-        return trial.suggest_int(key, low, high, log=log)
-    return trial.suggest_float(key, low, high, log=log)
-
-
 def get_params(trial: "optuna.trial.FrozenTrial") -> dict[str, Any]:
     """A trial's params; also those of one that is in the queue."""
     return trial.system_attrs.get("fixed_params") or trial.params
-
-
-def contains(space: dict[str, Dimension], params: dict[str, Any]) -> bool:
-    """Whether a search of the space can choose these params."""
-    return all(
-        params[key] in dimension.choices
-        if dimension.choices
-        else isinstance(params[key], int | float) and dimension.low <= params[key] <= dimension.high
-        for key, dimension in space.items()
-    )
 
 
 def name_study(kind: str, key: Any) -> str:

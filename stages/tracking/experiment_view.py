@@ -13,7 +13,18 @@ COLUMNS = (
     "metrics.`time/train_seconds`",
     "params.`train.freeze_layers`",
 )
-SECTIONS = ("train", "validation", "test", "time", "features", "data", "data/leaks", "data/dropped", "System metrics")
+SECTIONS = (
+    "study",
+    "train",
+    "validation",
+    "test",
+    "time",
+    "features",
+    "data",
+    "data/leaks",
+    "data/dropped",
+    "System metrics",
+)
 
 
 def make_view_tags(experiment_id: str) -> dict[str, str]:

@@ -30,6 +30,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "run": {"key": str},
     "metrics": {"metrics": dict, "step": int},
     "status": {"status": str},
+    "trial": {"trial": int},
 }
 KEEP_DAYS = 30  # since the last event, for runs that were never finished
 SETTINGS = {".yaml", ".lock"}  # files that may name a URL with a password

@@ -30,6 +30,7 @@ from stages.tracking.mlflow_store import (
     find_ready_models,
     find_runs,
 )  # fmt: skip
+from stages.tracking.nested_runs import send_trial
 from stages.tracking.provenance import KEY_TAG
 
 CODE = Path(__file__).parent.parent  # the package `stages`, which a served model needs
@@ -233,4 +234,5 @@ SENDERS: dict[str, Callable[[MlflowClient, Journal, list[Event]], None]] = {
     "artifact": send_artifact,
     "model": send_model,
     "status": send_status,
+    "trial": send_trial,
 }

@@ -77,10 +77,13 @@ def has_params(run: Journal, params: dict[str, Any]) -> bool:
 
 
 def find_or_create_run(
-    tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any]
+    tracking: Tracking, params: dict[str, Any], tags: dict[str, str], inputs: dict[str, Any], name: str | None = None
 ) -> Journal:
-    """The journal of an unfinished run that was created with the same params and inputs, else a new one."""
-    name = make_run_name(params)
+    """The journal of an unfinished run that was created with the same params and inputs, else a new one.
+
+    Without a `name` it is called as experiment, commit and params say.
+    """
+    name = name or make_run_name(params)
     inputs_hash = hash_key({"all_params": stringify(params), "inputs": inputs})
     run = find_unfinished(inputs_hash)
     if run is None:

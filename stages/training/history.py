@@ -9,19 +9,28 @@ VALIDATION_COLUMNS = ("step", "epoch", "loss", "accuracy", "precision_macro", "r
 
 
 def write_history(history: list[dict[str, float]], best_step: float, training: Path, validation: Path) -> None:
-    """Split Trainer's `log_history` into a table of training points and a table of validations.
+    """Write the points and the validations of Trainer's `log_history` as two tables."""
+    write_table(training, TRAINING_COLUMNS, list_points(history))
+    write_table(validation, VALIDATION_COLUMNS, list_validations(history, best_step))
 
-    The column `best` of the second is 1 for the validation at `best_step`, whose weights were saved, else 0.
+
+def list_points(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The logged points of the training: rows with `TRAINING_COLUMNS`."""
+    return [{column: row[column] for column in TRAINING_COLUMNS} for row in history if "loss" in row]
+
+
+def list_validations(history: list[dict[str, float]], best_step: float) -> list[dict[str, float]]:
+    """The validations: rows with `VALIDATION_COLUMNS`.
+
+    `best` is 1 for the validation at `best_step`, whose weights were kept, else 0.
     """
-    points = [row for row in history if "loss" in row]
     validations = [
         {key.removeprefix("eval_"): value for key, value in row.items()} | {"best": int(row["step"] == best_step)}
         for row in history
         if "eval_loss" in row
     ]
-    write_table(training, TRAINING_COLUMNS, points)
-    write_table(validation, VALIDATION_COLUMNS, validations)
+    return [{column: row[column] for column in VALIDATION_COLUMNS} for row in validations]
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, float]]) -> None:
-    write_csv(path, columns, ([row[column] for column in columns] for row in rows))
+    write_csv(path, columns, (list(row.values()) for row in rows))

@@ -20,13 +20,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from stages.core.cpu_slots import reserve_cores
-from stages.core.hardware import resolve_precision
+from stages.core.hardware import describe_processor, resolve_precision
 from stages.core.param_sections import Cache, Train
+from stages.core.paths import BASE, TOKENIZED, TOKENIZER
 from stages.text.batches import RowSubset
+from stages.text.encoding import load_splits
+from stages.text.tokenizer import load_tokenizer
+from stages.training.history import list_points, list_validations
 from stages.training.initial import build_initial_model
 from stages.training.inputs import Inputs, prepare_inputs
 from stages.training.resumable_trainer import ResumeCallback
-from stages.training.trainer import ClassifierTrainer, find_best_validation, make_trainer
+from stages.training.settings import resolve_settings
+from stages.training.trainer import ClassifierTrainer, DivergedError, find_best_validation, make_trainer
 
 SPLITS = ("train", "validation")
 MOST_PREPARED = 3  # models that are kept, each with a copy of its weights
@@ -63,7 +68,32 @@ class Training(NamedTuple):
     trainer: TrialTrainer  # its model has the best weights, until the next training
     best: dict[str, float]  # the validation that was chosen: step, epoch, loss and all metrics
     history: list[dict[str, float]]  # Trainer's `log_history`
+    started: float  # seconds since 1970
     seconds: float  # in all, preparation included where it was not done before
+
+    def describe(self, stopped: bool = False) -> dict[str, Any]:
+        """What a study keeps of it, as JSON: the chosen validation, the curves, times, and the processor.
+
+        `stopped` says that the training was ended early, because it was bad.
+        """
+        return {
+            "stopped": stopped,
+            "best": self.best,
+            "train": list_points(self.history),
+            "validation": list_validations(self.history, self.best["step"]),
+            "started": self.started,
+            "seconds": self.seconds,
+            "loop_seconds": self.trainer.seconds,
+            "processor": describe_processor(),
+        }
+
+
+def describe_diverged(error: DivergedError, started: float) -> dict[str, Any]:
+    """What a study keeps of a training whose loss is not a number, which began at `started` (seconds since 1970)."""
+    seconds = time.time() - started
+    empty: dict[str, Any] = {"best": {}, "train": [], "validation": [], "processor": describe_processor()}
+    times = {"started": started, "seconds": seconds, "loop_seconds": seconds}
+    return {"stopped": True, "problem": str(error)} | empty | times
 
 
 @dataclass
@@ -77,6 +107,11 @@ class Prepared:
 
 class Trials:
     """Runs trainings of a base model on the tokenized splits `train` and `validation`, one after another."""
+
+    @classmethod
+    def open(cls, cache: Cache) -> "Trials":
+        """Those of the pipeline's base model and data; UserError when they are missing."""
+        return cls(BASE, load_splits(TOKENIZED), load_tokenizer(TOKENIZER), cache)
 
     def __init__(self, base: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, cache: Cache):
         self.base, self.data, self.tokenizer, self.cache = base, data, tokenizer, cache
@@ -94,7 +129,7 @@ class Trials:
         `rows` are the numbers of the rows of each split that are used, ascending; all, when it is None. DivergedError
         when the loss is not a number; UserError when layers cannot be frozen.
         """
-        started = time.monotonic()
+        started, since = time.time(), time.monotonic()
         with reserve_cores():
             prepared = self.prepare(train, seed)
             restore_trained(prepared.model, prepared.initial)
@@ -102,7 +137,12 @@ class Trials:
             trainer = make_trainer(inputs, train, seed, Path(IN_MEMORY), list(callbacks), TrialTrainer)
             assert isinstance(trainer, TrialTrainer)
             trainer.fit()
-        return Training(trainer, find_best_validation(trainer), trainer.state.log_history, time.monotonic() - started)
+        best, history = find_best_validation(trainer), trainer.state.log_history
+        return Training(trainer, best, history, started, time.monotonic() - since)
+
+    def resolve(self, train: Train, seed: int) -> Train:
+        """The section with the number that each `auto` stands for."""
+        return resolve_settings(train, self.prepare(train, seed).model.config)
 
     def prepare(self, train: Train, seed: int) -> Prepared:
         """The model and its inputs, from the last preparations where the same was prepared."""
@@ -146,12 +186,13 @@ def restore_trained(model: Any, values: dict[str, torch.Tensor]) -> None:
 
 
 class StopWhen(TrainerCallback):
-    """Stops a training when a function of step and metrics of a validation says so."""
+    """Stops a training when a function of a validation's number, from 1, and its metrics says so."""
 
     def __init__(self, stop: Callable[[int, dict[str, float]], bool]):
-        self.stop, self.stopped = stop, False
+        self.stop, self.number, self.stopped = stop, 0, False
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.number += 1
         values = {key.removeprefix("eval_"): value for key, value in kwargs["metrics"].items()}
-        if self.stop(state.global_step, values) and state.global_step < state.max_steps:
+        if self.stop(self.number, values) and state.global_step < state.max_steps:
             self.stopped = control.should_training_stop = True

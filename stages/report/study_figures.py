@@ -1,0 +1,136 @@
+"""Figures of studies, as SVG elements for their pages."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stages.report.figures import BLUE, GREEN, INK, ORANGE, render_svg
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_TICKS = 8  # on an axis of whole numbers or texts
+
+
+def draw_search(numbers: Sequence[int], values: Sequence[float], stopped: Sequence[bool], lower_is_better: bool) -> str:
+    """The score of each trial by its number, and the best so far; trials that were stopped early are pale."""
+    x, y, is_stopped = np.array(numbers), np.array(values, dtype=float), np.array(stopped, dtype=bool)
+
+    def draw(axes: "Axes") -> None:
+        axes.plot(x[is_stopped], y[is_stopped], "x", color=INK, alpha=0.3, label="stopped early")
+        axes.plot(x[~is_stopped], y[~is_stopped], "o", color=BLUE, markersize=4, label="complete")
+        best = (np.minimum if lower_is_better else np.maximum).accumulate(y[~is_stopped])
+        axes.step(x[~is_stopped], best, where="post", color=ORANGE, label="best so far")
+        axes.set(xlabel="trial", ylabel="score on validation")
+        axes.legend()
+        axes.grid()
+
+    return render_svg("search", draw)
+
+
+def draw_importance(importance: dict[str, float]) -> str:
+    """The share of each param in the differences between trials, as bars, the largest on top."""
+
+    def draw(axes: "Axes") -> None:
+        names = sorted(importance, key=lambda name: importance[name])
+        axes.barh(names, [importance[name] for name in names], color=BLUE)
+        axes.set(xlabel="share of the differences", xlim=(0, 1))
+
+    return render_svg("importance", draw, height=0.8 + 0.35 * len(importance))
+
+
+def draw_parallel(
+    columns: dict[str, Sequence[Any]], values: Sequence[float], log: set[str], lower_is_better: bool
+) -> str:
+    """Parallel coordinates: an axis for each param, then the score; a line for each trial, good ones in color."""
+    scales = {name: scale_column(column, name in log) for name, column in columns.items()}
+    scales["score"] = scale_column(list(values), False)
+    heights = np.array([positions for positions, _ in scales.values()])
+    score = heights[-1]
+    good = 1 - score if lower_is_better else score
+
+    def draw(axes: "Axes") -> None:
+        for trial in np.argsort(good, kind="stable"):  # the best are drawn last, above the others
+            is_best = trial == np.argmax(good)
+            style: dict[str, Any] = {"color": ORANGE, "linewidth": 2} if is_best else {"color": BLUE, "linewidth": 1}
+            axes.plot(heights[:, trial], **style, alpha=1 if is_best else 0.05 + 0.55 * float(good[trial]) ** 2)
+        for number, (_, ticks) in enumerate(scales.values()):
+            axes.axvline(number, color=INK, linewidth=0.8)
+            for height, label in ticks:
+                axes.text(number + 0.04, height, label, fontsize=7, va="center")
+        axes.set_xticks(range(len(scales)), list(scales), rotation=20, ha="right", fontsize=8)
+        axes.set(ylim=(-0.06, 1.06), xlim=(-0.1, len(scales) - 0.4), yticks=[])
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+
+    return render_svg("parallel", draw, height=3.6, width=8.4)
+
+
+def scale_column(column: Sequence[Any], log: bool) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Positions from 0 to 1 of a column's values, `(N,)`, and the labels of its axis by position.
+
+    Values that are not numbers are placed by their order in the alphabet.
+    """
+    is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in column)
+    names = sorted({str(value) for value in column})
+    numbers = np.array([value if is_numeric else names.index(str(value)) for value in column], dtype=float)
+    scaled = np.log(numbers) if log and is_numeric else numbers
+    low, high = scaled.min(), scaled.max()
+    positions = (scaled - low) / (high - low) if high > low else np.full(len(scaled), 0.5)
+    distinct = sorted(
+        zip(positions.tolist(), [str(value) for value in column], column, strict=True), key=lambda t: t[0]
+    )
+    if is_numeric and len({place for place, _, _ in distinct}) > MOST_TICKS:
+        return positions, [(distinct[0][0], f"{distinct[0][2]:.3g}"), (distinct[-1][0], f"{distinct[-1][2]:.3g}")]
+    return positions, sorted({(place, f"{value:.3g}" if is_numeric else text) for place, text, value in distinct})
+
+
+def draw_learning_curve(
+    rows: Sequence[int], scores: Sequence[float], at: np.ndarray, curve: np.ndarray, ends: np.ndarray, metric: str
+) -> str:
+    """Trainings by their rows, and the fitted curve at `at` rows, `(P,)`, with its interval `ends`, `(2, P)`."""
+
+    def draw(axes: "Axes") -> None:
+        is_measured = at <= max(rows)
+        axes.fill_between(at, *ends, color=ORANGE, alpha=0.15, linewidth=0, label="95 % of trainings")
+        axes.plot(at[is_measured], curve[is_measured], color=ORANGE, label="power law")
+        axes.plot(at[~is_measured], curve[~is_measured], "--", color=ORANGE)
+        axes.plot(rows, scores, "o", color=BLUE, markersize=4, label="trainings")
+        sizes = sorted({*rows, int(at[-1])})
+        axes.set(xscale="log", xlabel="training rows", ylabel=f"{metric} on validation")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8, rotation=30)
+        axes.minorticks_off()
+        axes.legend()
+        axes.grid()
+
+    return render_svg("learning-curve", draw, height=3.4)
+
+
+def draw_seeds(values: dict[str, Sequence[float]], ends: dict[str, tuple[float, float]]) -> str:
+    """Each metric as a row: a dot for each seed, the mean, and its interval as a bar."""
+
+    def draw(axes: "Axes") -> None:
+        for row, (name, numbers) in enumerate(reversed(values.items())):
+            axes.hlines(row, *ends[name], color=ORANGE, linewidth=5, alpha=0.4)
+            axes.plot(numbers, [row] * len(numbers), "o", color=BLUE, alpha=0.6, markersize=5)
+            axes.plot([np.mean(numbers)], [row], "|", color=INK, markersize=14)
+        axes.set_yticks(range(len(values)), list(reversed(values)))
+        axes.set(ylim=(-0.6, len(values) - 0.4), xlabel="on validation")
+        axes.grid(axis="x")
+
+    return render_svg("seeds", draw, height=0.9 + 0.4 * len(values))
+
+
+def draw_quality(scores: Sequence[float], issues: Sequence[float]) -> str:
+    """Histogram of the quality of all labels, `(N,)`, and of those that are probably wrong."""
+
+    def draw(axes: "Axes") -> None:
+        bins = np.linspace(0, 1, 41).tolist()
+        axes.hist(scores, bins, color=GREEN, alpha=0.6, label="all labels")
+        axes.hist(issues, bins, color=ORANGE, label="probably wrong")
+        axes.set(xlabel="quality of the label", ylabel="rows", yscale="log", xlim=(0, 1))
+        axes.legend()
+        axes.grid()
+
+    return render_svg("quality", draw)

@@ -1,0 +1,61 @@
+"""The page of a study for people: one HTML file that needs no other, and its table as CSV."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from stages.core.csv_tables import write_csv
+from stages.core.files import new_file
+from stages.report.rendering import render_template
+
+MOST_ROWS = 200  # of the table on the page; the CSV has all
+MOST_CHARACTERS = 300  # of a cell on the page
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """What a study found: sentences, facts, figures (SVG elements by their captions), and a table."""
+
+    title: str
+    answer: list[str]
+    facts: dict[str, str]
+    figures: dict[str, str]
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    notes: list[str] = field(default_factory=list)  # how to read it
+    commands: list[str] = field(default_factory=list)  # to go on with
+
+
+def write_study(folder: Path, name: str, page: StudyPage) -> list[Path]:
+    """Write `<name>.html` and `<name>.csv`, and return their paths. Equal pages give equal bytes."""
+    html, table = folder / f"{name}.html", folder / f"{name}.csv"
+    write_csv(table, page.columns, page.rows)
+    values = (
+        vars(page)
+        | {
+            "figures": {caption: Markup(figure) for caption, figure in page.figures.items()},  # not escaped
+            "numeric": [all(is_number(row[index]) for row in page.rows) for index in range(len(page.columns))],
+            "shown": [[format_cell(cell) for cell in row] for row in page.rows[:MOST_ROWS]],
+            "table": table.name,
+        }
+    )
+    with new_file(html) as part:
+        part.write_text(render_template("study.html", values), encoding="utf-8")
+    return [html, table]
+
+
+def is_number(cell: Any) -> bool:
+    """Whether a cell stands on the right, as numbers do; also an empty one."""
+    return cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool))
+
+
+def format_cell(cell: Any) -> str:
+    """A cell as the page shows it: numbers with four digits, long texts cut."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float):
+        return f"{cell:.4g}"
+    text = f"{cell:,}" if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
