@@ -21,7 +21,9 @@ def describe_study(
         "Data": name_source(source),
         "Rows": f"{rows['train']:,} to train, {rows['validation']:,} to validate",
         "Model": f"{params['model.name']}, {params['train.freeze_layers']} layers frozen",
-        "Seed": f"{params['seed']}, of the training {params['train.seed']}",
+        "Seed": f"{params['seed']}"
+        if params["train.seed"] is None
+        else f"{params['seed']}, in training {params['train.seed']}",
         "Commit": commit or "none",
         "Processor": f"{hardware['Processor']}, computes as {hardware['Computes']}",
         "Versions": ", ".join(f"{name} {number}" for name, number in versions.items()),

@@ -26,6 +26,7 @@ class StudyPage:
     rows: list[tuple[Any, ...]]
     notes: list[str] = field(default_factory=list)  # how to read it
     commands: list[str] = field(default_factory=list)  # to go on with
+    wide: frozenset[str] = frozenset()  # captions of the figures that need the width of the page
 
 
 def write_study(folder: Path, name: str, page: StudyPage) -> list[Path]:

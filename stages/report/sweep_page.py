@@ -75,6 +75,7 @@ def make_sweep_page(
         columns=columns,
         rows=rows,
         commands=commands,
+        wide=frozenset({"Params and score"}),
     )
 
 
@@ -88,7 +89,8 @@ def list_trials(
 ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
     """Columns and rows of the table of trials, the best first; trials that were stopped have no score."""
     others = tuple(name for name in METRICS if name != metric)
-    columns = ("trial", metric, *others, *space, "seconds", "state")
+    names = [key.removeprefix("train.") for key in space]
+    columns = ("trial", metric, *others, *names, "seconds", "state")
     sign = 1 if metric == "loss" else -1
     in_order = sorted(trials, key=lambda one: (one.value is None, sign * (one.value or 0), one.number))
     rows = [
