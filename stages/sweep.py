@@ -31,8 +31,7 @@ from stages.report.study_page import write_study
 from stages.report.sweep_page import SearchedTrial, make_sweep_page
 from stages.studies.progress import show_progress
 from stages.studies.search_space import choose_from, write_overrides
-from stages.studies.study import RESULT, STORAGE_VARIABLE, Outcome, Study, find_storage, name_study
-from stages.tracking.journal import Journal
+from stages.studies.study import RESULT, STORAGE_VARIABLE, Outcome, Study, find_storage, make_key, name_study
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
@@ -52,31 +51,25 @@ def main() -> None:
     trials = Trials.open(params.cache)
     study = open_sweep(params, statistics, arguments.storage)
     deadline = time.monotonic() + 60 * arguments.minutes
-    with study.claim() as is_owner:
-        if not is_owner:
-            print(f"joining {study.name}; the process that began it writes the page and runs the best trial")
-            search(study, trials, params, arguments.trials, deadline, None)
-            return
-        enqueue_current(study, trials, params)
-        tags = make_run_tags(statistics, params.flat())
-        with open_study_run(params.tracking, "sweep", study.name, params.flat(), tags) as run:
-            search(study, trials, params, arguments.trials, deadline, TrialLogger(run, "sweep"))
-            if not arguments.no_experiment:
-                run_winner(study)
-            write_reports(study, params, statistics, run)
+    tags = make_run_tags(statistics, params.flat())
+    with (
+        study.claim() as is_owner,
+        open_study_run(is_owner, params.tracking, "sweep", study.name, params.flat(), tags) as logger,
+    ):
+        if is_owner:
+            enqueue_current(study, trials, params)
+        search(study, trials, params, arguments.trials, deadline, logger)
+        if logger and not arguments.no_experiment:
+            run_winner(study)
+        if logger:
+            write_reports(study, params, statistics, logger)
     confirm_finished()
 
 
 def open_sweep(params: Params, statistics: dict[str, Any], storage: str | None) -> Study:
     """The study of these data, base model and params, but for those that are searched."""
-    fixed = {key: value for key, value in params.flat().items() if key.startswith("train.") and key not in params.sweep}
-    key = {
-        "space": params.sweep,
-        "fixed": fixed,
-        "seed": params.train_seed,
-        "data": statistics["tokenized_sha256"],
-        "base": sha256_of_all([BASE]),
-    }
+    fixed = {key: value for key, value in params.flat_train().items() if key not in params.sweep}
+    key = make_key(fixed, statistics["tokenized_sha256"], sha256_of_all([BASE]), space=params.sweep)
     lower_is_better = params.train.metric_for_best_model == "loss"
     return Study(name_study("sweep", key), find_storage(storage), lower_is_better, params.train_seed)
 
@@ -146,7 +139,7 @@ def run_winner(study: Study) -> None:
     study.study.set_user_attr(WINNER, winner)
 
 
-def write_reports(study: Study, params: Params, statistics: dict[str, Any], run: Journal) -> None:
+def write_reports(study: Study, params: Params, statistics: dict[str, Any], logger: TrialLogger) -> None:
     """Write the page and the table, and log them with the best scores."""
     metric, manifest, best = params.train.metric_for_best_model, read_json(MANIFEST, ["source"]), study.best
     if best is None:
@@ -156,10 +149,8 @@ def write_reports(study: Study, params: Params, statistics: dict[str, Any], run:
     facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
     page = make_sweep_page(study.name, trials, params.sweep, study.importance(), metric, facts, winner)
     files = write_study(main_checkout() / STUDY_REPORTS, "sweep", page)
-    for path in files:
-        run.log_file("artifact", path)
-    scores = {f"study/best_{name}": value for name, value in best.user_attrs[RESULT]["best"].items()}
-    run.log_metrics(scores | {"study/trials": len(study.finished)})
+    scores = {f"best_{name}": value for name, value in best.user_attrs[RESULT]["best"].items()}
+    logger.log_scores(scores | {"trials": len(study.finished)}, files)
     for line in page.answer:
         print(line)
     print(f"{files[0]}: all trials")

@@ -32,7 +32,9 @@ PLOTS = Path("plots")
 PREDICTIONS = REPORTS / "predictions.csv"
 # studies, which no stage reads
 STUDY_REPORTS = REPORTS / "studies"
+SEED_SPREAD = STUDY_REPORTS / "seeds.json"  # which report and gate read, where it is of the same data and params
 LABEL_ISSUES = REPORTS / "label_issues.csv"
+LABEL_SUMMARY = STUDY_REPORTS / "label_issues.json"  # which the report reads
 # all of them
 TIMINGS = Path("metrics/timings")
 SECONDS = TIMINGS / "seconds.csv"

@@ -5,6 +5,7 @@ All is in the parent's journal: a training is one event, logged when it is finis
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from stages.core.param_sections import Tracking
@@ -17,16 +18,20 @@ STATE_TAG = "study.trial"  # of a nested run: complete, or stopped where it was 
 
 @contextmanager
 def open_study_run(
-    tracking: Tracking, kind: str, name: str, params: dict[str, Any], tags: dict[str, str]
-) -> Iterator[Journal]:
+    is_owner: bool, tracking: Tracking, kind: str, name: str, params: dict[str, Any], tags: dict[str, str]
+) -> "Iterator[TrialLogger | None]":
     """Open the run of a study: that of an earlier process which was interrupted, or a new one.
 
-    When the block ends without an error it is FINISHED.
+    When the block ends without an error it is FINISHED. None for a process that only joins the study.
     """
+    if not is_owner:
+        print(f"joining {name}; the process that began it reports the results")
+        yield None
+        return
     tags = tags | {KIND_TAG: kind, STUDY_TAG: name}
     run = find_or_create_run(tracking, params, tags, {STUDY_TAG: name}, name)
     with record_stage(run, tracking, "FINISHED"):
-        yield run
+        yield TrialLogger(run, kind)
 
 
 class TrialLogger:
@@ -35,6 +40,12 @@ class TrialLogger:
     def __init__(self, run: Journal, kind: str):
         self.run, self.kind = run, kind
         self.logged = {event["trial"] for event in run.find_events("trial")}
+
+    def log_scores(self, scores: dict[str, float], files: list[Path]) -> None:
+        """Log what the study found, as `study/...`, and its files."""
+        self.run.log_metrics({f"study/{name}": value for name, value in scores.items()})
+        for path in files:
+            self.run.log_file("artifact", path)
 
     def log(self, number: int, params: dict[str, Any], result: dict[str, Any]) -> None:
         """`params` are those of the section `train`, by dotted key; `result` is that of `Training.describe`."""
