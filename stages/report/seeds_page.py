@@ -28,7 +28,9 @@ def make_seeds_page(
         f"The mean is between {first.low:.4f} and {first.high:.4f} (95 % interval, Student's t).",
     ]
     shown = [one for one in spreads if one.metric != "loss"]
-    values = {one.metric: [result["best"][one.metric] for result in results.values()] for one in shown}
+    values: dict[str, Sequence[float]] = {
+        one.metric: [result["best"][one.metric] for result in results.values()] for one in shown
+    }
     metrics = tuple(one.metric for one in spreads)
     return StudyPage(
         title=f"{len(results)} seeds: {first.metric} {first.mean:.4f} ± {first.std:.4f}",

@@ -31,7 +31,7 @@ from stages.training.initial import build_initial_model
 from stages.training.inputs import Inputs, prepare_inputs
 from stages.training.resumable_trainer import ResumeCallback
 from stages.training.settings import resolve_settings
-from stages.training.trainer import ClassifierTrainer, DivergedError, find_best_validation, make_trainer
+from stages.training.trainer import ClassifierTrainer, DivergedError, find_best_validation, make_trainer, require_rows
 
 SPLITS = ("train", "validation")
 MOST_PREPARED = 3  # models that are kept, each with a copy of its weights
@@ -70,6 +70,12 @@ class Training(NamedTuple):
     history: list[dict[str, float]]  # Trainer's `log_history`
     started: float  # seconds since 1970
     seconds: float  # in all, preparation included where it was not done before
+
+    def predict_validation(self) -> np.ndarray:
+        """Logits `(D, C)` of the documents that it was validated on; before the next training."""
+        logits = self.trainer.predict(require_rows(self.trainer.eval_dataset)).predictions
+        assert isinstance(logits, np.ndarray)
+        return logits
 
     def describe(self, stopped: bool = False) -> dict[str, Any]:
         """What a study keeps of it, as JSON: the chosen validation, the curves, times, and the processor.
@@ -117,6 +123,11 @@ class Trials:
         self.base, self.data, self.tokenizer, self.cache = base, data, tokenizer, cache
         self.prepared: dict[tuple[Any, ...], Prepared] = {}
 
+    @property
+    def labels(self) -> list[str]:
+        """The names of the classes."""
+        return self.data["train"].features["labels"].names
+
     def run(
         self,
         train: Train,
@@ -158,8 +169,7 @@ class Trials:
         return self.prepared[key]
 
     def make_prepared(self, train: Train, seed: int, precision: str) -> Prepared:
-        labels = self.data["train"].features["labels"].names
-        model = build_initial_model(self.base, labels, self.tokenizer, train, seed)
+        model = build_initial_model(self.base, self.labels, self.tokenizer, train, seed)
         with redirect_stdout(StringIO()):  # the numbers of rows found and computed, for each number of frozen layers
             inputs = prepare_inputs(model, self.data, SPLITS, self.tokenizer, precision, self.cache)
         return Prepared(inputs.model, inputs, copy_trained(inputs.model))
