@@ -65,7 +65,7 @@ def check_folds(labels: np.ndarray, fold_of_row: np.ndarray) -> None:
         if (own == own[0]).all():
             raise UserError(
                 f"class {label} has {len(own):,} row(s), all in fold {own[0]}, so that the model for this fold would "
-                "be trained without the class. Each class needs at least two different rows in two folds: use more rows "
+                "be trained without the class. Each class needs different rows in at least two folds: use more rows "
                 "of this class, leave it out, or use another seed."
             )
 
@@ -76,8 +76,8 @@ def find_label_issues(labels: np.ndarray, probabilities: np.ndarray) -> list[Lab
     Confident learning estimates how many labels are wrong: each class has a threshold, the mean probability of the
     rows that have it as label, and a row is confidently of another class above that one's. So many rows with the
     lowest `score_labels` are issues. On made data (2000 rows, 2 to 10 classes, 2 to 10 % wrong) this found up to
-    30 % fewer rows than cleanlab's default, which prunes by noise rate, and a larger share of them was wrong: less to
-    look at. Sorting costs O(N log N).
+    30 % fewer rows than cleanlab's default, which prunes by noise rate, and nearly always a larger share of wrong
+    ones: less to look at. Sorting costs O(N log N).
     """
     if len(np.unique(labels)) < 2:  # there is nothing that a label could be confused with
         return []
