@@ -163,15 +163,15 @@ def fit_curve(sizes: Sizes, weights: np.ndarray) -> Curve:
     from scipy.optimize import minimize_scalar
 
     def squares(log_exponent: float) -> float:
-        return float(fit_linear(sizes.relative ** -np.exp(log_exponent), sizes.means[None], weights)[2][0])
+        return float(fit_linear(sizes.relative[None] ** -np.exp(log_exponent), sizes.means[None], weights)[2][0, 0])
 
     best = float(np.log(fit_curves(sizes.relative, sizes.means[None], weights).b[0]))
     step = float(np.log(EXPONENTS[1] / EXPONENTS[0]))
     bounds = (max(best - step, np.log(EXPONENTS[0])), min(best + step, np.log(EXPONENTS[-1])))
     refined = float(minimize_scalar(squares, bounds=bounds, method="bounded").x)
-    exponent = np.exp(min(best, refined, key=squares))
-    scale, c, _ = fit_linear(sizes.relative**-exponent, sizes.means[None], weights)
-    return Curve(scale[0], exponent, c[0])
+    exponent = np.clip(np.exp(min(best, refined, key=squares)), EXPONENTS[0], EXPONENTS[-1])
+    scale, c, _ = fit_linear(sizes.relative[None] ** -exponent, sizes.means[None], weights)
+    return Curve(scale[0, 0], exponent, c[0, 0])
 
 
 def fit_curves(relative: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> Curve:
@@ -180,28 +180,27 @@ def fit_curves(relative: np.ndarray, errors: np.ndarray, weights: np.ndarray) ->
     For a given exponent the rest is linear and has one solution (variable projection: Golub and Pereyra, 1973), so that
     no start can lead to a local minimum.
     """
-    fits = [fit_linear(relative**-exponent, errors, weights) for exponent in EXPONENTS]
-    scale, c, squares = (np.stack(parts) for parts in zip(*fits, strict=True))  # (exponents, R)
+    scale, c, squares = fit_linear(relative ** -EXPONENTS[:, None], errors, weights)
     best = (squares.argmin(axis=0), np.arange(len(errors)))
     return Curve(scale[best], EXPONENTS[best[0]], c[best])
 
 
 def fit_linear(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Slope >= 0 and constant >= 0 `(R,)` of least squares for `x` `(S,)` and `y` `(R, S)`, and the sums of squares.
+    """Slope >= 0 and constant >= 0 of least squares for each `x` `(E, S)` and `y` `(R, S)`, and mean squares: `(E, R)`.
 
     Where the free solution is not allowed, the best one is on a border: without slope or without constant.
     """
     share = weights / weights.sum()
-    mean_x, mean_y = x @ share, y @ share
-    free = ((y - mean_y[:, None]) * (x - mean_x)) @ share / ((x - mean_x) ** 2 @ share)
-    constant = mean_y - free * mean_x
+    mean_x, mean_y = (x @ share)[:, None], y @ share
+    x_x, x_y = (x**2 @ share)[:, None], (x * share) @ y.T
+    free = (x_y - mean_x * mean_y) / (x_x - mean_x**2)
     zero = np.zeros_like(free)
-    proportional = np.maximum((y * x) @ share / (x**2 @ share), 0)
-    slopes = np.stack([np.maximum(free, 0), zero, proportional])
-    constants = np.stack([np.maximum(constant, 0), np.maximum(mean_y, 0), zero])
-    squares = (y - slopes[..., None] * x - constants[..., None]) ** 2 @ share
-    best = (squares.argmin(axis=0), np.arange(len(y)))
-    return slopes[best], constants[best], squares[best]
+    slopes = np.stack([np.maximum(free, 0), zero, np.maximum(x_y / x_x, 0)])
+    constants = np.stack([np.maximum(mean_y - free * mean_x, 0), zero + np.maximum(mean_y, 0), zero])
+    squares = slopes**2 * x_x + constants**2 + 2 * (slopes * constants * mean_x - slopes * x_y - constants * mean_y)
+    best = squares.argmin(axis=0)[None]
+    slope, constant, square = (np.take_along_axis(part, best, axis=0)[0] for part in (slopes, constants, squares))
+    return slope, constant, square + y**2 @ share
 
 
 def describe_gain(law: PowerLaw, rows: int, metric: str) -> str:
