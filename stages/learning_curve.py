@@ -114,7 +114,12 @@ def write_reports(
     facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
     at = np.unique(np.geomspace(sizes.min(), 2 * largest, 60).round().astype(int))
     page = make_learning_curve_page(
-        study.name, metric, results, describe_gain(law, 2 * largest, metric), (at, law.predict(at), law.interval(at)), facts
+        study.name,
+        metric,
+        results,
+        describe_gain(law, 2 * largest, metric),
+        (at, law.predict(at), law.interval(at)),
+        facts,
     )
     files = write_study(main_checkout() / STUDY_REPORTS, "learning_curve", page)
     twice = np.array([2 * largest])

@@ -66,7 +66,7 @@ def check_folds(labels: np.ndarray, fold_of_row: np.ndarray) -> None:
             raise UserError(
                 f"class {label} has {len(own):,} row(s), all in fold {own[0]}, so that the model for this fold would "
                 "be trained without the class. Each class needs different rows in at least two folds: use more rows "
-                "of this class, leave it out, or use another seed."
+                "rows of this class, leave it out, or use another seed."
             )
 
 
