@@ -106,7 +106,8 @@ def fit_power_law(rows: np.ndarray, scores: np.ndarray, lower_is_better: bool, s
     draws and the scatter of one training allow. The fit is repeated on scores drawn anew, from a normal distribution
     around the curve (a parametric bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 6);
     draws with replacement of three draws a size would be a third less scattered than the trainings are. The scatter is
-    itself uncertain, by a chi-square distribution, as in Student's t. Raises ValueError below three distinct sizes.
+    itself uncertain, by a chi-square distribution, as in Student's t. Raises ValueError below three distinct sizes,
+    and below four trainings.
     """
     scores = np.asarray(scores, dtype=float)
     sizes = group_by_size(np.asarray(rows), scores if lower_is_better else 1 - scores)
@@ -127,6 +128,8 @@ def group_by_size(rows: np.ndarray, errors: np.ndarray) -> Sizes:
     sizes, of_training, draws = np.unique(rows, return_inverse=True, return_counts=True)
     if len(sizes) < 3:
         raise ValueError(f"a power law needs trainings of at least three sizes, and there are {len(sizes)}")
+    if len(rows) < 4:  # a curve with three numbers goes through three scores, as if there were no scatter
+        raise ValueError(f"a power law needs at least four trainings, and there are {len(rows)}")
     return Sizes(sizes / sizes[-1], draws, np.bincount(of_training, errors) / draws, of_training, errors)
 
 

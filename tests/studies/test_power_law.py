@@ -77,6 +77,13 @@ def test_two_sizes_are_too_few():
         fit_power_law(ROWS[:6], measure(ROWS[:6], 0.01, 0), False, 0)
 
 
+def test_three_trainings_are_too_few_because_any_three_scores_fit_a_curve():
+    with pytest.raises(ValueError, match="at least four trainings, and there are 3"):
+        fit_power_law(ROWS[:9:3], measure(ROWS[:9:3], 0.01, 0), False, 0)
+    low, high = fit_power_law(ROWS[:7:2], measure(ROWS[:7:2], 0.01, 0), False, 0).interval(np.array([800]))
+    assert high - low > 0.05  # of four trainings
+
+
 def test_a_gain_is_described_and_no_gain_is_not_hidden():
     clear = describe_gain(fit_power_law(ROWS, measure(ROWS, 0.001, 0), False, 0), 3200, "accuracy")
     assert clear.startswith("With 3,200 rows, twice as many, accuracy on validation would be about 0.86")
