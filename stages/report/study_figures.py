@@ -10,7 +10,10 @@ from stages.report.figures import BLUE, GREEN, INK, ORANGE, render_svg
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_TICKS = 8  # on an axis of whole numbers or texts
+MOST_TICKS = 8  # of different numbers on an axis; of more, it has the ends
+LEAST_GAP = 0.05  # between two labels of an axis, as a share of its length: the height of a letter
+AXIS_WIDTH = 1.2  # inches between two axes, which hold a label of LONGEST_LABEL letters
+LONGEST_LABEL = 20
 
 
 def draw_search(numbers: Sequence[int], values: Sequence[float], stopped: Sequence[bool], lower_is_better: bool) -> str:
@@ -18,11 +21,13 @@ def draw_search(numbers: Sequence[int], values: Sequence[float], stopped: Sequen
     x, y, is_stopped = np.array(numbers), np.array(values, dtype=float), np.array(stopped, dtype=bool)
 
     def draw(axes: "Axes") -> None:
-        axes.plot(x[is_stopped], y[is_stopped], "x", color=INK, alpha=0.3, label="stopped early")
+        if is_stopped.any():
+            axes.plot(x[is_stopped], y[is_stopped], "x", color=INK, alpha=0.4, label="stopped early")
         axes.plot(x[~is_stopped], y[~is_stopped], "o", color=BLUE, markersize=4, label="complete")
         best = (np.minimum if lower_is_better else np.maximum).accumulate(y[~is_stopped])
         axes.step(x[~is_stopped], best, where="post", color=ORANGE, label="best so far")
         axes.set(xlabel="trial", ylabel="score on validation")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
         axes.grid()
 
@@ -57,14 +62,14 @@ def draw_parallel(
             axes.plot(heights[:, trial], **style, alpha=1 if is_best else 0.05 + 0.55 * float(good[trial]) ** 2)
         for number, (_, ticks) in enumerate(scales.values()):
             axes.axvline(number, color=INK, linewidth=0.8)
-            for height, label in ticks:
-                axes.text(number + 0.04, height, label, fontsize=7, va="center")
-        axes.set_xticks(range(len(scales)), list(scales), rotation=20, ha="right", fontsize=8)
+            for height, label in thin_ticks(ticks):
+                axes.text(number + 0.04, height, cut_label(label), fontsize=7, va="center")
+        axes.set_xticks(range(len(scales)), list(scales), rotation=20, ha="right", rotation_mode="anchor", fontsize=8)
         axes.set(ylim=(-0.06, 1.06), xlim=(-0.1, len(scales) - 0.4), yticks=[])
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
 
-    return render_svg("parallel", draw, height=3.6, width=8.4)
+    return render_svg("parallel", draw, height=3.6, width=max(8.4, AXIS_WIDTH * len(scales)))
 
 
 def scale_column(column: Sequence[Any], log: bool) -> tuple[np.ndarray, list[tuple[float, str]]]:
@@ -86,6 +91,20 @@ def scale_column(column: Sequence[Any], log: bool) -> tuple[np.ndarray, list[tup
     return positions, sorted({(place, f"{value:.3g}" if is_numeric else text) for place, text, value in distinct})
 
 
+def thin_ticks(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Those of the ticks, in the order of their positions from 0 to 1, whose labels do not touch; both ends stay."""
+    kept = ticks[:1]
+    for tick in ticks[1:-1]:
+        if min(tick[0] - kept[-1][0], ticks[-1][0] - tick[0]) >= LEAST_GAP:
+            kept.append(tick)
+    return kept + ticks[1:][-1:]
+
+
+def cut_label(label: str) -> str:
+    """A label that does not reach the next axis."""
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+
+
 def draw_learning_curve(
     rows: Sequence[int], scores: Sequence[float], at: np.ndarray, curve: np.ndarray, ends: np.ndarray, metric: str
 ) -> str:
@@ -98,8 +117,11 @@ def draw_learning_curve(
         axes.plot(at[~is_measured], curve[~is_measured], "--", color=ORANGE)
         axes.plot(rows, scores, "o", color=BLUE, markersize=4, label="trainings")
         sizes = sorted({*rows, int(at[-1])})
+        places, _ = scale_column(sizes, log=True)
+        shown = thin_ticks([(place, str(size)) for place, size in zip(places.tolist(), sizes, strict=True)])
         axes.set(xscale="log", xlabel="training rows", ylabel=f"{metric} on validation")
-        axes.set_xticks(sizes, [f"{size:,}" for size in sizes], fontsize=8, rotation=30)
+        ticks = [int(size) for _, size in shown]
+        axes.set_xticks(ticks, [f"{size:,}" for size in ticks], fontsize=8, rotation=30)
         axes.minorticks_off()
         axes.legend()
         axes.grid()
@@ -108,18 +130,26 @@ def draw_learning_curve(
 
 
 def draw_seeds(values: dict[str, Sequence[float]], ends: dict[str, tuple[float, float]]) -> str:
-    """Each metric as a row: a dot for each seed, the mean, and its interval as a bar."""
+    """Each metric as a row with its own scale: a dot for each seed, the mean, and its interval as a bar."""
+    share = 1 / len(values)
 
     def draw(axes: "Axes") -> None:
-        for row, (name, numbers) in enumerate(reversed(values.items())):
-            axes.hlines(row, *ends[name], color=ORANGE, linewidth=5, alpha=0.4)
-            axes.plot(numbers, [row] * len(numbers), "o", color=BLUE, alpha=0.6, markersize=5)
-            axes.plot([np.mean(numbers)], [row], "|", color=INK, markersize=14)
-        axes.set_yticks(range(len(values)), list(reversed(values)))
-        axes.set(ylim=(-0.6, len(values) - 0.4), xlabel="on validation")
-        axes.grid(axis="x")
+        axes.axis("off")
+        for number, (name, numbers) in enumerate(values.items(), 1):
+            row = axes.inset_axes((0, 1 - number * share, 1, 0.45 * share))
+            row.hlines(0, *ends[name], color=ORANGE, linewidth=9, alpha=0.5)
+            row.plot(numbers, [0] * len(numbers), "o", color=BLUE, alpha=0.6, markersize=5)
+            row.plot([np.mean(numbers)], [0], "|", color=INK, markersize=16, markeredgewidth=2)
+            row.set_yticks([0], [name])
+            row.set(ylim=(-1, 1))
+            row.locator_params(axis="x", nbins=4)
+            row.spines["left"].set_visible(False)
+            row.tick_params(axis="x", labelsize=8)
+            row.tick_params(axis="y", length=0)
+            row.grid(axis="x")
+        row.set_xlabel("on validation")
 
-    return render_svg("seeds", draw, height=0.9 + 0.4 * len(values))
+    return render_svg("seeds", draw, height=0.4 + 0.7 * len(values))
 
 
 def draw_quality(scores: Sequence[float], issues: Sequence[float]) -> str:
@@ -130,7 +160,8 @@ def draw_quality(scores: Sequence[float], issues: Sequence[float]) -> str:
         axes.hist(scores, bins, color=GREEN, alpha=0.6, label="all labels")
         axes.hist(issues, bins, color=ORANGE, label="probably wrong")
         axes.set(xlabel="quality of the label", ylabel="rows", yscale="log", xlim=(0, 1))
-        axes.legend()
+        axes.yaxis.set_major_formatter("{x:,.0f}")  # else powers of ten as mathematics, which SVG does not have
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)  # above the bars
         axes.grid()
 
     return render_svg("quality", draw)

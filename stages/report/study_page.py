@@ -1,5 +1,7 @@
 """The page of a study for people: one HTML file that needs no other, and its table as CSV."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,23 +35,34 @@ def write_study(folder: Path, name: str, page: StudyPage) -> list[Path]:
     """Write `<name>.html` and `<name>.csv`, and return their paths. Equal pages give equal bytes."""
     html, table = folder / f"{name}.html", folder / f"{name}.csv"
     write_csv(table, page.columns, page.rows)
-    values = (
-        vars(page)
-        | {
-            "figures": {caption: Markup(figure) for caption, figure in page.figures.items()},  # not escaped
-            "numeric": [all(is_number(row[index]) for row in page.rows) for index in range(len(page.columns))],
-            "shown": [[format_cell(cell) for cell in row] for row in page.rows[:MOST_ROWS]],
-            "table": table.name,
-        }
-    )
+    columns = list(zip(*page.rows[:MOST_ROWS], strict=True)) or [()] * len(page.columns)
+    values = vars(page) | {
+        "figures": {caption: Markup(figure) for caption, figure in page.figures.items()},  # not escaped
+        "numeric": [is_numeric(column) for column in columns],
+        "shown": list(zip(*map(format_column, columns), strict=True)),
+        "table": table.name,
+    }
     with new_file(html) as part:
         part.write_text(render_template("study.html", values), encoding="utf-8")
     return [html, table]
 
 
-def is_number(cell: Any) -> bool:
-    """Whether a cell stands on the right, as numbers do; also an empty one."""
-    return cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool))
+def is_numeric(column: Sequence[Any]) -> bool:
+    """Whether all cells of a column are numbers or empty, so that they stand on the right."""
+    return all(cell is None or (isinstance(cell, int | float) and not isinstance(cell, bool)) for cell in column)
+
+
+def format_column(column: Sequence[Any]) -> list[str]:
+    """The cells of a column as the page shows them; floats with the same number of decimals, one below another.
+
+    The largest has four digits. Where the smallest would then have none, all are written with exponents.
+    """
+    if not is_numeric(column) or not any(isinstance(cell, float) for cell in column):
+        return [format_cell(cell) for cell in column]
+    sizes = [abs(cell) for cell in column if cell and math.isfinite(cell)]
+    decimals = min(max(3 - math.floor(math.log10(max(sizes, default=1))), 0), 8)
+    form = ".3e" if min(sizes, default=1) < 10**-decimals else f",.{decimals}f"
+    return ["" if cell is None else f"{cell:{form}}" for cell in column]
 
 
 def format_cell(cell: Any) -> str:

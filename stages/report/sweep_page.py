@@ -71,7 +71,10 @@ def make_sweep_page(
         answer=answer,
         facts=facts | {"Study": name, "Stopped early": f"{stopped:,} trials", "Seconds": f"{seconds:,.0f} in trials"},
         figures=figures,
-        notes=["Importance is the share of a param in the differences between complete trials (fANOVA, Hutter 2014)."],
+        notes=[
+            "Among params and scores, the orange line is the best trial; the paler a line is, the worse is its score.",
+            "Importance is the share of a param in the differences between complete trials (fANOVA, Hutter 2014).",
+        ],
         columns=columns,
         rows=rows,
         commands=commands,
