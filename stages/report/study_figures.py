@@ -1,6 +1,6 @@
 """Figures of studies, as SVG elements for their pages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,13 +21,15 @@ def draw_search(numbers: Sequence[int], values: Sequence[float], stopped: Sequen
     x, y, is_stopped = np.array(numbers), np.array(values, dtype=float), np.array(stopped, dtype=bool)
 
     def draw(axes: "Axes") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         if is_stopped.any():
             axes.plot(x[is_stopped], y[is_stopped], "x", color=INK, alpha=0.4, label="stopped early")
         axes.plot(x[~is_stopped], y[~is_stopped], "o", color=BLUE, markersize=4, label="complete")
         best = (np.minimum if lower_is_better else np.maximum).accumulate(y[~is_stopped])
         axes.step(x[~is_stopped], best, where="post", color=ORANGE, label="best so far")
         axes.set(xlabel="trial", ylabel="score on validation")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         axes.grid()
 
@@ -129,16 +131,16 @@ def draw_learning_curve(
     return render_svg("learning-curve", draw, height=3.4)
 
 
-def draw_seeds(values: dict[str, Sequence[float]], ends: dict[str, tuple[float, float]]) -> str:
+def draw_seeds(values: Mapping[str, Sequence[float]], ends: Mapping[str, tuple[float, float]]) -> str:
     """Each metric as a row with its own scale: a dot for each seed, the mean, and its interval as a bar."""
     share = 1 / len(values)
 
     def draw(axes: "Axes") -> None:
         axes.axis("off")
-        for number, (name, numbers) in enumerate(values.items(), 1):
-            row = axes.inset_axes((0, 1 - number * share, 1, 0.45 * share))
-            row.hlines(0, *ends[name], color=ORANGE, linewidth=9, alpha=0.5)
-            row.plot(numbers, [0] * len(numbers), "o", color=BLUE, alpha=0.6, markersize=5)
+        for number, (name, numbers) in enumerate(values.items()):
+            row = axes.inset_axes((0, 1 - (number + 0.45) * share, 1, 0.45 * share))
+            row.hlines(0, *ends[name], color=ORANGE, linewidth=9, alpha=0.4)
+            row.plot(numbers, [0] * len(numbers), "o", color=BLUE, alpha=0.9, markersize=5)
             row.plot([np.mean(numbers)], [0], "|", color=INK, markersize=16, markeredgewidth=2)
             row.set_yticks([0], [name])
             row.set(ylim=(-1, 1))
