@@ -105,10 +105,15 @@ def align_comment(section: CommentedMap, key: str) -> None:
 
 
 def put_on_one_line(value: Any) -> Any:
-    """A mapping as `{1: negative, 2: positive}`, so that each key of params.yaml keeps its line and its comment."""
+    """A mapping as `{1: negative, 2: positive}`, so that each key of params.yaml keeps its line and its comment.
+
+    A mapping of mappings has a line for each of these.
+    """
     if isinstance(value, dict):
-        value = CommentedMap(value)
-        value.fa.set_flow_style()
+        is_nested = any(isinstance(part, dict) for part in value.values())
+        value = CommentedMap({key: put_on_one_line(part) for key, part in value.items()})
+        if not is_nested:
+            value.fa.set_flow_style()
     return value
 
 

@@ -11,7 +11,7 @@ from stages.core.param_sections import Cache, Data, Evaluate, Gate, Model, Prepr
 from stages.core.param_types import ALL_KEYS, MISSING, Section, Seed, describe_error
 from stages.core.paths import PARAMS
 from stages.core.secrets import redact
-from stages.core.sweep_space import ALLOWED, Dimension, parse_space
+from stages.core.sweep_space import ALLOWED, DEFAULT_SPACE, Dimension, parse_space
 from stages.core.yaml_files import parse_yaml, read_yaml
 
 
@@ -27,7 +27,7 @@ class Params(Section):
     cache: Cache = Cache()
     tracking: Tracking = Tracking()
     gate: Gate = Gate()
-    sweep: dict[str, Dimension] = Field(default_factory=dict)
+    sweep: dict[str, Dimension] = Field(default=DEFAULT_SPACE, validate_default=True)
 
     @field_validator("sweep", mode="plain")
     @classmethod

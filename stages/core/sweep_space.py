@@ -10,6 +10,14 @@ from stages.core.param_types import describe_error
 
 ALLOWED = "low and high (and log), or choices"
 PREFIX = "train."
+DEFAULT_SPACE = {
+    "train.learning_rate": {"low": 5e-5, "high": 1e-3, "log": True},
+    "train.num_train_epochs": {"low": 1, "high": 3},
+    "train.per_device_train_batch_size": {"choices": [16, 32, 64]},
+    "train.lr_scheduler_type": {"choices": ["linear", "cosine"]},
+    "train.weight_decay": {"low": 1e-3, "high": 0.1, "log": True},
+    "train.label_smoothing_factor": {"low": 0.0, "high": 0.2},
+}
 
 
 class Dimension(NamedTuple):

@@ -14,7 +14,8 @@ def test_the_params_of_the_project_are_valid():
 
 
 def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
-    lines = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(r" *\w+: +[^\s#]", line)]
+    pattern = r" *\w+: +[^\s#]|sweep:"
+    lines = [line for line in (ROOT / "params.yaml").read_text().splitlines() if re.match(pattern, line)]
     assert [line.split(":")[0].strip() for line in lines] == [key.split(".")[-1] for key, _ in flatten(Params())]
     assert [line for line in lines if "  # " not in line] == []
 
@@ -95,7 +96,7 @@ def test_missing_keys_are_listed_with_all_other_errors_and_their_defaults_are_no
 
 @pytest.mark.parametrize("number", ["2e-5", "2E-05", "2.0e-5", "0.00002"])
 def test_numbers_are_read_as_dvc_writes_them(tmp_path, number):
-    text = re.sub(r"learning_rate: \S+", f"learning_rate: {number}", (ROOT / "params.yaml").read_text())
+    text = re.sub(r"  learning_rate: \S+", f"  learning_rate: {number}", (ROOT / "params.yaml").read_text())
     (tmp_path / "params.yaml").write_text(text)
     assert Params.load(tmp_path / "params.yaml").train.learning_rate == 2e-5
 
@@ -119,3 +120,15 @@ def test_a_stage_ends_with_one_message_exit_code_1_and_no_output(write_params):
     assert "error in stage download: params.yaml: 2 errors" in result.stderr
     assert "Traceback" not in result.stderr
     assert [path.name for path in folder.iterdir()] == ["params.yaml"]
+
+
+def test_the_training_has_the_seed_of_all_or_its_own(params):
+    assert params({"seed": 3}).train_seed == 3
+    assert params({"seed": 3, "train.seed": 0}).train_seed == 0
+
+
+def test_changed_params_of_train_are_checked(params):
+    changed = params().change_train({"train.learning_rate": 1e-3, "train.num_train_epochs": 2})
+    assert (changed.train.learning_rate, changed.train.num_train_epochs) == (1e-3, 2)
+    with pytest.raises(ValueError, match="num_train_epochs"):
+        params().change_train({"train.num_train_epochs": 0})

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def make_params(changes: dict[str, Any]) -> dict[str, Any]:
     """The defaults, with changes by dotted key; values that the user has set in params.yaml have no effect on tests."""
-    return change(Params().model_dump(), changes)
+    return change(Params(sweep={}).model_dump(), changes)
 
 
 def change(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
