@@ -17,6 +17,7 @@ from stages.core.params import Params
 from stages.core.paths import (
     BASE,
     CLASSIFIER,
+    LABEL_SUMMARY,
     LOCK,
     MANIFEST,
     PARAMS,
@@ -26,6 +27,7 @@ from stages.core.paths import (
     REPORTS,
     RUN,
     SECONDS,
+    SEED_SPREAD,
     STATISTICS,
     TEST_METRICS,
     TOKENIZED,
@@ -34,6 +36,7 @@ from stages.core.paths import (
     VALIDATION_CURVE,
 )
 from stages.core.stage import measure_process, read_timings, run_stage
+from stages.core.study_files import read_study
 from stages.evaluation.metrics import compute_test_metrics
 from stages.evaluation.predictions import LabelledPredictions
 from stages.model.classifier import load_classifier
@@ -100,6 +103,7 @@ def read_facts(params: Params) -> RunFacts:
     """What earlier stages wrote about the data and the model; UserError when a file is missing or broken."""
     statistics = read_json(STATISTICS, STATISTICS_KEYS)
     trained = read_json(TRAIN_METRICS, TRAIN_KEYS)
+    studied = params.flat_train(), statistics["tokenized_sha256"]
     return RunFacts(
         params=params.flat(),
         tags=make_run_tags(statistics, params.flat()),
@@ -110,6 +114,8 @@ def read_facts(params: Params) -> RunFacts:
         precision=resolve_precision("evaluate.precision", params.evaluate.precision),
         resolved=read_resolved(trained, CLASSIFIER),
         library="sentence-transformers" if (CLASSIFIER / MODULES_FILE).is_file() else "transformers",
+        seeds=read_study(SEED_SPREAD, *studied),
+        label_issues=read_study(LABEL_SUMMARY, *studied),
     )
 
 

@@ -4,6 +4,7 @@ python -m stages.gate
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from mlflow.entities import Run
@@ -11,10 +12,12 @@ from mlflow.entities import Run
 from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.params import Params
-from stages.core.paths import PREDICTIONS, RUN, STATISTICS, TEST_METRICS
+from stages.core.paths import PREDICTIONS, RUN, SEED_SPREAD, STATISTICS, TEST_METRICS
 from stages.core.secrets import redact_output
 from stages.core.stage import read_timings, report_errors
+from stages.core.study_files import read_study
 from stages.evaluation.gate_rules import RowResults, Verdict, format_table, judge_champion, judge_limits
+from stages.studies.seed_spread import describe_difference
 from stages.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -64,7 +67,21 @@ def compare_with_champion(registry: Registry, training: Run, results: RowResults
         if confidence is not None:
             with tempfile.TemporaryDirectory() as folder:
                 champion_results = RowResults.read(*registry.download_predictions(champion, Path(folder)))
-    return judge_champion(confidence, results, champion_results, note, params.seed)
+    verdict = judge_champion(confidence, results, champion_results, note, params.seed)
+    if champion_results is None or not results.has_same_rows(champion_results):
+        return verdict
+    difference = float(results.correct.mean() - champion_results.correct.mean())
+    return add_seed_note(verdict, difference, params)
+
+
+def add_seed_note(verdict: Verdict, difference: float, params: Params) -> Verdict:
+    """The verdict, and how the difference of accuracies compares to what the seed changes, where `stages.seeds` ran."""
+    tokenized = read_json(STATISTICS, ["tokenized_sha256"])["tokenized_sha256"]
+    spread = read_study(SEED_SPREAD, params.flat_train(), tokenized)
+    if spread is None:
+        return verdict
+    clear = spread["metrics"]["accuracy"]["clear_difference"]
+    return replace(verdict, found=f"{verdict.found}; {describe_difference(difference, clear)}")
 
 
 def describe_failure(failed: list[Verdict]) -> str:

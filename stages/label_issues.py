@@ -17,22 +17,24 @@ from datasets import Dataset, concatenate_datasets
 from stages.core.arguments import count
 from stages.core.csv_tables import write_csv
 from stages.core.errors import UserError
-from stages.core.files import cache_dir, main_checkout, new_file, read_json, sha256_of_all, write_json
+from stages.core.files import cache_dir, main_checkout, new_file, read_json, write_json
 from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
 from stages.core.param_types import LARGEST
 from stages.core.params import Params
-from stages.core.paths import BASE, LABEL_ISSUES, LABEL_SUMMARY, MANIFEST, RAW, STATISTICS, STUDY_REPORTS
+from stages.core.paths import LABEL_ISSUES, LABEL_SUMMARY, MANIFEST, RAW, STATISTICS, STUDY_REPORTS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
+from stages.core.study_files import make_study_key
 from stages.core.sweep_space import Dimension
 from stages.evaluation.predictions import Predictions
 from stages.report.label_issues_page import COLUMNS, list_issues, make_label_issues_page
 from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
+from stages.report.summary import MOST_CHARACTERS
 from stages.studies.label_quality import find_label_issues, make_folds, score_labels
 from stages.studies.progress import show_progress
-from stages.studies.study import RESULT, Outcome, Study, find_storage, make_key, name_study
+from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
 from stages.text.batches import RowDataset
 from stages.text.encoding import read_raw_texts
 from stages.text.windows import find_first_windows
@@ -63,7 +65,7 @@ def main() -> None:
     take_gpu()
     trials = Trials.open(params.cache)
     pool_splits(trials)
-    key = make_key(params.flat_train(), statistics["tokenized_sha256"], sha256_of_all([BASE]), folds=arguments.folds)
+    key = make_study_key(params.flat_train(), statistics["tokenized_sha256"], folds=arguments.folds)
     study = Study(name_study("label-issues", key), find_storage(None), lower_is_better=False, seed=params.seed)
     rows = trials.prepare(params.train, params.train_seed).inputs.rows["train"]
     judged = divide(rows, trials, arguments.folds, params.seed, cache_dir() / "studies" / study.name)
@@ -168,13 +170,18 @@ def write_reports(
     facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
     page = make_label_issues_page(study.name, rows, quality, [one.score for one in issues], accuracy, facts)
     files = write_study(main_checkout() / STUDY_REPORTS, "label_issues", page)
-    first = [dict(zip(COLUMNS, row, strict=True)) for row in rows[:SHOWN_IN_REPORT]]
+    first = [shorten(dict(zip(COLUMNS, row, strict=True))) for row in rows[:SHOWN_IN_REPORT]]
     summary = {"key": key, "rows": len(judged.labels), "issues": len(rows), "accuracy": accuracy, "first": first}
     write_json(main_checkout() / LABEL_SUMMARY, summary)
     logger.log_scores({"label_issues": len(rows), "cross_validated_accuracy": accuracy}, [*files, table])
     for line in page.answer:
         print(line)
     print(f"{table}: all of them, the worst first; {files[0]} shows them")
+
+
+def shorten(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the beginning of its text, as the report shows it."""
+    return row | {"text": row["text"][:MOST_CHARACTERS]}
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -14,13 +14,14 @@ import numpy as np
 
 from stages.core.arguments import count
 from stages.core.errors import UserError
-from stages.core.files import main_checkout, read_json, sha256_of_all
+from stages.core.files import main_checkout, read_json
 from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
 from stages.core.params import Params
-from stages.core.paths import BASE, MANIFEST, STATISTICS, STUDY_REPORTS
+from stages.core.paths import MANIFEST, STATISTICS, STUDY_REPORTS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
+from stages.core.study_files import make_study_key
 from stages.core.sweep_space import Dimension
 from stages.data.sampling import stratified_sample
 from stages.report.learning_curve_page import make_learning_curve_page
@@ -28,7 +29,7 @@ from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
 from stages.studies.power_law import describe_gain, fit_power_law
 from stages.studies.progress import show_progress
-from stages.studies.study import RESULT, Outcome, Study, find_storage, make_key, name_study
+from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
 from stages.text.windows import find_first_windows
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
@@ -46,7 +47,7 @@ def main() -> None:
     statistics = read_json(STATISTICS, ["tokenized_sha256", "raw_sha256", "splits"])
     take_gpu()
     trials = Trials.open(params.cache)
-    key = make_key(params.flat_train(), statistics["tokenized_sha256"], sha256_of_all([BASE]), sampling=params.seed)
+    key = make_study_key(params.flat_train(), statistics["tokenized_sha256"], sampling=params.seed)
     metric = params.train.metric_for_best_model
     study = Study(name_study("learning-curve", key), find_storage(None), metric == "loss", params.seed)
     plan = make_plan(statistics["splits"]["train"]["rows"], len(trials.labels), arguments.draws)

@@ -11,26 +11,26 @@ from typing import Any
 
 from stages.core.arguments import count
 from stages.core.errors import UserError
-from stages.core.files import main_checkout, read_json, sha256_of_all, write_json
+from stages.core.files import main_checkout, read_json, write_json
 from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
 from stages.core.params import Params
-from stages.core.paths import BASE, MANIFEST, SEED_SPREAD, STATISTICS, STUDY_REPORTS
+from stages.core.paths import MANIFEST, SEED_SPREAD, STATISTICS, STUDY_REPORTS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
+from stages.core.study_files import SEED, drop_seed, make_study_key
 from stages.core.sweep_space import Dimension
 from stages.report.seeds_page import make_seeds_page
 from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
 from stages.studies.progress import show_progress
 from stages.studies.seed_spread import smallest_clear_difference, summarize_seeds
-from stages.studies.study import RESULT, Outcome, Study, find_storage, make_key, name_study
+from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trials import Trials
 
-SEED = "train.seed"
 SPACE = {SEED: Dimension(0, 2**32 - 1)}
 METRICS = ("accuracy", "f1_macro", "precision_macro", "recall_macro", "loss")
 
@@ -57,8 +57,7 @@ def main() -> None:
 
 def make_seeds_key(params: Params, statistics: dict[str, Any]) -> dict[str, Any]:
     """What decides the results besides the seed."""
-    fixed = {key: value for key, value in params.flat_train().items() if key != SEED}
-    return make_key(fixed, statistics["tokenized_sha256"], sha256_of_all([BASE]))
+    return make_study_key(drop_seed(params.flat_train()), statistics["tokenized_sha256"])
 
 
 def train_all(

@@ -18,20 +18,21 @@ from typing import Any
 
 from stages.core.arguments import count, minutes
 from stages.core.errors import UserError
-from stages.core.files import main_checkout, read_json, sha256_of_all
+from stages.core.files import main_checkout, read_json
 from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
 from stages.core.params import Params
-from stages.core.paths import BASE, MANIFEST, PARAMS, STATISTICS, STUDY_REPORTS, TEST_METRICS, TRAIN_METRICS
+from stages.core.paths import MANIFEST, PARAMS, STATISTICS, STUDY_REPORTS, TEST_METRICS, TRAIN_METRICS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
+from stages.core.study_files import make_study_key
 from stages.core.sweep_space import ALLOWED
 from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
 from stages.report.sweep_page import SearchedTrial, make_sweep_page
 from stages.studies.progress import show_progress
 from stages.studies.search_space import choose_from, write_overrides
-from stages.studies.study import RESULT, STORAGE_VARIABLE, Outcome, Study, find_storage, make_key, name_study
+from stages.studies.study import RESULT, STORAGE_VARIABLE, Outcome, Study, find_storage, name_study
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
@@ -69,7 +70,7 @@ def main() -> None:
 def open_sweep(params: Params, statistics: dict[str, Any], storage: str | None) -> Study:
     """The study of these data, base model and params, but for those that are searched."""
     fixed = {key: value for key, value in params.flat_train().items() if key not in params.sweep}
-    key = make_key(fixed, statistics["tokenized_sha256"], sha256_of_all([BASE]), space=params.sweep)
+    key = make_study_key(fixed, statistics["tokenized_sha256"], space=params.sweep)
     lower_is_better = params.train.metric_for_best_model == "loss"
     return Study(name_study("sweep", key), find_storage(storage), lower_is_better, params.train_seed)
 

@@ -17,6 +17,8 @@ class RunFacts:
     precision: str  # that the test ran in
     resolved: dict[str, Any] = field(default_factory=dict)  # what params that may be `auto` were, by dotted key
     library: str = "transformers"  # that loads the model
+    seeds: dict[str, Any] | None = None  # what `stages.seeds` found for these params and data
+    label_issues: dict[str, Any] | None = None  # what `stages.label_issues` found
 
     @property
     def shown_params(self) -> dict[str, Any]:

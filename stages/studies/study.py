@@ -220,14 +220,6 @@ def get_params(trial: "optuna.trial.FrozenTrial") -> dict[str, Any]:
     return trial.system_attrs.get("fixed_params") or trial.params
 
 
-def make_key(train: dict[str, Any], tokenized_sha256: str, base_sha256: str, **others: Any) -> dict[str, Any]:
-    """All that decides the results of a study: the section `train`, data, base model, and what else a study has.
-
-    Not the processor: on another one the last bits are others, and a study may be shared by several machines.
-    """
-    return {"train": train, "data": tokenized_sha256, "base": base_sha256} | others
-
-
 def name_study(kind: str, key: Any) -> str:
     """A name that is the same for the same kind and key, which is all that decides the study's results."""
     return f"{kind}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]}"

@@ -33,6 +33,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "trial": {"trial": int},
 }
 KEEP_DAYS = 30  # since the last event, for runs that were never finished
+NOT_COPIED = (".*", "studies", "label_issues.csv")  # hidden files, and what studies of other runs wrote to reports/
 SETTINGS = {".yaml", ".lock"}  # files that may name a URL with a password
 
 
@@ -109,7 +110,7 @@ class Journal:
             copy.parent.mkdir(parents=True)
             try:
                 if path.is_dir():
-                    shutil.copytree(path, copy, ignore=shutil.ignore_patterns(".*"))
+                    shutil.copytree(path, copy, ignore=shutil.ignore_patterns(*NOT_COPIED))
                 else:
                     copy_file(path, copy)
             except OSError:
