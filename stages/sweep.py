@@ -146,7 +146,11 @@ def write_reports(study: Study, params: Params, statistics: dict[str, Any], logg
     if best is None:
         raise UserError(f"{study.name}: no trial is complete; run more of them with --trials or --minutes.")
     winner = study.study.user_attrs.get(WINNER)
-    trials = [SearchedTrial(one.number, one.params, one.value, one.user_attrs[RESULT]) for one in study.finished]
+    complete = {one.number: one.value for one in study.trials("COMPLETE")}
+    trials = [
+        SearchedTrial(one.number, one.params, complete.get(one.number), one.user_attrs[RESULT])
+        for one in study.finished
+    ]
     facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
     page = make_sweep_page(study.name, trials, params.sweep, study.importance(), metric, facts, winner)
     files = write_study(main_checkout() / STUDY_REPORTS, "sweep", page)
