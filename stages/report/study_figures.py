@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 MOST_TICKS = 8  # of different numbers on an axis; of more, it has the ends
 LEAST_GAP = 0.05  # between two labels of an axis, as a share of its length: the height of a letter
-AXIS_WIDTH = 1.2  # inches between two axes, which hold a label of LONGEST_LABEL letters
+AXIS_WIDTH = 1.3  # inches between two axes, which hold a label of LONGEST_LABEL letters
 LONGEST_LABEL = 20
 
 
@@ -29,7 +29,7 @@ def draw_search(numbers: Sequence[int], values: Sequence[float], stopped: Sequen
         best = (np.minimum if lower_is_better else np.maximum).accumulate(y[~is_stopped])
         axes.step(x[~is_stopped], best, where="post", color=ORANGE, label="best so far")
         axes.set(xlabel="trial", ylabel="score on validation")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
         axes.legend()
         axes.grid()
 
