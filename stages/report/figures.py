@@ -38,7 +38,7 @@ SVG_STYLE: dict["RcKeyType", Any] = {
 }
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 # Ids that Matplotlib gives to groups; several figures in a page would repeat them, and nothing refers to them.
-GROUP_ID = re.compile(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend|LineCollection)[\w.]*"')
+GROUP_ID = re.compile(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|legend|[A-Za-z]*Collection)[\w.]*"')
 
 
 def draw_figures(summary: Summary) -> dict[str, str]:

@@ -17,7 +17,10 @@ LONGEST_LABEL = 20
 
 
 def draw_search(numbers: Sequence[int], values: Sequence[float], stopped: Sequence[bool], lower_is_better: bool) -> str:
-    """The score of each trial by its number, and the best so far; trials that were stopped early are pale."""
+    """The score of each trial by its number, and the best so far; trials that were stopped early are pale.
+
+    A score may be NaN: such a trial has no dot.
+    """
     x, y, is_stopped = np.array(numbers), np.array(values, dtype=float), np.array(stopped, dtype=bool)
 
     def draw(axes: "Axes") -> None:
@@ -26,7 +29,7 @@ def draw_search(numbers: Sequence[int], values: Sequence[float], stopped: Sequen
         if is_stopped.any():
             axes.plot(x[is_stopped], y[is_stopped], "x", color=INK, alpha=0.4, label="stopped early")
         axes.plot(x[~is_stopped], y[~is_stopped], "o", color=BLUE, markersize=4, label="complete")
-        best = (np.minimum if lower_is_better else np.maximum).accumulate(y[~is_stopped])
+        best = (np.fmin if lower_is_better else np.fmax).accumulate(y[~is_stopped])
         axes.step(x[~is_stopped], best, where="post", color=ORANGE, label="best so far")
         axes.set(xlabel="trial", ylabel="score on validation")
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
@@ -50,9 +53,13 @@ def draw_importance(importance: dict[str, float]) -> str:
 def draw_parallel(
     columns: dict[str, Sequence[Any]], values: Sequence[float], log: set[str], lower_is_better: bool
 ) -> str:
-    """Parallel coordinates: an axis for each param, then the score; a line for each trial, good ones in color."""
-    scales = {name: scale_column(column, name in log) for name, column in columns.items()}
-    scales["score"] = scale_column(list(values), False)
+    """Parallel coordinates: an axis for each param, then the score; a line for each trial, good ones in color.
+
+    A trial whose score is NaN has no line; at least one has a score.
+    """
+    scored = np.flatnonzero(np.isfinite(values)).tolist()
+    scales = {name: scale_column([column[trial] for trial in scored], name in log) for name, column in columns.items()}
+    scales["score"] = scale_column([values[trial] for trial in scored], False)
     heights = np.array([positions for positions, _ in scales.values()])
     score = heights[-1]
     good = 1 - score if lower_is_better else score
@@ -77,12 +84,12 @@ def draw_parallel(
 def scale_column(column: Sequence[Any], log: bool) -> tuple[np.ndarray, list[tuple[float, str]]]:
     """Positions from 0 to 1 of a column's values, `(N,)`, and the labels of its axis by position.
 
-    Values that are not numbers are placed by their order in the alphabet.
+    Values that are not numbers are placed by their order in the alphabet. `log` counts only where all are above 0.
     """
     is_numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in column)
     names = sorted({str(value) for value in column})
     numbers = np.array([value if is_numeric else names.index(str(value)) for value in column], dtype=float)
-    scaled = np.log(numbers) if log and is_numeric else numbers
+    scaled = np.log(numbers) if log and is_numeric and (numbers > 0).all() else numbers
     low, high = scaled.min(), scaled.max()
     positions = (scaled - low) / (high - low) if high > low else np.full(len(scaled), 0.5)
     distinct = sorted(

@@ -20,6 +20,8 @@ from stages.report.study_figures import (
     thin_ticks,
 )
 
+NAN = float("nan")
+
 
 def read_texts(svg):
     """The texts of an SVG element, in a page that knows the prefix of its links."""
@@ -59,6 +61,7 @@ def test_the_figures_of_a_page_share_no_ids():
     ids = re.findall(r' id="([^"]+)"', "".join(draw() for draw, _ in DRAWINGS.values()))
     assert len(ids) > 5
     assert len(ids) == len(set(ids))
+    assert not [one for one in ids if re.fullmatch(r"[A-Za-z]+_\d+", one)]  # ids of groups, which nothing refers to
 
 
 @pytest.mark.parametrize(
@@ -101,6 +104,19 @@ def test_long_choices_are_cut_before_the_next_axis():
     assert max(map(len, shown)) == LONGEST_LABEL
 
 
+@pytest.mark.parametrize(("lower_is_better", "values"), [(False, [0.5, NAN, 0.6, 0.4]), (True, [0.5, NAN, 0.4, 0.6])])
+def test_the_best_so_far_goes_on_after_a_trial_without_a_score(lower_is_better, values):
+    svg = draw_search(range(4), values, [False] * 4, lower_is_better)
+    lines = re.findall(rf'<path d="M ([^"]+)"[^>]*style="[^"]*stroke: {ORANGE}', svg)
+    heights = [float(y) for y in max(lines, key=len).split()[1::3]]  # the shorter line is that of the legend
+    assert heights[-1] > heights[0] if lower_is_better else heights[-1] < heights[0]
+
+
+def test_a_trial_without_a_score_has_no_line_and_takes_none_from_the_others():
+    expected = draw_parallel({"param": [1, 3]}, [0.5, 0.7], set(), False)
+    assert draw_parallel({"param": [1, 9, 3]}, [0.5, NAN, 0.7], set(), False) == expected
+
+
 @pytest.mark.parametrize("lower_is_better", [True, False])
 def test_the_best_trial_has_a_color_of_its_own(lower_is_better):
     svg = draw_parallel({"param": [0.0, 1.0]}, [0.2, 0.3], set(), lower_is_better)
@@ -112,6 +128,10 @@ def test_the_best_trial_has_a_color_of_its_own(lower_is_better):
 @pytest.mark.parametrize(("log", "middle"), [(True, 0.5), (False, 1 / 11)])
 def test_a_param_that_is_drawn_by_its_logarithm_has_even_steps(log, middle):
     assert scale_column([1, 10, 100], log)[0] == pytest.approx([0, middle, 1])
+
+
+def test_a_param_that_may_be_0_has_no_logarithm():
+    assert scale_column([0, 5, 10], True)[0] == pytest.approx([0, 0.5, 1])
 
 
 def test_an_axis_of_many_numbers_has_labels_at_its_ends_alone():
