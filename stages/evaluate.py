@@ -62,8 +62,8 @@ from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished, log_feature_cache, log_resolved, log_results, log_weights, resume_run
 from stages.training.checkpoints import remove_finished
 from stages.training.inputs import prepare_inputs
+from stages.training.prediction import predict_logits
 from stages.training.settings import read_resolved
-from stages.training.trainer import predict_logits
 
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks", "missing_classes")
 MANIFEST_KEYS = ("source", "columns", "labels")

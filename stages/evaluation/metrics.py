@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-import datasets
-import evaluate
 import numpy as np
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
@@ -20,30 +18,6 @@ METRIC_LABELS = {
     "calibration_error": "Expected calibration error",
 }
 CALIBRATION_BINS = 15  # of equal width: Guo et al., On Calibration of Modern Neural Networks, ICML 2017
-CITATION = "Pedregosa et al., Scikit-learn: Machine Learning in Python, JMLR 12, pp. 2825-2830, 2011."
-
-
-class ClassificationMetrics(evaluate.Metric):
-    """Accuracy, and precision, recall and F1 averaged over classes with equal weight, as a metric of `evaluate`.
-
-    `evaluate.load("accuracy")` downloads code from the hub. These metrics are scikit-learn's, computed offline. A class
-    that is never predicted has precision 0.
-    """
-
-    def _info(self) -> evaluate.MetricInfo:
-        features = datasets.Features(predictions=datasets.Value("int64"), references=datasets.Value("int64"))
-        return evaluate.MetricInfo(description=self.__doc__, citation=CITATION, features=features)
-
-    def _compute(self, predictions: list[int], references: list[int]) -> dict[str, float]:
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            references, predictions, average="macro", zero_division=0
-        )
-        return {
-            "accuracy": float(accuracy_score(references, predictions)),
-            "precision_macro": float(precision),
-            "recall_macro": float(recall),
-            "f1_macro": float(f1),
-        }
 
 
 class ClassMetrics(NamedTuple):
@@ -55,11 +29,23 @@ class ClassMetrics(NamedTuple):
     rows: np.ndarray
 
 
+def score_classes(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy, and precision, recall and F1 averaged over classes with equal weight, of N class numbers, `(N,)`.
+
+    A class that is never predicted has precision 0.
+    """
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)
+    return {
+        "accuracy": float(accuracy_score(labels, predicted)),
+        "precision_macro": float(precision),
+        "recall_macro": float(recall),
+        "f1_macro": float(f1),
+    }
+
+
 def compute_metrics(predictions: LabelledPredictions) -> dict[str, float]:
-    """The metrics that are computed at each validation: those of `ClassificationMetrics`, and the mean `loss`."""
-    module = ClassificationMetrics(keep_in_memory=True)
-    values = module.compute(predictions=predictions.predicted, references=predictions.labels)
-    return values | {"loss": float(predictions.losses.mean())}
+    """The metrics of a validation as of the test: those of `score_classes`, and the mean `loss`."""
+    return score_classes(predictions.predicted, predictions.labels) | {"loss": float(predictions.losses.mean())}
 
 
 def compute_test_metrics(predictions: LabelledPredictions) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Predictions of a finished classifier, computed as `evaluate` computes them."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.evaluation.predictions import Predictions
 from stages.inference.output_columns import Answer
-from stages.model.batch_invariance import compute_logits
 from stages.model.classifier import load_classifier
 from stages.model.folder import has_token_types, read_max_length
-from stages.model.partition import DTYPES, build_frozen_encoder, build_trainable_classifier
+from stages.model.partition import build_frozen_encoder, build_trainable_classifier
+from stages.model.prediction import Batch, find_device, predict_batches
 from stages.text.batches import TokenBudgetBatches, pad_batch, round_up_widths
 from stages.text.cleaning import clean
 from stages.text.tokenizer import enable_truncation, has_windows, load_tokenizer
@@ -48,7 +48,7 @@ class Predictor:
         self.has_token_types = has_token_types(folder)
         self.budget = batch_size * self.max_length
         self.precision = resolve_precision("precision", precision)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = find_device()
         freeze_layers = getattr(model.config, "frozen_layers", 0)
         self.frozen_encoder = build_frozen_encoder(model, freeze_layers, self.precision)
         self.classifier = build_trainable_classifier(model, freeze_layers)
@@ -87,23 +87,19 @@ class Predictor:
 
     def compute_logits(self, windows: list[Encoding]) -> np.ndarray:
         """Logits `(N, C)` of N texts or windows, in float32 and in their order."""
-        logits = np.empty((len(windows), len(self.names)), dtype=np.float32)
-        if not windows:
-            return logits
+        batches = self.make_batches(windows) if windows else []
+        return predict_batches(self.classifier, self.frozen_encoder, batches, len(windows), self.precision)
+
+    def make_batches(self, windows: list[Encoding]) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Yield the numbers of the rows of each batch, and the batch, padded to the width of its longest row."""
         lengths = np.array([len(window.ids) for window in windows])
         widths = round_up_widths(lengths, self.max_length)
-        for rows in TokenBudgetBatches(lengths, self.max_length, self.budget, self.device.type == "cuda"):
-            logits[rows] = self.compute_batch([windows[row] for row in rows], int(widths[rows[0]]))
-        return logits
+        for rows in TokenBudgetBatches(lengths, self.max_length, self.budget, self.device.type == "cuda").batches:
+            yield rows, self.make_batch([windows[row] for row in rows], int(widths[rows[0]]))
 
-    def compute_batch(self, encodings: list[Encoding], width: int) -> np.ndarray:
-        """Logits `(B, C)` of one batch, padded to `width` tokens, in float32."""
+    def make_batch(self, encodings: list[Encoding], width: int) -> Batch:
+        """The tokens of texts, padded to `width`."""
         columns = {"input_ids": [encoding.ids for encoding in encodings]}
         if self.has_token_types and any(encoding.type_ids[-1] for encoding in encodings):
             columns["token_type_ids"] = [encoding.type_ids for encoding in encodings]
-        batch = pad_batch(columns, self.tokenizer.pad_token_id, width)
-        batch = {name: values.to(self.device) for name, values in batch.items()}
-        is_low_precision = self.precision != "fp32"
-        with torch.inference_mode(), torch.autocast(self.device.type, DTYPES[self.precision], enabled=is_low_precision):
-            features = self.frozen_encoder(batch) if self.frozen_encoder else batch
-            return compute_logits(self.classifier, features).cpu().numpy()
+        return pad_batch(columns, self.tokenizer.pad_token_id, width)

@@ -1,7 +1,6 @@
 """`transformers.Trainer` for classifiers: its arguments, batches, loss, and choice of the best checkpoint."""
 
 import math
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,14 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
-from stages.core.param_sections import Evaluate, Train
-from stages.evaluation.metrics import compute_metrics
+from stages.core.param_sections import Train
+from stages.evaluation.evaluate_metric import compute_validation_metrics
 from stages.evaluation.predictions import LabelledPredictions
 from stages.model.batch_invariance import compute_logits
-from stages.text.batches import (
-    LengthGroupedSampler,
-    RowDataset,
-    RowSubset,
-    TokenBudgetBatches,
-    TokenRows,
-    pass_batch_through,
-)
+from stages.text.batches import LengthGroupedSampler, RowDataset, TokenRows, pass_batch_through
 from stages.text.windows import find_first_windows, pool_windows
-from stages.training.feature_cache import CachedFeatures
 from stages.training.inputs import Inputs
+from stages.training.prediction import find_all_rows, is_pinnable, make_eval_batches, make_eval_loader
 from stages.training.resumable_trainer import ResumableTrainer
 from stages.training.settings import resolve_settings
 
@@ -100,18 +92,6 @@ def is_read_by_workers(rows: RowDataset) -> bool:
     return isinstance(find_all_rows(rows), TokenRows) or is_pinnable(rows)
 
 
-def is_pinnable(rows: RowDataset) -> bool:
-    """Whether pinned memory helps: there is a GPU, and the batches are not on it already."""
-    all_rows = find_all_rows(rows)
-    is_in_memory = isinstance(all_rows, CachedFeatures) and bool(all_rows.memory)
-    return torch.cuda.is_available() and not is_in_memory
-
-
-def find_all_rows(rows: RowDataset) -> RowDataset:
-    """The data set that a subset is of, or the data set itself."""
-    return find_all_rows(rows.rows) if isinstance(rows, RowSubset) else rows
-
-
 class DivergedError(UserError):
     """The validation loss of a training is not a number."""
 
@@ -145,9 +125,7 @@ class ClassifierTrainer(ResumableTrainer):
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Batches of as many tokens as `per_device_eval_batch_size` of the longest rows have, padding included."""
         rows = require_rows(self.eval_dataset if eval_dataset is None else eval_dataset)
-        batches = make_eval_batches(rows, self.args.eval_batch_size)
-        loader = DataLoader(rows, batch_sampler=batches, collate_fn=pass_batch_through, pin_memory=is_pinnable(rows))
-        return self.accelerator.prepare(loader)
+        return self.accelerator.prepare(make_eval_loader(rows, self.args.eval_batch_size))
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         return self.get_eval_dataloader(test_dataset)
@@ -191,14 +169,9 @@ class ClassifierTrainer(ResumableTrainer):
         labels = rows.labels[find_first_windows(rows.documents)]
         metrics = output.metrics or {}
         if metric_key_prefix == "eval":
-            values = compute_metrics(LabelledPredictions(logits, labels))
+            values = compute_validation_metrics(LabelledPredictions(logits, labels))
             metrics |= {f"eval_{name}": value for name, value in values.items()}
         return output._replace(predictions=logits, label_ids=labels, metrics=metrics)
-
-
-def make_eval_batches(rows: RowDataset, batch_size: int) -> TokenBudgetBatches:
-    """The batches of a validation or test; those of `predict` have the same number of rows on a GPU."""
-    return TokenBudgetBatches(rows.lengths, rows.max_length, batch_size * rows.max_length, torch.cuda.is_available())
 
 
 def require_rows(dataset: Any) -> RowDataset:
@@ -218,21 +191,6 @@ class ValidateLastStep(TrainerCallback):
 def make_precision_arguments(precision: str) -> dict[str, Any]:
     """`TrainingArguments` for a precision, on the GPU when there is one."""
     return {"bf16": precision == "bf16", "fp16": precision == "fp16", "use_cpu": not torch.cuda.is_available()}
-
-
-def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray:
-    """Logits `(D, C)` of the split's documents in float32, in their order, computed in batches of similar length."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = OneGpuArguments(
-            output_dir=folder,
-            per_device_eval_batch_size=evaluate.per_device_eval_batch_size,
-            **make_precision_arguments(resolve_precision("evaluate.precision", evaluate.precision)),
-            remove_unused_columns=False,
-            report_to="none",
-        )
-        logits = ClassifierTrainer(inputs, arguments).predict(inputs.rows[split]).predictions
-    assert isinstance(logits, np.ndarray)
-    return logits
 
 
 def balance_classes(labels: np.ndarray, num_labels: int) -> torch.Tensor:

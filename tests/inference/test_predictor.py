@@ -14,7 +14,7 @@ from stages.model.classifier import build_classifier, load_classifier
 from stages.model.freezing import freeze
 from stages.text.tokenizer import configure, enable_truncation, load_tokenizer, train_tokenizer
 from stages.training.inputs import prepare_inputs
-from stages.training.trainer import predict_logits
+from stages.training.prediction import predict_logits
 
 TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, and not too long for me."]
 

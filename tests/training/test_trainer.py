@@ -11,10 +11,11 @@ from support import easy_task
 from transformers import TrainingArguments
 
 from stages.core.errors import UserError
+from stages.core.hardware import resolve_precision
 from stages.text.batches import TokenBudgetBatches
-from stages.training import inputs
-from stages.training import trainer as training
-from stages.training.trainer import balance_classes, find_best_validation, make_loss, measure_speed, predict_logits
+from stages.training import inputs, prediction
+from stages.training.prediction import predict_logits
+from stages.training.trainer import balance_classes, find_best_validation, make_loss, measure_speed
 
 
 @pytest.fixture
@@ -105,9 +106,9 @@ def test_batches_with_a_fixed_number_of_rows_as_on_a_gpu_have_the_same_predictio
     evaluate = params({"evaluate.precision": "fp32"}).evaluate
     expected = predict_logits(trainer.inputs, "test", evaluate)
     monkeypatch.setattr(
-        training, "TokenBudgetBatches", lambda *values: TokenBudgetBatches(*values[:3], fixed_rows=True)
+        prediction, "TokenBudgetBatches", lambda *values: TokenBudgetBatches(*values[:3], fixed_rows=True)
     )
-    batches = training.make_eval_batches(trainer.inputs.rows["test"], 8).batches
+    batches = prediction.make_eval_batches(trainer.inputs.rows["test"], 8).batches
     assert sum(map(len, batches)) > 64
     assert np.array_equal(predict_logits(trainer.inputs, "test", evaluate), expected)
 
@@ -198,10 +199,10 @@ def test_auto_precision_is_the_best_that_the_hardware_supports(monkeypatch, gpu,
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert training.resolve_precision("train.precision", wanted) == expected
+    assert resolve_precision("train.precision", wanted) == expected
 
 
 def test_fp16_without_a_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"train.precision: found fp16; it needs a GPU"):
-        training.resolve_precision("train.precision", "fp16")
+        resolve_precision("train.precision", "fp16")

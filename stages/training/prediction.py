@@ -1,0 +1,54 @@
+"""Logits of a split, without the Trainer: `evaluate` spends neither the time to import it nor that to build one."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from stages.core.hardware import resolve_precision
+from stages.core.param_sections import Evaluate
+from stages.model.prediction import Batch, find_device, predict_batches
+from stages.text.batches import RowDataset, RowSubset, TokenBudgetBatches, pass_batch_through
+from stages.text.windows import pool_windows
+from stages.training.feature_cache import CachedFeatures
+from stages.training.inputs import Inputs
+
+
+def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray:
+    """Logits `(D, C)` of the split's documents in float32, in their order, computed in batches of similar length."""
+    rows, model = inputs.rows[split], inputs.model.eval()
+    torch.nn.Module.to(model, find_device())  # transformers types its own `to` wrongly
+    precision = resolve_precision("evaluate.precision", evaluate.precision)
+    batches = read_eval_batches(rows, evaluate.per_device_eval_batch_size)
+    return pool_windows(predict_batches(model, inputs.frozen, batches, len(rows), precision), rows.documents)
+
+
+def read_eval_batches(rows: RowDataset, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Yield the numbers of the rows of each batch, and the batch without labels."""
+    loader = make_eval_loader(rows, batch_size)
+    for numbers, batch in zip(make_eval_batches(rows, batch_size).batches, loader, strict=True):
+        yield numbers, {name: values for name, values in batch.items() if name != "labels"}
+
+
+def make_eval_loader(rows: RowDataset, batch_size: int) -> DataLoader:
+    """Reads the batches of `make_eval_batches`."""
+    batches = make_eval_batches(rows, batch_size)
+    return DataLoader(rows, batch_sampler=batches, collate_fn=pass_batch_through, pin_memory=is_pinnable(rows))
+
+
+def make_eval_batches(rows: RowDataset, batch_size: int) -> TokenBudgetBatches:
+    """The batches of a validation or test; those of `predict` have the same number of rows on a GPU."""
+    return TokenBudgetBatches(rows.lengths, rows.max_length, batch_size * rows.max_length, torch.cuda.is_available())
+
+
+def is_pinnable(rows: RowDataset) -> bool:
+    """Whether pinned memory helps: there is a GPU, and the batches are not on it already."""
+    all_rows = find_all_rows(rows)
+    is_in_memory = isinstance(all_rows, CachedFeatures) and bool(all_rows.memory)
+    return torch.cuda.is_available() and not is_in_memory
+
+
+def find_all_rows(rows: RowDataset) -> RowDataset:
+    """The data set that a subset is of, or the data set itself."""
+    return find_all_rows(rows.rows) if isinstance(rows, RowSubset) else rows
