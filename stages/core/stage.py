@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from stages.core.errors import Terminated, UserError, describe_system_error, to_printable
 from stages.core.files import read_json, write_json
-from stages.core.memory import measure_peak_memory, skip_last_collection
+from stages.core.memory import measure_peak_memory, skip_last_collection, spare_imported_objects
 from stages.core.parent import stop_when_dvc_is_gone
 from stages.core.paths import TIMINGS
 
@@ -28,6 +28,7 @@ def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
     """
     with report_errors(f"stage {name}"):
         skip_last_collection()
+        spare_imported_objects()
         stop_when_dvc_is_gone()
         extra = main() or {}
         write_json(TIMINGS / f"{name}.json", measure_process(name) | extra)
