@@ -24,7 +24,6 @@ def test_logits_have_the_bits_of_those_that_trainer_predicts(
 
 
 def test_the_stage_that_tests_does_not_import_trainer_and_the_metrics_library():
-    """They take a second, and nothing in it needs them."""
     code = "import sys, stages.evaluate; print(*({'transformers.trainer', 'transformers.pipelines', 'evaluate'} & "
     done = subprocess.run([sys.executable, "-c", f"{code}set(sys.modules)))"], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
