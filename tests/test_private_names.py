@@ -15,9 +15,9 @@ from torch import nn
 from transformers import Trainer
 
 PRIVATE = {
-    # stages/training/trainer.py and resumable_trainer.py override the methods and keep the attributes in checkpoints
+    # stages/training/trainer.py, resumable_trainer.py and trials.py override the methods; checkpoints have the others
     Trainer: (
-        *("_get_train_sampler", "_prepare_inputs", "_save_checkpoint", "_init_training_state"),
+        *("_get_train_sampler", "_prepare_inputs", "_save_checkpoint", "_load_best_model", "_init_training_state"),
         *("_tr_loss", "_globalstep_last_logged"),
     ),
     # stages/tracking/system_metrics.py sends samples to the journal, not to a server; not private, and not documented
@@ -41,7 +41,7 @@ def test_a_private_name_that_we_use_still_exists(owner: Any, name: str):
 def test_the_list_has_every_private_name_that_the_code_uses():
     """Names of the form `value._name` and overridden methods `def _name`, wherever they are not our own."""
     known = {name for _, name in NAMES} | {"_info", "_compute"}  # the last two are evaluate.Metric's documented hooks
-    ours, used = {"_fields", "_replace"}, set()  # of NamedTuple, documented
+    ours, used = {"_asdict", "_fields", "_replace"}, set()  # of NamedTuple, documented
     for file in (ROOT / "stages").rglob("*.py"):
         text = file.read_text()
         used |= set(re.findall(r"[\w)\]]\.(_[a-z]\w*)", text)) | set(re.findall(r"def (_[a-z]\w*)", text))
