@@ -20,7 +20,7 @@ from stages.core.arguments import count, minutes
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json
 from stages.core.git import query_git
-from stages.core.gpu_slots import take_gpu
+from stages.core.gpu_slots import return_gpu, take_gpu
 from stages.core.params import Params
 from stages.core.paths import MANIFEST, PARAMS, STATISTICS, STUDY_REPORTS, TEST_METRICS, TRAIN_METRICS
 from stages.core.secrets import redact_output
@@ -61,6 +61,8 @@ def main() -> None:
             enqueue_current(study, trials, params)
         search(study, trials, params, arguments.trials, deadline, logger)
         if logger and not arguments.no_experiment:
+            trials.forget()
+            return_gpu()
             run_winner(study)
         if logger:
             write_reports(study, params, statistics, logger)

@@ -35,6 +35,14 @@ def take_gpu() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = gpu
 
 
+def return_gpu() -> None:
+    """Let another process take the GPU of this one, which computes no more, such as an experiment that it starts."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    while taken:
+        taken.pop().release()
+
+
 def list_visible_gpus() -> list[str]:
     """Numbers or identifiers of the GPUs that CUDA would use, as CUDA_VISIBLE_DEVICES names them."""
     number = torch.cuda.device_count()  # asks the driver's library, and does not start CUDA

@@ -151,6 +151,12 @@ class Trials:
         best, history = find_best_validation(trainer), trainer.state.log_history
         return Training(trainer, best, history, started, time.monotonic() - since)
 
+    def forget(self) -> None:
+        """Free the memory of all models and of their features."""
+        self.prepared.clear()
+        gc.unfreeze()
+        gc.collect()
+
     def resolve(self, train: Train, seed: int) -> Train:
         """The section with the number that each `auto` stands for."""
         return resolve_settings(train, self.prepare(train, seed).model.config)

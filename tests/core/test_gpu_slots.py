@@ -5,7 +5,7 @@ from filelock import FileLock
 
 from stages.core import gpu_slots
 from stages.core.files import cache_dir
-from stages.core.gpu_slots import take_gpu
+from stages.core.gpu_slots import return_gpu, take_gpu
 
 
 @pytest.fixture(autouse=True)
@@ -58,3 +58,10 @@ def test_without_a_gpu_nothing_is_taken(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     take_gpu()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_gpu_that_was_returned_is_for_an_experiment_that_the_process_starts():
+    take_gpu()
+    return_gpu()
+    take_in_another_process("0").release()  # would wait forever
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
