@@ -21,7 +21,7 @@ hide_gpus()  # no import starts CUDA
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes for each server, not needed here
 
 # Files of tests that take minutes begin first, so that none is left alone at the end.
-LONG = "stages_on_gpu pipeline gate verify sync interruptions s3 workflows bad_input outages parallel".split()
+LONG = "pipeline studies gate verify sync interruptions s3 workflows stages_on_gpu bad_input outages parallel".split()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -34,7 +34,6 @@ def copy_with_space(checkout, folder):
 def checkout(finished, tmp_path_factory):
     """With half of the layers frozen, and a space to search."""
     checkout = copy_with_space(finished, tmp_path_factory.mktemp("studies") / "checkout")
-    checkout.run("dvc", "repro")
     checkout.run("git", "add", "-A")
     checkout.run("git", "commit", "-qm", "a space")
     yield checkout
