@@ -77,7 +77,8 @@ def test_a_trial_gives_the_weights_and_the_history_of_the_stage_train(settings, 
 
 
 def test_the_order_of_trials_changes_nothing(settings, trials):
-    params = [settings({"train.freeze_layers": layers, "train.seed": seed}) for layers in (0, 1) for seed in (1, 2)]
+    kinds = ((1, 1), (1, 2), (0, 1))
+    params = [settings({"train.freeze_layers": layers, "train.seed": seed}) for layers, seed in kinds]
     first = [copy_weights(run(trials, one)) for one in params]
     second = [copy_weights(run(trials, one)) for one in reversed(params)][::-1]
     assert all(is_equal(one, other) for one, other in zip(first, second, strict=True))
