@@ -7,6 +7,7 @@ import inspect
 import re
 from typing import Any
 
+import optuna
 import pytest
 import torch
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -27,6 +28,8 @@ PRIVATE = {
     ),
     # stages/model/partition.py, first_token.py: views of a model that share its modules
     nn.Module: ("_modules",),
+    # stages/studies/study.py: the storage's own name of a trial, by which it takes signs of life
+    optuna.Trial: ("_trial_id",),
     # stages/core/hardware.py: whether bf16 is done in hardware
     torch.cpu: ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
 }

@@ -33,6 +33,7 @@ GRACE_SECONDS = 30
 SECONDS_BETWEEN_POLLS = 1.0
 STARTUP_TRIALS = 10  # drawn at random, before the sampler has something to learn from
 RESULT = "result"  # the user attribute of a trial with what its training gave
+ALIVE = "alive"  # that of a trial whose process has given its first sign of life
 OWNER = "owner"  # that of a study, with the checkout that began it
 
 
@@ -75,7 +76,8 @@ class Study:
         except (SQLAlchemyError, ImportError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"the storage {redact(storage)}: cannot be used: {redact(reason)}") from None
-        self.is_owner = False
+        self.database, self.is_owner = database, False
+        self.first_seen: dict[int, float] = {}  # when this process first saw a running trial
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -151,10 +153,22 @@ class Study:
 
     def wait_for_others(self) -> None:
         """Wait a moment for those that run the last trials; if one of them died, its place becomes free."""
+        time.sleep(SECONDS_BETWEEN_POLLS)
+        self.give_up_dead()
+
+    def give_up_dead(self) -> None:
+        """Mark trials as failed whose process has died.
+
+        Optuna finds those with an old sign of life. A process may also die after it has created a trial and before the
+        first sign; for Optuna such a trial runs forever.
+        """
         import optuna
 
-        time.sleep(SECONDS_BETWEEN_POLLS)
         optuna.storages.fail_stale_trials(self.study)
+        for trial in self.trials("RUNNING"):
+            first_seen = self.first_seen.setdefault(trial.number, time.monotonic())
+            if ALIVE not in trial.user_attrs and time.monotonic() - first_seen > GRACE_SECONDS:
+                self.study.tell(trial.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
 
     def make_sampler(self) -> "optuna.samplers.BaseSampler":
         """TPE with random numbers of the next trial, so that it does not matter which process runs it, nor when.
@@ -191,6 +205,8 @@ class Objective:
     def __call__(self, trial: "optuna.Trial") -> float:
         import optuna
 
+        self.study.database.record_heartbeat(trial._trial_id)
+        trial.set_user_attr(ALIVE, True)
         before = [one for one in self.study.trials("COMPLETE", "PRUNED", "RUNNING") if one.number < trial.number]
         if len(before) >= self.total:
             raise SurplusError

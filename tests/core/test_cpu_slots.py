@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -51,3 +54,13 @@ def test_with_a_gpu_there_is_no_waiting(workspace, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     with reserve_cores(), reserve_cores():
         pass
+
+
+@pytest.mark.parametrize(("variables", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
+def test_threads_that_wait_leave_their_core_to_others_unless_the_user_wants_them_to_spin(variables, policy):
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import stages.core.cpu_slots"],
+        env=environment | variables | {"OMP_DISPLAY_ENV": "true"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr

@@ -92,6 +92,23 @@ def test_after_an_error_the_trial_of_a_plan_is_repeated(storage):
     assert [get_params(trial) for trial in study.trials("COMPLETE")] == [{"n": 2}, {"n": 1}]
 
 
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_trial_whose_process_died_before_its_first_sign_of_life_is_given_up(storage, monkeypatch, planned):
+    monkeypatch.setattr(study_module, "GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(study_module, "SECONDS_BETWEEN_POLLS", 0.06)
+    study, space = make_study(storage), {"n": Dimension(0, 9)}
+    if planned:
+        study.study.enqueue_trial({"n": 1})
+    dead = study.study.ask()
+    if planned:
+        dead.suggest_int("n", 0, 9)
+        study.run_plan(lambda *_: study_module.Outcome(0.0, {}), space, [{"n": 1}], FOREVER, lambda: None)
+    else:
+        study.search(train, SPACE, 1, FOREVER, lambda: None)
+    assert len(study.finished) == 1
+    assert [trial.number for trial in study.trials("FAIL")] == [dead.number]
+
+
 def test_importance_finds_the_param_that_matters(storage):
     importance = search(make_study(storage), 40).importance()
     assert next(iter(importance)) == "x"
