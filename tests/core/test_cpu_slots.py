@@ -56,11 +56,11 @@ def test_with_a_gpu_there_is_no_waiting(workspace, monkeypatch):
         pass
 
 
-@pytest.mark.parametrize(("variables", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")])
-def test_threads_that_wait_leave_their_core_to_others_unless_the_user_wants_them_to_spin(variables, policy):
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+@pytest.mark.parametrize(("variables", "spins"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_threads_that_wait_soon_leave_their_core_to_others_unless_the_user_wants_something_else(variables, spins):
+    environment = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
     done = subprocess.run(
         [sys.executable, "-c", "import stages.core.cpu_slots"],
-        env=environment | variables | {"OMP_DISPLAY_ENV": "true"}, capture_output=True, text=True, check=True,
+        env=environment | variables | {"OMP_DISPLAY_ENV": "verbose"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr

@@ -115,7 +115,7 @@ def take_over(connection: socket.socket) -> list[str]:
 
 
 if __name__ == "__main__":
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # as `stages` sets it before torch is imported
+    os.environ["GOMP_SPINCOUNT"] = "3000"  # as `stages` sets it before torch is imported
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()  # their objects are then not searched for garbage when a process ends
