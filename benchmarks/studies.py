@@ -18,8 +18,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import yaml
+
 from benchmarks.speed import run_python, write_params
 from stages.core.files import read_json
+from stages.core.yaml_files import read_yaml
 
 ROWS = {"max_train_samples": 5000, "max_test_samples": 500}
 SPACE = {
@@ -37,8 +40,9 @@ def main() -> None:
         folder = Path(name)
         tracking = {"log_model": False, "system_metrics": False}
         data = {"source": "folder", "path": str(options.imdb.resolve())} | ROWS
-        write_params(folder, {"data": data, "train": TRAIN, "tracking": tracking, "sweep": None})
-        write_params(folder, {"sweep": SPACE})
+        write_params(folder, {"data": data, "train": TRAIN, "tracking": tracking})
+        params = read_yaml(folder / "params.yaml") | {"sweep": SPACE}
+        (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
         for stage in ("download", "base_model", "preprocess"):
             run_python(folder, "-m", f"stages.{stage}")
         print("| what | seconds | |\n|---|---:|---|", flush=True)
