@@ -9,6 +9,6 @@ gc.set_threshold(50_000)
 
 # A thread of torch that waits for the others spins for a moment, and then sleeps. By default it spins a hundred times
 # longer, on a core that another process needs, such as the sender of MLflow events. A training of 1,800 cached rows
-# took 1.1 s on idle cores (1.0 s by default, 1.5 s without spinning), and 2.3 s beside a busy process, in place of
-# 10 to 20 s. GNU's OpenMP reads this when torch is imported.
+# took 2.3 s beside a busy process (3.9 s by default), and 1.1 s on idle cores (1.0 s by default, 1.5 s without any
+# spinning); two cores. GNU's OpenMP reads this when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")

@@ -114,8 +114,8 @@ def read_facts(params: Params) -> RunFacts:
         precision=resolve_precision("evaluate.precision", params.evaluate.precision),
         resolved=read_resolved(trained, CLASSIFIER),
         library="sentence-transformers" if (CLASSIFIER / MODULES_FILE).is_file() else "transformers",
-        seeds=read_study(SEED_SPREAD, *studied),
-        label_issues=read_study(LABEL_SUMMARY, *studied),
+        seeds=read_study(SEED_SPREAD, ("count", "metrics"), *studied),
+        label_issues=read_study(LABEL_SUMMARY, ("issues", "rows", "first"), *studied),
     )
 
 

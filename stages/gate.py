@@ -77,7 +77,7 @@ def compare_with_champion(registry: Registry, training: Run, results: RowResults
 def add_seed_note(verdict: Verdict, difference: float, params: Params) -> Verdict:
     """The verdict, and how the difference of accuracies compares to what the seed changes, where `stages.seeds` ran."""
     tokenized = read_json(STATISTICS, ["tokenized_sha256"])["tokenized_sha256"]
-    spread = read_study(SEED_SPREAD, params.flat_train(), tokenized)
+    spread = read_study(SEED_SPREAD, ["metrics"], params.flat_train(), tokenized)
     if spread is None:
         return verdict
     clear = spread["metrics"]["accuracy"]["clear_difference"]

@@ -65,7 +65,8 @@ def main() -> None:
     take_gpu()
     trials = Trials.open(params.cache)
     pool_splits(trials)
-    key = make_study_key(params.flat_train(), statistics["tokenized_sha256"], folds=arguments.folds)
+    folds = {"folds": arguments.folds, "seed": params.seed}
+    key = make_study_key(params.flat_train(), statistics["tokenized_sha256"], **folds)
     study = Study(name_study("label-issues", key), find_storage(None), lower_is_better=False, seed=params.seed)
     rows = trials.prepare(params.train, params.train_seed).inputs.rows["train"]
     judged = divide(rows, trials, arguments.folds, params.seed, cache_dir() / "studies" / study.name)

@@ -81,7 +81,22 @@ class Study:
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
-        """Whether this process reports on the study: the first one of the checkout that began it, for the block."""
+        """Whether this process reports on the study: the first one of the checkout that began it, for the block.
+
+        UserError when the storage fails in the block, such as a database that is stopped.
+        """
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield from self.try_to_claim()
+        except (SQLAlchemyError, StorageInternalError) as error:
+            reason = redact(str(error.__cause__ or error).splitlines()[0])
+            raise UserError(
+                f"the storage of {self.name} failed: {reason}. Run the command again: finished trials are kept."
+            ) from None
+
+    def try_to_claim(self) -> Iterator[bool]:
         me = f"{socket.gethostname()}:{main_checkout()}"
         owner = self.study.user_attrs.get(OWNER)
         lock = FileLock(studies_folder() / f"{self.name}.lock")
