@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -111,8 +112,9 @@ def test_a_finished_search_trains_nothing_again(checkout, sweep):
 def test_a_killed_search_is_complete_in_the_end(finished, tmp_path):
     copy = copy_with_space(finished, tmp_path / "killed")
     command = [PYTHON, "-m", "stages.sweep", "--trials", "12", "--no-experiment"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
     with (tmp_path / "output").open("w") as output:
-        process = subprocess.Popen(command, cwd=copy.folder, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=copy.folder, env=environment, stdout=output, stderr=output)
         while not re.search(r"[4-9]/12", (tmp_path / "output").read_text()):
             assert process.poll() is None
             time.sleep(0.05)

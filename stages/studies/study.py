@@ -88,28 +88,31 @@ class Study:
         from optuna.exceptions import StorageInternalError
         from sqlalchemy.exc import SQLAlchemyError
 
+        lock = FileLock(studies_folder() / f"{self.name}.lock")
         try:
-            yield from self.try_to_claim()
+            self.is_owner = self.try_to_claim(lock)
+            yield self.is_owner
         except (SQLAlchemyError, StorageInternalError) as error:
             reason = redact(str(error.__cause__ or error).splitlines()[0])
             raise UserError(
                 f"the storage of {self.name} failed: {reason}. Run the command again: finished trials are kept."
             ) from None
+        finally:
+            lock.release()
 
-    def try_to_claim(self) -> Iterator[bool]:
+    def try_to_claim(self, lock: FileLock) -> bool:
+        """Whether this checkout began the study, and no other process of it holds the lock, which is then held."""
         me = f"{socket.gethostname()}:{main_checkout()}"
         owner = self.study.user_attrs.get(OWNER)
-        lock = FileLock(studies_folder() / f"{self.name}.lock")
         if owner is None:
             self.study.set_user_attr(OWNER, me)
+        if owner not in (None, me):
+            return False
         try:
-            if owner not in (None, me):
-                raise Timeout(lock.lock_file)
-            with lock.acquire(timeout=0):
-                self.is_owner = True
-                yield True
+            lock.acquire(timeout=0)
         except Timeout:
-            yield False
+            return False
+        return True
 
     def trials(self, *states: str) -> "list[optuna.trial.FrozenTrial]":
         """The trials in these states, such as COMPLETE, by number."""

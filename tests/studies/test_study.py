@@ -1,9 +1,11 @@
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 from support.postgresql import run_postgresql
@@ -124,6 +126,14 @@ def test_one_process_of_the_checkout_that_began_a_study_reports_on_it(storage, t
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "elsewhere"))
     with make_study(storage).claim() as one:
         assert not one
+
+
+def test_a_storage_that_fails_in_a_search_is_one_message(storage):
+    study = make_study(storage)
+    with closing(sqlite3.connect(storage.removeprefix("sqlite:///"))) as database:
+        database.execute("DROP TABLE trials")
+    with pytest.raises(UserError, match=r"the storage of test failed: .*trials.*\. Run the command again"):
+        search(study, 3)
 
 
 def test_names_depend_on_kind_and_key():
