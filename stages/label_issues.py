@@ -9,7 +9,7 @@ probabilities by confident learning. Rows with equal texts are judged together. 
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -33,7 +33,7 @@ from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
 from stages.report.summary import MOST_CHARACTERS
 from stages.studies.label_quality import find_label_issues, make_folds, score_labels
-from stages.studies.progress import show_progress
+from stages.studies.progress import run_plan
 from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
 from stages.text.batches import RowDataset
 from stages.text.encoding import read_raw_texts
@@ -42,6 +42,9 @@ from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trials import Trials
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 SPLITS = ("train", "validation")
 FOLD = "fold"
@@ -112,15 +115,12 @@ def find_equal_rows(data: Dataset) -> np.ndarray:
 def train_all(study: Study, trials: Trials, params: Params, judged: Judged, logger: TrialLogger | None) -> None:
     """Train without each fold, and log those that are finished."""
     plan = [{FOLD: fold} for fold in range(int(judged.folds.max()) + 1)]
-    with show_progress(study, len(plan), "folds", "accuracy") as show:
 
-        def report() -> None:
-            show()
-            for trial in study.finished if logger else []:
-                assert logger
-                logger.log(trial.number, params.flat_train() | trial.params, trial.user_attrs[RESULT])
+    def log(trial: "FrozenTrial") -> None:
+        if logger:
+            logger.log(trial.number, params.flat_train() | trial.params, trial.user_attrs[RESULT])
 
-        study.run_plan(partial(run_trial, trials, params, judged), SPACE, plan, float("inf"), report)
+    run_plan(study, partial(run_trial, trials, params, judged), SPACE, plan, "folds", "accuracy", log)
 
 
 def run_trial(trials: Trials, params: Params, judged: Judged, part: dict[str, int], should_stop: Any) -> Outcome:

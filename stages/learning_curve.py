@@ -8,7 +8,7 @@ validation. The test split is not touched.
 
 import argparse
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,13 +28,16 @@ from stages.report.learning_curve_page import make_learning_curve_page
 from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
 from stages.studies.power_law import describe_gain, fit_power_law
-from stages.studies.progress import show_progress
+from stages.studies.progress import run_plan
 from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
 from stages.text.windows import find_first_windows
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trials import Trials
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 ROWS, DRAW = "rows", "draw"
 SPACE = {ROWS: Dimension(1, 2**31 - 1), DRAW: Dimension(0, 2**31 - 1)}
@@ -78,15 +81,14 @@ def train_all(
     study: Study, trials: Trials, params: Params, plan: list[dict[str, int]], logger: TrialLogger | None
 ) -> None:
     """Train on each part, and log those that are finished."""
-    with show_progress(study, len(plan), "trainings", params.train.metric_for_best_model) as show:
 
-        def report() -> None:
-            show()
-            for trial in study.finished if logger else []:
-                assert logger
-                logger.log(trial.number, params.flat_train() | trial.params, trial.user_attrs[RESULT])
+    def log(trial: "FrozenTrial") -> None:
+        if logger:
+            logger.log(trial.number, params.flat_train() | trial.params, trial.user_attrs[RESULT])
 
-        study.run_plan(partial(run_trial, trials, params), SPACE, plan, float("inf"), report)
+    run_plan(
+        study, partial(run_trial, trials, params), SPACE, plan, "trainings", params.train.metric_for_best_model, log
+    )
 
 
 def run_trial(trials: Trials, params: Params, part: dict[str, int], should_stop: Any) -> Outcome:

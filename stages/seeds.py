@@ -7,7 +7,7 @@ The numbers are of validation; the test split is not touched. The report and the
 
 import argparse
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.core.arguments import count
 from stages.core.errors import UserError
@@ -23,13 +23,16 @@ from stages.core.sweep_space import Dimension
 from stages.report.seeds_page import make_seeds_page
 from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
-from stages.studies.progress import show_progress
+from stages.studies.progress import run_plan
 from stages.studies.seed_spread import smallest_clear_difference, summarize_seeds
 from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trials import Trials
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 SPACE = {SEED: Dimension(0, 2**32 - 1)}
 METRICS = ("accuracy", "f1_macro", "precision_macro", "recall_macro", "loss")
@@ -64,15 +67,12 @@ def train_all(
     study: Study, trials: Trials, params: Params, plan: list[dict[str, Any]], logger: TrialLogger | None
 ) -> None:
     """Train with each seed, and log those that are finished."""
-    with show_progress(study, len(plan), "seeds", "accuracy") as show:
 
-        def report() -> None:
-            show()
-            for trial in study.finished if logger else []:
-                assert logger
-                logger.log(trial.number, params.change_train(trial.params).flat_train(), trial.user_attrs[RESULT])
+    def log(trial: "FrozenTrial") -> None:
+        if logger:
+            logger.log(trial.number, params.change_train(trial.params).flat_train(), trial.user_attrs[RESULT])
 
-        study.run_plan(partial(run_trial, trials, params), SPACE, plan, float("inf"), report)
+    run_plan(study, partial(run_trial, trials, params), SPACE, plan, "seeds", "accuracy", log)
 
 
 def run_trial(trials: Trials, params: Params, changes: dict[str, Any], should_stop: Any) -> Outcome:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages.core.arguments import count, minutes
 from stages.core.errors import UserError
@@ -30,7 +30,7 @@ from stages.core.sweep_space import ALLOWED
 from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
 from stages.report.sweep_page import SearchedTrial, make_sweep_page
-from stages.studies.progress import show_progress
+from stages.studies.progress import run_search
 from stages.studies.search_space import choose_from, write_overrides
 from stages.studies.study import RESULT, STORAGE_VARIABLE, Outcome, Study, find_storage, name_study
 from stages.tracking.provenance import make_run_tags
@@ -38,6 +38,9 @@ from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trainer import DivergedError
 from stages.training.trials import StopWhen, Trials, describe_diverged
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 WINNER = "winner"  # the user attribute of a study with its best trial and the numbers of that one's experiment
 
@@ -51,7 +54,6 @@ def main() -> None:
     take_gpu()
     trials = Trials.open(params.cache)
     study = open_sweep(params, statistics, arguments.storage)
-    deadline = time.monotonic() + 60 * arguments.minutes
     tags = make_run_tags(statistics, params.flat())
     with (
         study.claim() as is_owner,
@@ -59,7 +61,7 @@ def main() -> None:
     ):
         if is_owner:
             enqueue_current(study, trials, params)
-        search(study, trials, params, arguments.trials, deadline, logger)
+        search(study, trials, params, arguments.trials, arguments.minutes, logger)
         if logger and not arguments.no_experiment:
             trials.forget()
             return_gpu()
@@ -87,19 +89,16 @@ def enqueue_current(study: Study, trials: Trials, params: Params) -> None:
 
 
 def search(
-    study: Study, trials: Trials, params: Params, total: int, deadline: float, logger: TrialLogger | None
+    study: Study, trials: Trials, params: Params, total: int, minutes: float, logger: TrialLogger | None
 ) -> None:
     """Run trials until there are `total`, and log those that are finished."""
-    with show_progress(study, total, "trials", params.train.metric_for_best_model) as show:
 
-        def report() -> None:
-            show()
-            if logger is None:
-                return
-            for trial in study.finished:
-                logger.log(trial.number, params.change_train(trial.params).flat_train(), trial.user_attrs[RESULT])
+    def log(trial: "FrozenTrial") -> None:
+        if logger:
+            logger.log(trial.number, params.change_train(trial.params).flat_train(), trial.user_attrs[RESULT])
 
-        study.search(partial(run_trial, trials, params), params.sweep, total, deadline, report)
+    metric = params.train.metric_for_best_model
+    run_search(study, partial(run_trial, trials, params), params.sweep, total, minutes, metric, log)
 
 
 def run_trial(

@@ -150,12 +150,11 @@ class Study:
         train: TrainTrial,
         space: dict[str, Dimension],
         plan: list[dict[str, Any]],
-        deadline: float,
         report: Callable[[], None],
     ) -> None:
         """Run a trial with each of these params, as `search` does."""
         objective = Objective(self, train, space, sys.maxsize)
-        while self.find_missing(plan, "COMPLETE") and time.monotonic() < deadline:
+        while self.find_missing(plan, "COMPLETE"):
             for params in self.find_missing(plan, "COMPLETE", "RUNNING", "WAITING"):
                 self.study.enqueue_trial(params)
             if self.trials("WAITING"):

@@ -76,9 +76,7 @@ def test_params_that_were_tried_are_not_trained_again(storage):
 def test_a_plan_is_completed_in_its_order(storage):
     study, plan = make_study(storage), [{"n": n} for n in (3, 1, 2)]
     for part in (plan[:2], plan):
-        study.run_plan(
-            lambda params, _: study_module.Outcome(0.0, params), {"n": Dimension(0, 9)}, part, FOREVER, lambda: None
-        )
+        study.run_plan(lambda params, _: study_module.Outcome(0.0, params), {"n": Dimension(0, 9)}, part, lambda: None)
     assert [trial.user_attrs["result"] for trial in study.trials("COMPLETE")] == plan
 
 
@@ -89,8 +87,8 @@ def test_after_an_error_the_trial_of_a_plan_is_repeated(storage):
         raise UserError("no room")
 
     with pytest.raises(UserError, match="no room"):
-        study.run_plan(fail, {"n": Dimension(0, 9)}, plan, FOREVER, lambda: None)
-    study.run_plan(lambda *_: study_module.Outcome(0.0, {}), {"n": Dimension(0, 9)}, plan, FOREVER, lambda: None)
+        study.run_plan(fail, {"n": Dimension(0, 9)}, plan, lambda: None)
+    study.run_plan(lambda *_: study_module.Outcome(0.0, {}), {"n": Dimension(0, 9)}, plan, lambda: None)
     assert [get_params(trial) for trial in study.trials("COMPLETE")] == [{"n": 2}, {"n": 1}]
 
 
@@ -104,7 +102,7 @@ def test_a_trial_whose_process_died_before_its_first_sign_of_life_is_given_up(st
     dead = study.study.ask()
     if planned:
         dead.suggest_int("n", 0, 9)
-        study.run_plan(lambda *_: study_module.Outcome(0.0, {}), space, [{"n": 1}], FOREVER, lambda: None)
+        study.run_plan(lambda *_: study_module.Outcome(0.0, {}), space, [{"n": 1}], lambda: None)
     else:
         study.search(train, SPACE, 1, FOREVER, lambda: None)
     assert len(study.finished) == 1
