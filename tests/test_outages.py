@@ -89,10 +89,9 @@ def test_a_run_survives_an_outage_and_arrives_once_and_in_order(server, workspac
 
 
 def send_waiting_events():
-    """What `python -m stages.sync` does first; again when the sender of the run, which waits for the server, has it."""
+    """What `python -m stages.sync` does first; again while the sender of the run has it, or the server is not back."""
     for _ in range(100):
-        assert send_waiting() == 0
-        if not list_journals():
+        if send_waiting() == 0 and not list_journals():
             return
         time.sleep(0.2)
     raise AssertionError(Path("mlruns/sender.log").read_text())
