@@ -2,7 +2,7 @@
 
 python -m benchmarks.plain_trainer WORKSPACE RESULT [options]
 
-It reads the tokens and the base model of a workspace after `preprocess`, and writes seconds, memory and test accuracy
+It reads the tokens and the base model of a workspace after `preprocess`, and writes seconds, memory and accuracies
 to the JSON file RESULT.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import load_from_disk
+from datasets import Dataset, load_from_disk
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -55,8 +55,8 @@ def main() -> None:
         trainer.train()
         seconds = time.perf_counter() - started
     peak = measure_peak_memory() / 2**20
-    metrics = trainer.predict(data["test"]).metrics or {}
-    result = {"training_seconds": seconds, "test_accuracy": metrics["test_accuracy"], "peak_memory_mb": peak}
+    accuracies = {f"{split}_accuracy": measure_accuracy(trainer, data[split]) for split in ("validation", "test")}
+    result = {"training_seconds": seconds, "peak_memory_mb": peak} | accuracies
     if torch.cuda.is_initialized():
         result["peak_gpu_memory_mb"] = torch.cuda.max_memory_allocated() / 2**20
     options.result.write_text(json.dumps(result))
@@ -111,6 +111,10 @@ def freeze(model: PreTrainedModel, count: str) -> None:
         layer = next((int(part) for part in name.split(".") if part.isdigit()), -1)
         if layer < number and "pooler" not in name:
             parameter.requires_grad = False
+
+
+def measure_accuracy(trainer: Trainer, rows: Dataset) -> float:
+    return (trainer.predict(rows).metrics or {})["test_accuracy"]
 
 
 def compute_accuracy(prediction: EvalPrediction) -> dict[str, float]:

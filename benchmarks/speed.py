@@ -223,6 +223,7 @@ def write_params(folder: Path, changes: dict[str, Any]) -> None:
 def run_python(folder: Path, *arguments: str, cache: str = "") -> None:
     """Run Python in a workspace; its output is shown only when it fails."""
     environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "DVC_ROOT": str(folder)}
+    environment.pop("GOMP_SPINCOUNT", None)  # importing `stages` set it here; plain Trainer keeps the default
     environment |= {"PIPELINE_CACHE": cache} if cache else {}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False

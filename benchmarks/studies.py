@@ -3,8 +3,8 @@
 python -m benchmarks.studies --imdb aclImdb_v1.tar.gz [--trials 100]
 
 MiniLM, five of six layers frozen, two epochs, 5,000 IMDB reviews of 128 tokens. The sweep begins without cached
-features. With --plain it also trains plain `transformers.Trainer` on a tenth of the rows: a search with Optuna as its
-documentation has it makes one such training for each trial. Prints a Markdown table.
+features. With --plain it also trains plain `transformers.Trainer` once, with the params of the first trial: a search
+with Optuna as its documentation has it makes one such training for each trial. Prints a Markdown table.
 """
 
 import argparse
@@ -14,6 +14,8 @@ import sqlite3
 import tempfile
 import time
 from contextlib import closing
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,6 +24,7 @@ import yaml
 
 from benchmarks.speed import run_python, write_params
 from stages.core.files import read_json
+from stages.core.hardware import resolve_precision
 from stages.core.yaml_files import read_yaml
 
 ROWS = {"max_train_samples": 5000, "max_test_samples": 500}
@@ -64,7 +67,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.studies", description=__doc__.splitlines()[0])
     parser.add_argument("--imdb", type=Path, required=True, help="the archive of the Large Movie Review Dataset")
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--plain", action="store_true", help="also measure plain Trainer, on a tenth of the rows")
+    parser.add_argument("--plain", action="store_true", help="also train plain Trainer once")
     return parser.parse_args()
 
 
@@ -76,39 +79,41 @@ def measure(folder: Path, module: str, *arguments: str) -> float:
 
 
 def report(what: str, seconds: float, note: str = "") -> None:
-    print(f"| {what} | {seconds:.1f} | {note} |", flush=True)
+    print(f"| {what} | {seconds:.2f} | {note} |", flush=True)
 
 
 def describe_trials(folder: Path) -> None:
     """How long trials take, and what they cost beside their training loops."""
-    query = "SELECT value_json FROM trial_user_attributes JOIN trials USING (trial_id) JOIN studies USING (study_id) "
-    query += "WHERE key = 'result' AND study_name LIKE 'sweep-%'"
+    query = "SELECT datetime_start, value_json FROM trials JOIN studies USING (study_id) JOIN trial_user_attributes "
+    query += "USING (trial_id) WHERE key = 'result' AND study_name LIKE 'sweep-%' ORDER BY number"
     with closing(sqlite3.connect(folder / "mlruns/studies/studies.db")) as database:
-        results: list[dict[str, Any]] = [json.loads(row[0]) for row in database.execute(query)]
-    stopped = sum(result["stopped"] for result in results)
-    report("a complete trial, median", median(one["seconds"] for one in results if not one["stopped"]))
-    report("beside the training loop, median", median(one["seconds"] - one["loop_seconds"] for one in results))
-    report("trials that were stopped early", stopped, "trials, not seconds")
-    best = max(one["best"]["accuracy"] for one in results if one["best"])
-    report("best accuracy on validation", best, f"{best:.4f}")
+        rows = [(datetime.fromisoformat(start), json.loads(text)) for start, text in database.execute(query)]
+    results: list[dict[str, Any]] = [result for _, result in rows]
+    complete = [result for result in results if not result["stopped"]]
+    stopped = [result for result in results if result["stopped"]]
+    accuracies = [result["best"]["accuracy"] for result in complete]
+    note = f"validation accuracy {accuracies[0]:.4f} of the first, {max(accuracies):.4f} of the best"
+    report("a complete trial, median", median(one["seconds"] for one in complete), f"{len(complete)} trials, {note}")
+    if stopped:
+        report("a trial stopped early, median", median(one["seconds"] for one in stopped), f"{len(stopped)} trials")
+    beside = [
+        (following - start).total_seconds() - result["loop_seconds"]
+        for (start, result), (following, _) in pairwise(rows)
+    ]
+    report("a trial beside its training loop, median", median(beside), "until the next trial starts")
 
 
 def measure_plain(folder: Path, trials: int) -> None:
-    """Seconds of plain Trainer on a tenth of the rows, and what as many trials of all rows would take."""
-    rows = {"max_train_samples": ROWS["max_train_samples"] // 10, "max_test_samples": 50}
-    small = folder / "small"
-    small.mkdir()
-    shutil.copy(folder / "params.yaml", small)
-    write_params(small, {"data": rows})
-    for stage in ("download", "base_model", "preprocess"):
-        run_python(small, "-m", f"stages.{stage}")
+    """Seconds of one training with plain Trainer, and what as many trials would take."""
+    precision = resolve_precision("train.precision", "auto")
     run_python(
-        small, "-m", "benchmarks.plain_trainer", str(small), str(small / "plain.json"), "--freeze", "5", "--precision",
-        "bf16", "--learning-rate", "5e-4", "--group-by-length",
+        folder, "-m", "benchmarks.plain_trainer", str(folder), str(folder / "plain.json"), "--freeze", "5",
+        "--precision", precision, "--learning-rate", "5e-4", "--group-by-length",
     )  # fmt: skip
-    seconds = read_json(small / "plain.json")["training_seconds"]
-    report("plain Trainer, a tenth of the rows", seconds)
-    report(f"plain Trainer, {trials} trials of all rows", 10 * trials * seconds, "extrapolated, without pruning")
+    result = read_json(folder / "plain.json")
+    seconds, accuracy = result["training_seconds"], result["validation_accuracy"]
+    report("plain Trainer, one training", seconds, f"validation accuracy {accuracy:.4f}")
+    report(f"plain Trainer, {trials} trainings", trials * seconds, "extrapolated, without pruning")
 
 
 if __name__ == "__main__":
