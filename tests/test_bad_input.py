@@ -15,7 +15,7 @@ import yaml
 from support.bad_inputs import CASES, GOOD, Case
 from support.checkout import wait_for_senders
 from support.project import ROOT, make_params
-from support.warm_python import PYTHON, find_python
+from support.warm_python import find_python
 
 from stages import evaluate, train
 from stages.core.files import read_json
@@ -144,9 +144,8 @@ def test_the_command_ends_with_code_1(case, prepared):
     def limit_files() -> None:  # like a full disk: Python ignores SIGXFSZ, so that writing fails
         resource.setrlimit(resource.RLIMIT_FSIZE, (case.limit, case.limit))
 
-    python = PYTHON if case.limit else find_python()
     result = subprocess.run(
-        [python, "-m", f"stages.{case.stage}"], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [find_python(), "-m", f"stages.{case.stage}"], env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True, text=True, check=False, preexec_fn=limit_files if case.limit else None,
     )  # fmt: skip
     assert result.returncode == 1, result.stderr

@@ -4,8 +4,9 @@ A server imports them once and forks a process for each command. That is a proce
 folder, environment, files and exit code, as any `python -m stages.train`, which it replaces; it only starts 5 seconds
 earlier. `python` itself becomes a small client, which waits for the process; `dvc` is another one, for DVC.
 
-What it cannot do: libraries read some variables when they are imported (HF_ENDPOINT, OMP_NUM_THREADS), and a signal
-for the client does not reach the process. Tests of these use the real Python, as do stages that ask a hub.
+The limit of a file's size, with which tests pretend a full disk, is that of the client. What it cannot do: libraries
+read some variables when they are imported (HF_ENDPOINT, OMP_NUM_THREADS), and a signal for the client does not reach
+the process. Tests of these use the real Python, as do stages that ask a hub.
 
 Run as a program, this file is the server: `python -I warm_python.py SOCKET CLIENT`.
 """
@@ -15,6 +16,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import runpy
 import shutil
 import signal
@@ -34,14 +36,15 @@ PYTHON = sys.executable  # the real one
 SHARED = "WARM_PYTHON"  # the variable with the client's path
 CLIENT = """\
 #!{python} -IS
-import json, os, socket, sys
+import json, os, resource, socket, sys
 command = ["-m", "dvc", *sys.argv[1:]] if os.path.basename(sys.argv[0]) == "dvc" else sys.argv[1:]
 asks_hub = "HF_ENDPOINT" in os.environ and command[1:2] in (["stages.download"], ["stages.base_model"])
 if command[:1] != ["-m"] or not f"{{command[1]}}.".startswith(("stages.", "dvc.")) or asks_hub:
     os.execv({python!r}, [{python!r}, *command])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    request = json.dumps([command[1:], os.getcwd(), dict(os.environ)]).encode()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    request = json.dumps([command[1:], os.getcwd(), dict(os.environ), limit]).encode()
     socket.send_fds(server, [len(request).to_bytes(4)], [0, 1, 2])
     server.sendall(request)
     code = server.recv(1)
@@ -101,14 +104,15 @@ def serve(address: str) -> list[str]:
 
 
 def take_over(connection: socket.socket) -> list[str]:
-    """Take the client's files, folder and environment; return its arguments."""
+    """Take the client's files, folder, environment and limit; return its arguments."""
     size, files, _, _ = socket.recv_fds(connection, 4, 3)
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
     with connection.makefile("rb") as stream:
-        arguments, folder, environment = json.loads(stream.read(int.from_bytes(size)))
+        arguments, folder, environment, limit = json.loads(stream.read(int.from_bytes(size)))
     os.chdir(folder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     os.environ.clear()
     os.environ.update(environment)
     return arguments
