@@ -113,6 +113,7 @@ def take_over(connection: socket.socket) -> list[str]:
         arguments, folder, environment, limit = json.loads(stream.read(int.from_bytes(size)))
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    sys.dont_write_bytecode = limit[0] != resource.RLIM_INFINITY  # Python would not notice that it wrote half a file
     os.environ.clear()
     os.environ.update(environment)
     return arguments
