@@ -12,26 +12,20 @@ import time
 from contextlib import suppress
 
 import psutil
-from dvc.exceptions import DvcException
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 # Set before MLflow is imported, which reads them then: a server that never answers must not hold up other runs.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
-from mlflow.exceptions import MlflowException
-
 from stages.core.errors import UserError
-from stages.core.files import main_checkout
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
-from stages.tracking.dvc_experiments import Experiment, list_experiments
 from stages.tracking.journal import Journal
 from stages.tracking.journal_folder import list_journals, open_journal, remove_partly_deleted
 from stages.tracking.mlflow_sender import send
-from stages.tracking.mlflow_store import NotReachedError, NotSentError, connect, describe_error
-from stages.tracking.reconcile import find_differences, find_run, restore_run
-from stages.tracking.store_uri import describe_store, read_store_uri
+from stages.tracking.mlflow_store import NotReachedError, NotSentError, describe_error
+from stages.tracking.store_uri import read_store_uri
 from stages.tracking.system_metrics import sample_system_metrics
 
 SECONDS_BETWEEN_POLLS = 0.5
@@ -43,63 +37,15 @@ def main() -> None:
     if arguments.follow:
         follow(arguments.follow, arguments.stage, arguments.system_metrics)
         return
+    # Imported here, because DVC takes a third of a second, and the sender that each stage starts does not need it.
+    from stages.tracking.reconcile import reconcile_all
+
     uri = read_store_uri()
     if not arguments.check:
         failed = send_waiting()
         if failed:
             raise UserError(f"{failed} runs could not be sent; they stay in mlruns/journal")
-    reconcile(uri, arguments.check)
-
-
-def reconcile(uri: str | None, check: bool) -> None:
-    """Compare each experiment with its run; UserError when some disagree."""
-    try:
-        experiments = list_experiments()
-    except DvcException as error:
-        raise UserError(f"DVC: {error}") from error
-    with FileLock(main_checkout() / "mlruns" / "sync.lock"):  # otherwise two processes would restore the same run
-        agreements = [try_to_reconcile(experiment, uri, check) for experiment in experiments]
-    if not all(agreements):
-        raise UserError(f"{agreements.count(False)} of {len(agreements)} DVC experiments do not agree with MLflow")
-
-
-def try_to_reconcile(experiment: Experiment, uri: str | None, check: bool) -> bool:
-    """Return whether an experiment agrees with its run; one that cannot be read does not stop the others."""
-    try:
-        return reconcile_experiment(experiment, uri, check)
-    except NotReachedError as error:
-        raise UserError(f"MLflow at {describe_store(uri)}: {error}") from error
-    except (UserError, NotSentError, MlflowException, DvcException, LookupError, ValueError, OSError) as error:
-        print(f"{experiment}: cannot be compared: {describe_error(error)}")
-        return False
-
-
-def reconcile_experiment(experiment: Experiment, uri: str | None, check: bool) -> bool:
-    """Print how a DVC experiment and its run differ, and return whether they agree; restore a run that is missing.
-
-    With `check` nothing is restored.
-    """
-    if not experiment.is_finished:
-        print(f"{experiment}: not finished, or not in DVC's cache (dvc pull downloads it)")
-        return True
-    client = connect(uri)
-    run = find_run(experiment, client)
-    action = "agrees with run"
-    if run is None and not check:
-        journal = restore_run(experiment, uri)
-        with suppress(FileNotFoundError), journal.lock_for_sending():  # another process may have sent all of it
-            send(journal)
-        run = find_run(experiment, client)
-        action = "restored from DVC as run"
-    if run is None:
-        print(f"{experiment}: differs\n  MLflow has no run of it; python -m stages.sync restores it")
-        return False
-    differences = find_differences(experiment, run)
-    if differences:
-        print("\n  ".join([f"{experiment}: differs", *differences]))
-    else:
-        print(f"{experiment}: {action} {run.info.run_id}")
-    return not differences
+    reconcile_all(uri, arguments.check)
 
 
 def follow(key: str, stage: int, system_metrics: bool) -> None:

@@ -5,8 +5,8 @@ import pytest
 from mlflow import MlflowClient
 
 from stages.core.errors import UserError
-from stages.sync import try_to_reconcile
 from stages.tracking.journal import Journal
+from stages.tracking.reconcile import try_to_reconcile
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,6 @@ class OldExperiment:
 
 
 def test_an_experiment_of_another_version_does_not_stop_the_others(workspace, monkeypatch, capsys):
-    monkeypatch.setattr("stages.sync.connect", lambda uri: MlflowClient("http://unused"))
+    monkeypatch.setattr("stages.tracking.reconcile.connect", lambda uri: MlflowClient("http://unused"))
     assert not try_to_reconcile(OldExperiment(), None, check=True)
     assert capsys.readouterr().out == "old: cannot be compared: params.yaml: train.old: unknown key\n"

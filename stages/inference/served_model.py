@@ -12,13 +12,15 @@ from mlflow.pyfunc import PythonModel
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.inference.output_columns import Answer
-from stages.inference.predictor import Predictor
 
 
 class ServedClassifier(PythonModel):
     """Returns the fields of `Answer` for each text, or pair of texts."""
 
     def load_context(self, context: Any) -> None:
+        # MLflow runs this file when it logs a model, too, and torch and transformers would take 4 seconds then.
+        from stages.inference.predictor import Predictor
+
         precision = choose_precision(context.model_config["precision"])
         self.predictor = Predictor(Path(context.artifacts["classifier"]), precision)
 

@@ -6,16 +6,82 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dvc.exceptions import DvcException
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
-from stages.tracking.dvc_experiments import ARTIFACTS, Experiment
+from stages.core.errors import UserError
+from stages.core.files import main_checkout
+from stages.tracking.dvc_experiments import ARTIFACTS, Experiment, list_experiments
 from stages.tracking.journal import Journal
-from stages.tracking.mlflow_store import find_runs, find_runs_of_model, is_stored_as
+from stages.tracking.mlflow_sender import send
+from stages.tracking.mlflow_store import (
+    NotReachedError,
+    NotSentError,
+    connect,
+    describe_error,
+    find_runs,
+    find_runs_of_model,
+    is_stored_as,
+)
 from stages.tracking.provenance import RESTORED_FROM_TAG, make_source_tags
 from stages.tracking.run import log_datasets, log_history, log_results, log_weights, stringify
+from stages.tracking.store_uri import describe_store
 
 CLASSIFIER = "models/classifier"
+
+
+def reconcile_all(uri: str | None, check: bool) -> None:
+    """Compare each experiment with its run; UserError when some disagree."""
+    try:
+        experiments = list_experiments()
+    except DvcException as error:
+        raise UserError(f"DVC: {error}") from error
+    with FileLock(main_checkout() / "mlruns" / "sync.lock"):  # otherwise two processes would restore the same run
+        agreements = [try_to_reconcile(experiment, uri, check) for experiment in experiments]
+    if not all(agreements):
+        raise UserError(f"{agreements.count(False)} of {len(agreements)} DVC experiments do not agree with MLflow")
+
+
+def try_to_reconcile(experiment: Experiment, uri: str | None, check: bool) -> bool:
+    """Return whether an experiment agrees with its run; one that cannot be read does not stop the others."""
+    try:
+        return reconcile_experiment(experiment, uri, check)
+    except NotReachedError as error:
+        raise UserError(f"MLflow at {describe_store(uri)}: {error}") from error
+    except (UserError, NotSentError, MlflowException, DvcException, LookupError, ValueError, OSError) as error:
+        print(f"{experiment}: cannot be compared: {describe_error(error)}")
+        return False
+
+
+def reconcile_experiment(experiment: Experiment, uri: str | None, check: bool) -> bool:
+    """Print how a DVC experiment and its run differ, and return whether they agree; restore a run that is missing.
+
+    With `check` nothing is restored.
+    """
+    if not experiment.is_finished:
+        print(f"{experiment}: not finished, or not in DVC's cache (dvc pull downloads it)")
+        return True
+    client = connect(uri)
+    run = find_run(experiment, client)
+    action = "agrees with run"
+    if run is None and not check:
+        journal = restore_run(experiment, uri)
+        with suppress(FileNotFoundError), journal.lock_for_sending():  # another process may have sent all of it
+            send(journal)
+        run = find_run(experiment, client)
+        action = "restored from DVC as run"
+    if run is None:
+        print(f"{experiment}: differs\n  MLflow has no run of it; python -m stages.sync restores it")
+        return False
+    differences = find_differences(experiment, run)
+    if differences:
+        print("\n  ".join([f"{experiment}: differs", *differences]))
+    else:
+        print(f"{experiment}: {action} {run.info.run_id}")
+    return not differences
 
 
 def find_run(experiment: Experiment, client: MlflowClient) -> Run | None:
