@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from mlflow.models import utils as model_utils
 from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
@@ -195,19 +196,34 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
     answer = pd.DataFrame({"label": [label], "probability": [0.9], "truncated": [False]})
     mlflow.start_run(journal.run_id)
     try:
-        pyfunc.log_model(
-            name="classifier",
-            python_model=str(CODE / "inference" / "served_model.py"),
-            code_paths=[str(CODE)],
-            artifacts={"classifier": str(folder)},
-            model_config={"precision": find_precision(journal)},
-            signature=infer_signature(example, answer),
-            input_example=example,
-            tags={"mlflow.source.name": "dvc.yaml"},
-            pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
-        )
+        with skip_validation():
+            pyfunc.log_model(
+                name="classifier",
+                python_model=str(CODE / "inference" / "served_model.py"),
+                code_paths=[str(CODE)],
+                artifacts={"classifier": str(folder)},
+                model_config={"precision": find_precision(journal)},
+                signature=infer_signature(example, answer),
+                input_example=example,
+                tags={"mlflow.source.name": "dvc.yaml"},
+                pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
+            )
     finally:
         mlflow.end_run("RUNNING")
+
+
+@contextmanager
+def skip_validation() -> Iterator[None]:
+    """Let MLflow log a model without loading it and asking it for the answer to its example.
+
+    That takes 5 seconds of CPU from the stage that runs beside it, and all that may come of it is a warning.
+    """
+    validate = model_utils._validate_serving_input
+    model_utils._validate_serving_input = lambda **arguments: None
+    try:
+        yield
+    finally:
+        model_utils._validate_serving_input = validate
 
 
 def find_precision(journal: Journal) -> str:
