@@ -50,7 +50,7 @@ def measure(trials: Trials, params: Params, labels: np.ndarray, repeat: int) -> 
     scores = []
     for part, seed in zip(plan, seeds, strict=True):
         chosen = half[stratified_sample(labels[half], part[ROWS], seed)]
-        scores.append(train(trials, params, seed, np.sort(chosen)))
+        scores.append(train(trials, params, seed, chosen))
     law = fit_power_law(np.array([part[ROWS] for part in plan]), np.array(scores), False, repeat)
     rows = np.array([len(labels)])
     (low,), (high,) = law.interval(rows)

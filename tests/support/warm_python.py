@@ -30,7 +30,9 @@ from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
+STORES = ("mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store")
 LIBRARIES = (
+    *STORES,
     *("accelerate", "datasets", "evaluate", "matplotlib.figure", "mlflow.pyfunc", "pandas", "pydantic"),
     *("safetensors", "scipy.stats", "sklearn.metrics", "torch", "transformers.models.bert.modeling_bert"),
     "transformers.trainer",
@@ -145,8 +147,9 @@ def end(code: int) -> NoReturn:
     """
     threading._shutdown()  # waits for threads
     atexit._run_exitfuncs()
-    for engine in [*SqlAlchemyTracking._engine_map.values(), *SqlAlchemyRegistry._engine_map.values()]:
-        engine.dispose()
+    for store in STORES:
+        for engine in sys.modules[store].SqlAlchemyStore._engine_map.values():
+            engine.dispose()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -156,9 +159,6 @@ if __name__ == "__main__":
     os.environ["GOMP_SPINCOUNT"] = "3000"  # as `stages` sets it before torch is imported
     for library in LIBRARIES:
         importlib.import_module(library)
-    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as SqlAlchemyRegistry
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as SqlAlchemyTracking
-
     gc.freeze()  # the objects of all libraries are then not searched for garbage, which would copy their pages
     _, address, client = sys.argv
     module, *sys.argv[1:] = serve(address)

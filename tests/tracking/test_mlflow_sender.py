@@ -1,6 +1,9 @@
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from base64 import b64decode
 from concurrent.futures import ProcessPoolExecutor
@@ -9,12 +12,20 @@ from multiprocessing import get_context
 
 import mlflow
 import pytest
+from support.project import ROOT
 
 from stages.sync import send_waiting
 from stages.tracking.journal import Journal
 from stages.tracking.journal_folder import list_journals
 from stages.tracking.mlflow_sender import send
-from stages.tracking.mlflow_store import NotSentError, connect, find_experiment, find_runs, is_stored_as
+from stages.tracking.mlflow_store import (
+    NotSentError,
+    connect,
+    find_experiment,
+    find_logged_models,
+    find_runs,
+    is_stored_as,
+)
 from stages.tracking.provenance import KEY_TAG
 from stages.tracking.run import stringify
 from stages.tracking.store_uri import read_store_uri
@@ -95,6 +106,22 @@ def test_events_that_are_sent_again_are_stored_once(workspace):
     assert len(client.search_runs([find_experiment(client, "test")])) == 1
     assert len(client.get_metric_history(journal.run_id, "train/loss")) == 5
     assert read_stored_run(journal).info.status == "FINISHED"
+
+
+def test_a_sender_that_logs_a_model_imports_neither_torch_nor_transformers_nor_dvc(workspace):
+    (workspace / "model").mkdir()
+    (workspace / "model/config.json").write_text('{"id2label": {"0": "good", "1": "bad"}}')
+    journal = create_journal()
+    journal.log_file("model", workspace / "model", columns=["text"])
+    code = "import sys; from stages.sync import open_journal, send; print(send(open_journal(sys.argv[1])))"
+    code += "; print(*{'dvc', 'torch', 'transformers'} & set(sys.modules))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, journal.key], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "2\n\n"), done.stderr
+    (model,) = find_logged_models(connect(None), read_stored_run(journal))
+    assert model.status == "READY"
 
 
 def test_only_what_is_new_is_sent():
