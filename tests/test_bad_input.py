@@ -153,6 +153,18 @@ def test_the_command_ends_with_code_1(case, prepared):
     assert read_all(folder) == before
 
 
+def test_a_command_with_a_full_disk_leaves_no_bytecode_of_which_the_end_is_missing(tmp_path):
+    """Python 3.11 does not notice that a file was written in part; no later import of it would work."""
+    for name, code in {"__init__": "", "start": "import stages.large", "large": "x = 1\n" * 1000}.items():
+        (tmp_path / "stages").mkdir(exist_ok=True)
+        (tmp_path / f"stages/{name}.py").write_text(code)
+    subprocess.run(
+        [find_python(), "-m", "stages.start"], cwd=tmp_path, check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+    )  # fmt: skip
+    assert not list(tmp_path.rglob("*.pyc"))
+
+
 def test_broken_cached_features_and_journals_end_no_run(prepared, capsys):
     folder = prepared(Case("cached features", "train", "", params={"train.freeze_layers": 1}))
     run_stage("train", train.main)
