@@ -56,7 +56,8 @@ from stages.report.tables import (
 )
 from stages.text.encoding import load_splits, read_raw_texts
 from stages.text.tokenizer import load_tokenizer
-from stages.text.windows import count_document_tokens, get_document_labels, get_documents
+from stages.text.labels import get_document_labels, get_label_names
+from stages.text.windows import count_document_tokens, get_documents
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished, log_feature_cache, log_resolved, log_results, log_weights, resume_run
@@ -129,7 +130,7 @@ def predict_test(
         inputs = prepare_inputs(model, data, ("test",), tokenizer, precision, cache)
         logits = predict_logits(inputs, "test", params.evaluate)
     log_feature_cache(run, inputs.report)
-    names = data["test"].features["labels"].names
+    names = get_label_names(data["test"])
     return LabelledPredictions(logits, get_document_labels(data["test"]), names=names)
 
 

@@ -18,7 +18,7 @@ from stages.text.encoding import encode_split, index_splits, read_cleaned_texts
 from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import configure, load_tokenizer, train_tokenizer
 
-MANIFEST_KEYS = ("columns", "labels", "splits", "ignored", "dropped", "leaks", "missing_classes")
+MANIFEST_KEYS = ("columns", "labels", "problem_type", "splits", "ignored", "dropped", "leaks", "missing_classes")
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
                 raw=RAW / f"{split}.parquet",
                 folder=folder / split,
                 labels=manifest["labels"],
+                problem_type=manifest["problem_type"],
                 tokenizer=tokenizer,
                 preprocess=params.preprocess,
                 has_types=has_token_types(BASE),

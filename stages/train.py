@@ -29,6 +29,7 @@ from stages.model.classifier import save_classifier
 from stages.model.freezing import count_parameters
 from stages.model.pooling import find_pooling
 from stages.text.encoding import load_splits
+from stages.text.labels import get_label_names, get_problem_type
 from stages.text.tokenizer import load_tokenizer
 from stages.tracking.callbacks import RunLogger, make_tensorboard_callbacks
 from stages.tracking.journal import Journal
@@ -51,8 +52,8 @@ def main() -> dict[str, float]:
     data = load_splits(TOKENIZED)
     statistics = read_json(STATISTICS, STATISTICS_KEYS)
     tokenizer = load_tokenizer(TOKENIZER)
-    labels = data["train"].features["labels"].names
-    model = build_initial_model(BASE, labels, tokenizer, params.train, params.train_seed)
+    labels, problem_type = get_label_names(data["train"]), get_problem_type(data["train"])
+    model = build_initial_model(BASE, labels, problem_type, tokenizer, params.train, params.train_seed)
     describe_model(model)
     precision = resolve_precision("train.precision", params.train.precision)
     sections = params.model_dump(include={"seed", "train", "cache"})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from stages.core.errors import UserError
-from stages.core.param_types import FreezeLayers
+from stages.core.param_types import SINGLE_LABEL, FreezeLayers, ProblemType
 from stages.model.families import find_family
 from stages.model.folder import choose_pooling, read_config
 
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def build_classifier(
-    base: Path, labels: list[str], tokenizer: "PreTrainedTokenizerBase", freeze_layers: FreezeLayers = 0
+    base: Path,
+    labels: list[str],
+    tokenizer: "PreTrainedTokenizerBase",
+    freeze_layers: FreezeLayers = 0,
+    problem_type: ProblemType = SINGLE_LABEL,
 ) -> "PreTrainedModel":
     """The encoder with a new head of `len(labels)` outputs; torch's random state decides all new weights.
 
@@ -27,7 +31,7 @@ def build_classifier(
         "num_labels": len(labels),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
-        "problem_type": "single_label_classification",
+        "problem_type": problem_type,
     }
     if pooling := choose_pooling(base, freeze_layers):
         key = find_family(read_config(base)["model_type"]).pooling

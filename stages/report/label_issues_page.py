@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.evaluation.predictions import LABEL_SEPARATOR
 from stages.report.study_figures import draw_quality
 from stages.report.study_page import StudyPage
 
@@ -22,8 +23,8 @@ def list_issues(
     return [
         (
             *places[issue.row][:2],
-            names[issue.given],
-            names[issue.suggested],
+            join_labels(issue.given, names),
+            join_labels(issue.suggested, names),
             *(
                 round(float(number), 4)
                 for number in (issue.score, issue.given_probability, issue.suggested_probability)
@@ -32,6 +33,11 @@ def list_issues(
         )
         for issue in issues
     ]
+
+
+def join_labels(labels: Sequence[int], names: Sequence[str]) -> str:
+    """The names of labels, given by their numbers, in one cell; empty for none."""
+    return LABEL_SEPARATOR.join(names[label] for label in labels)
 
 
 def make_label_issues_page(

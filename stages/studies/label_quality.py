@@ -16,25 +16,29 @@ from stages.core.errors import UserError
 
 
 class LabelIssue(NamedTuple):
-    """A row whose label is probably wrong. Classes are numbers, columns of the probabilities."""
+    """A row whose label is probably wrong. Labels are numbers, columns of the probabilities; a row may have several."""
 
     row: int
-    given: int
-    suggested: int  # the class with the highest probability
-    given_probability: float
+    given: tuple[int, ...]
+    suggested: tuple[int, ...]  # the label with the highest probability, or the given ones with some added or removed
+    given_probability: float  # where a row may have several labels: of the most doubtful one, that it is as it is given
     suggested_probability: float
     score: float  # quality of the label from 0 to 1; low is bad
 
 
 def make_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold `(N,)`, from 0, of each row; `labels` and `groups` are `(N,)`.
+    """The fold `(N,)`, from 0, of each row; `labels` are `(N,)` or, where a row may have several, `(N, C)` bool.
+
+    `groups` is `(N,)`.
 
     Rows of one group, such as those with the same text, are in one fold, so that no model is asked about a text that
     it was trained on. Each fold has about the class shares of all rows. Raises UserError where a model would be
     trained without one of the classes, or where there are fewer groups than folds.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+    # Rows with the same set of labels are a class of their own for the division.
+    strata = labels if labels.ndim == 1 else np.unique(labels, axis=0, return_inverse=True)[1]
     distinct = len(np.unique(groups))
     if distinct < folds:
         raise UserError(
@@ -44,12 +48,13 @@ def make_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) ->
     fold_of_row = np.empty(len(labels), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes with fewer rows than folds; what matters is checked below
-        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        most = np.unique(strata, return_counts=True)[1].max()
+        is_stratified = labels.ndim == 1 or most >= folds
+        splitter = (StratifiedGroupKFold if is_stratified else GroupKFold)(folds, shuffle=True, random_state=seed)
         try:
-            for fold, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
+            for fold, (_, held_out) in enumerate(splitter.split(strata, strata, groups)):
                 fold_of_row[held_out] = fold
         except ValueError as error:  # every class has fewer rows than there are folds
-            most = np.unique(labels, return_counts=True)[1].max()
             raise UserError(
                 f"no class has {folds} rows, which {folds} folds need; the largest has {most}. Use fewer folds, or "
                 "more rows."
@@ -60,12 +65,13 @@ def make_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) ->
 
 def check_folds(labels: np.ndarray, fold_of_row: np.ndarray) -> None:
     """Raise UserError where all rows of a class are in one fold, whose model would then not know the class."""
-    for label in np.unique(labels):
-        own = fold_of_row[labels == label]
-        if (own == own[0]).all():
+    has_label = labels if labels.ndim == 2 else labels[:, None] == np.arange(labels.max() + 1)
+    for label, rows in enumerate(has_label.T):
+        own = fold_of_row[rows]
+        if len(own) and (own == own[0]).all():
             raise UserError(
                 f"class {label} has {len(own):,} row(s), all in fold {own[0]}, so that the model for this fold would "
-                "be trained without the class. Each class needs different rows in at least two folds: use more rows "
+                "be trained without the class. Each class needs different rows in at least two folds: use more "
                 "rows of this class, leave it out, or use another seed."
             )
 
@@ -73,12 +79,16 @@ def check_folds(labels: np.ndarray, fold_of_row: np.ndarray) -> None:
 def find_label_issues(labels: np.ndarray, probabilities: np.ndarray) -> list[LabelIssue]:
     """The rows whose labels `(N,)` are probably wrong by held-out probabilities `(N, C)`, worst first; may be empty.
 
+    Where a row may have several labels, `(N, C)` bool, see `find_multi_label_issues`.
+
     Confident learning estimates how many labels are wrong: each class has a threshold, the mean probability of the
     rows that have it as label, and a row is confidently of another class above that one's. So many rows with the
     lowest `score_labels` are issues. On made data (2000 rows, 2 to 10 classes, 2 to 10 % wrong) this found up to
     30 % fewer rows than cleanlab's default, which prunes by noise rate, and nearly always a larger share of wrong
     ones: less to look at. Sorting costs O(N log N).
     """
+    if labels.ndim == 2:
+        return find_multi_label_issues(labels, probabilities)
     if len(np.unique(labels)) < 2:  # there is nothing that a label could be confused with
         return []
     from cleanlab.filter import find_label_issues as find_by_confident_learning
@@ -91,7 +101,41 @@ def find_label_issues(labels: np.ndarray, probabilities: np.ndarray) -> list[Lab
     highest = probabilities.max(axis=1)
     rows = np.flatnonzero(found & (highest > given))
     return [
-        LabelIssue(row, *(column[row].item() for column in (labels, suggested, given, highest, scores)))
+        LabelIssue(
+            row,
+            (labels[row].item(),),
+            (suggested[row].item(),),
+            *(column[row].item() for column in (given, highest, scores)),
+        )
+        for row in rows[np.argsort(scores[rows], kind="stable")].tolist()
+    ]
+
+
+def find_multi_label_issues(labels: np.ndarray, probabilities: np.ndarray) -> list[LabelIssue]:
+    """The rows with a label that is probably missing or too much; both arguments are `(N, C)`, worst first.
+
+    Each label is judged by itself, as a task of two classes: Thyagarajan et al., Identifying Incorrect Annotations in
+    Multi-Label Classification Data, 2022.
+    """
+    from cleanlab.multilabel_classification.filter import find_multilabel_issues_per_class
+
+    lists = [np.flatnonzero(row).tolist() for row in labels]
+    with be_quiet():
+        wrong = find_multilabel_issues_per_class(lists, probabilities, filter_by="low_normalized_margin", n_jobs=1)
+    as_given = np.where(labels, probabilities, 1 - probabilities)
+    is_issue = np.asarray(wrong, dtype=bool) & (as_given < 0.5)
+    doubtful = np.where(is_issue, as_given, 1).min(axis=1)
+    scores = score_labels(labels, probabilities)
+    rows = np.flatnonzero(is_issue.any(axis=1))
+    return [
+        LabelIssue(
+            row,
+            tuple(np.flatnonzero(labels[row]).tolist()),
+            tuple(np.flatnonzero(labels[row] ^ is_issue[row]).tolist()),
+            float(doubtful[row]),
+            float(1 - doubtful[row]),
+            float(scores[row]),
+        )
         for row in rows[np.argsort(scores[rows], kind="stable")].tolist()
     ]
 
@@ -100,8 +144,11 @@ def score_labels(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """The quality `(N,)` of labels `(N,)` by held-out probabilities `(N, C)`, from 0 (surely wrong) to 1.
 
     It is the normalized margin: the probability of the given class less the highest of the other ones, moved from
-    -1..1 to 0..1. Below 0.5 the model prefers another class.
+    -1..1 to 0..1. Below 0.5 the model prefers another class. Where a row may have several labels, `(N, C)` bool, it is
+    that of its worst label.
     """
+    if labels.ndim == 2:
+        return np.where(labels, probabilities, 1 - probabilities).min(axis=1).astype(np.float64)
     from cleanlab.rank import get_label_quality_scores
 
     with be_quiet():

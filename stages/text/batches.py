@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from stages.text.labels import make_label_tensor, read_labels
 from stages.text.windows import get_documents
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class RowDataset(Dataset):
     """N rows that come as complete batches, and what samplers and Trainer need to know of them."""
 
     lengths: np.ndarray  # tokens of each row, `(N,)`
-    labels: np.ndarray  # int64, `(N,)`
+    labels: np.ndarray  # as `read_labels` gives them: int64 `(N,)`, or bool `(N, C)` where a row may have several
     max_length: int  # the longest row that there may be, in tokens
     documents: np.ndarray  # number of the document that each row is, or is a window of, `(N,)`, ascending
 
@@ -42,7 +43,7 @@ class TokenRows(RowDataset):
     """A split of `data/tokenized` as flat arrays.
 
     A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all
-    int64. It is padded on the right to the width of its longest row, as `round_up_widths` says; the mask is left out
+    int64 (where a row may have several labels, float32 `(B, C)`). It is padded on the right to the width of its longest row, as `round_up_widths` says; the mask is left out
     when nothing is padded. `max_length` is the longest row that there may be, in tokens.
     """
 
@@ -54,7 +55,7 @@ class TokenRows(RowDataset):
         self.lengths = np.diff(self.starts)
         self.max_length = max_length
         self.widths = round_up_widths(self.lengths, max_length)
-        self.labels = split.data.column("labels").to_numpy().astype(np.int64, copy=False)
+        self.labels = read_labels(split)
         self.documents = get_documents(split)
         self.pad_token_id = pad_token_id
 
@@ -65,7 +66,7 @@ class TokenRows(RowDataset):
             for name, values in self.tokens.items()
         }
         batch = pad_batch(columns, self.pad_token_id, int(self.widths[rows].max()))
-        return batch | {"labels": torch.from_numpy(self.labels[rows])}
+        return batch | {"labels": make_label_tensor(self.labels[rows])}
 
 
 class RowSubset(RowDataset):

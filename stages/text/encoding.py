@@ -16,6 +16,7 @@ from tqdm import tqdm
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256, write_json
+from stages.core.param_types import MULTI_LABEL, SINGLE_LABEL, ProblemType
 from stages.core.params import Preprocess
 from stages.text.cleaning import clean
 from stages.text.statistics import SplitStatistics
@@ -33,7 +34,7 @@ Texts = list[str] | list[tuple[str, str]]  # single texts, or pairs
 class EncodedBatch(NamedTuple):
     """Some rows of `data/raw`, tokenized; `encodings` holds one for each text, `windows` those that are stored."""
 
-    labels: list[str]
+    labels: list[Any]  # the name of each row's label, or a list of names
     texts: Texts
     encodings: list["Encoding"]
     windows: list["Encoding"]  # the encodings themselves where texts are truncated
@@ -47,16 +48,17 @@ def encode_split(
     tokenizer: "PreTrainedTokenizerBase",
     preprocess: Preprocess,
     has_types: bool,
+    problem_type: ProblemType = SINGLE_LABEL,
 ) -> SplitStatistics:
     """Clean and tokenize one Parquet file of `data/raw` into a `datasets` folder; return its statistics.
 
     Columns: `input_ids` (special tokens included, at most `max_length`, no padding), `length` (of `input_ids`),
-    `labels` (index into the label names) and, with `has_types` and for pairs, `token_type_ids` (0 in the first text, 1
+    `labels` (index into the label names, or a list of them) and, with `has_types` and for pairs, `token_type_ids` (0 in the first text, 1
     in the second). Row i is row i of the Parquet file; with `stride` a row is one of its windows, and `document` holds
     i. Threads tokenize (`RAYON_NUM_THREADS`, by default one a core); the bytes depend on data and params alone.
     """
     has_types = has_types and "text_pair" in pq.read_schema(raw).names
-    features = make_features(labels, has_types, has_windows(tokenizer))
+    features = make_features(labels, problem_type, has_types, has_windows(tokenizer))
     statistics = SplitStatistics(windows=0 if has_windows(tokenizer) else None)
     arrow = create_arrow_file(folder, features)
     enable_truncation(tokenizer)
@@ -79,9 +81,14 @@ def encode_split(
     return statistics
 
 
-def make_features(labels: list[str], has_types: bool, has_documents: bool) -> Features:
+def make_features(labels: list[str], problem_type: ProblemType, has_types: bool, has_documents: bool) -> Features:
     """The columns of a tokenized split, with the smallest integers that hold them."""
-    columns = {"input_ids": List(Value("int32")), "length": Value("int32"), "labels": ClassLabel(names=labels)}
+    label = ClassLabel(names=labels)
+    columns = {
+        "input_ids": List(Value("int32")),
+        "length": Value("int32"),
+        "labels": List(label) if problem_type == MULTI_LABEL else label,
+    }
     if has_types:
         columns["token_type_ids"] = List(Value("int8"))
     if has_documents:
@@ -97,7 +104,7 @@ def encode_ahead(
     The tokenizer releases Python's lock, so that writing a batch and tokenizing the next take place at once.
     """
 
-    def finish(labels: list[str], texts: Texts, pending: Any) -> EncodedBatch:
+    def finish(labels: list[Any], texts: Texts, pending: Any) -> EncodedBatch:
         encodings = pending.result()
         if has_windows(tokenizer):
             return EncodedBatch(labels, texts, encodings, *flatten_windows(encodings))
@@ -122,13 +129,20 @@ def make_columns(batch: EncodedBatch, features: Features, first_row: int) -> dic
     columns: dict[str, Any] = {
         "input_ids": token_ids,
         "length": np.array([len(ids) for ids in token_ids], dtype=np.int32),
-        "labels": features["labels"].str2int([batch.labels[i] for i in batch.documents]),
+        "labels": encode_labels([batch.labels[i] for i in batch.documents], features["labels"]),
     }
     if "token_type_ids" in features:
         columns["token_type_ids"] = [window.type_ids for window in batch.windows]
     if "document" in features:
         columns["document"] = [first_row + i for i in batch.documents]
     return columns
+
+
+def encode_labels(names: list[Any], feature: Any) -> list[Any]:
+    """The column `labels` of rows whose labels have these names: a name for each row, or a list of names."""
+    if isinstance(feature, List):
+        return [feature.feature.str2int(of_row) for of_row in names]
+    return feature.str2int(names)
 
 
 def add_to_statistics(

@@ -33,13 +33,16 @@ class SplitStatistics:
     def add(
         self,
         texts: Sequence[str | tuple[str, str]],
-        labels: list[str],
+        labels: list[Any],
         token_ids: list[list[int]],
         lengths: np.ndarray,
         truncated: int,
         unk_id: int | None,
     ) -> None:
-        """Add B texts; `token_ids` are those of the texts or of all their windows, `lengths`, `(B,)`, of the texts."""
+        """Add B texts; `token_ids` are those of the texts or of all their windows, `lengths`, `(B,)`, of the texts.
+
+        `labels` holds the name of each text's label, or a list of names.
+        """
         self.rows += len(texts)
         if self.windows is not None:
             self.windows += len(token_ids)
@@ -48,7 +51,8 @@ class SplitStatistics:
         self.unknown += sum(ids.count(unk_id) for ids in token_ids) if unk_id is not None else 0
         joined = ["\0".join(text) if isinstance(text, tuple) else text for text in texts]
         self.empty += sum(not text.strip("\0") for text in joined)
-        self.classes.update(labels)
+        for label in labels:
+            self.classes.update([label] if isinstance(label, str) else label)
         self.lengths.append(lengths)
         # 8 bytes: among 10 million texts, a collision of two hashes has a probability of 3 in a million.
         digests = (hashlib.blake2b(text.encode(), digest_size=8).digest() for text in joined)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stages.core.param_types import MULTI_LABEL, SINGLE_LABEL, ProblemType
+
 if TYPE_CHECKING:
     from datasets import Dataset
     from tokenizers import Encoding
@@ -31,24 +33,26 @@ def find_first_windows(documents: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.diff(documents, prepend=-1))
 
 
-def get_document_labels(split: "Dataset") -> np.ndarray:
-    """The label of each document, `(D,)`."""
-    return split.data.column("labels").to_numpy()[find_first_windows(get_documents(split))]
-
-
-def pool_windows(logits: np.ndarray, documents: np.ndarray) -> np.ndarray:
+def pool_windows(
+    logits: np.ndarray, documents: np.ndarray, problem_type: ProblemType = SINGLE_LABEL
+) -> np.ndarray:
     """Scores of documents, `(D, C)`, from the logits of their windows, `(N, C)`, in the same type.
 
-    A score is the logarithm of a probability: of the mean over the document's windows. The scores of a document with
-    one window are its logits as they are, whatever other documents have.
+    The probability of a document is the mean over its windows. A score is its logarithm or, where a document may have
+    several labels, its log odds. The scores of a document with one window are its logits as they are, whatever other
+    documents have.
     """
     first = find_first_windows(documents)
     if len(first) == len(documents):
         return logits
     counts = np.diff(first, append=len(documents))[:, None]
     double = logits.astype(np.float64)
-    logarithms = double - np.logaddexp.reduce(double, axis=-1, keepdims=True)
-    means = np.logaddexp.reduceat(logarithms, first) - np.log(counts)
+    if problem_type == MULTI_LABEL:
+        present, absent = -np.logaddexp(0, -double), -np.logaddexp(0, double)
+        means = np.logaddexp.reduceat(present, first) - np.logaddexp.reduceat(absent, first)
+    else:
+        logarithms = double - np.logaddexp.reduce(double, axis=-1, keepdims=True)
+        means = np.logaddexp.reduceat(logarithms, first) - np.log(counts)
     return np.where(counts == 1, logits[first], means.astype(logits.dtype))
 
 

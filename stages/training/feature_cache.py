@@ -13,6 +13,7 @@ from tqdm import tqdm
 from stages.core.cache import FolderCache
 from stages.model.partition import FrozenEncoder
 from stages.text.batches import RowDataset, TokenRows, add_attention_mask, make_mask, repeat_last, sort_by_length
+from stages.text.labels import make_label_tensor
 from stages.training.feature_store import FeatureStore, StoredRows, hash_rows
 
 # Tokens that the frozen encoder computes at once. On a CPU, activations of more tokens leave the processor's cache.
@@ -27,8 +28,8 @@ REPORTED = ("rows_computed", "rows_found", "seconds", "bytes")
 class CachedFeatures(RowDataset):
     """A split as the features of its rows.
 
-    A batch has `inputs_embeds`, `(B, T, D)`, `attention_mask`, `(B, T)`, when something is padded, and `labels`,
-    `(B,)`; T is 1 when all layers are frozen, while `lengths` still counts tokens. Features are read from disk, and the
+    A batch has `inputs_embeds`, `(B, T, D)`, `attention_mask`, `(B, T)`, when something is padded, and `labels`;
+    T is 1 when all layers are frozen, while `lengths` still counts tokens. Features are read from disk, and the
     operating system caches what fits its memory. With a GPU they are held in its memory or, when they do not fit there,
     in pinned memory: `memory` has them as one tensor, or as pieces of `piece` positions; it is empty for those on disk.
     """
@@ -58,7 +59,7 @@ class CachedFeatures(RowDataset):
             features = self.gather_from_gpu(self.memory[0], rows, mask.shape[1])
         else:
             features = self.copy_from_pinned(self.memory, rows, mask.shape[1])
-        batch = {"inputs_embeds": features, "labels": torch.from_numpy(self.labels[rows])}
+        batch = {"inputs_embeds": features, "labels": make_label_tensor(self.labels[rows])}
         return add_attention_mask(batch, mask)
 
     def gather_from_gpu(self, memory: torch.Tensor, rows: np.ndarray, width: int) -> torch.Tensor:

@@ -5,13 +5,15 @@ from pathlib import Path
 from stages.core.csv_tables import write_csv
 
 TRAINING_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm")
-VALIDATION_COLUMNS = ("step", "epoch", "loss", "accuracy", "precision_macro", "recall_macro", "f1_macro", "best")
+FIRST_COLUMNS = ("step", "epoch", "loss")  # of the validations; their metrics follow
+OF_TRAINER = ("runtime", "samples_per_second", "steps_per_second")  # that Trainer adds to a validation
 
 
 def write_history(history: list[dict[str, float]], best_step: float, training: Path, validation: Path) -> None:
     """Write the points and the validations of Trainer's `log_history` as two tables."""
     write_table(training, TRAINING_COLUMNS, list_points(history))
-    write_table(validation, VALIDATION_COLUMNS, list_validations(history, best_step))
+    validations = list_validations(history, best_step)
+    write_table(validation, tuple(validations[0]), validations)
 
 
 def list_points(history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -20,16 +22,18 @@ def list_points(history: list[dict[str, float]]) -> list[dict[str, float]]:
 
 
 def list_validations(history: list[dict[str, float]], best_step: float) -> list[dict[str, float]]:
-    """The validations: rows with `VALIDATION_COLUMNS`.
+    """The validations: rows with step, epoch, loss, all metrics, and `best`.
 
     `best` is 1 for the validation at `best_step`, whose weights were kept, else 0.
     """
     validations = [
-        {key.removeprefix("eval_"): value for key, value in row.items()} | {"best": int(row["step"] == best_step)}
-        for row in history
-        if "eval_loss" in row
+        {key.removeprefix("eval_"): value for key, value in row.items()} for row in history if "eval_loss" in row
     ]
-    return [{column: row[column] for column in VALIDATION_COLUMNS} for row in validations]
+    metrics = [key for key in validations[0] if key not in (*FIRST_COLUMNS, *OF_TRAINER)] if validations else []
+    return [
+        {column: row[column] for column in (*FIRST_COLUMNS, *metrics)} | {"best": int(row["step"] == best_step)}
+        for row in validations
+    ]
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, float]]) -> None:

@@ -21,7 +21,8 @@ def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray
     torch.nn.Module.to(model, find_device())  # transformers types its own `to` wrongly
     precision = resolve_precision("evaluate.precision", evaluate.precision)
     batches = read_eval_batches(rows, evaluate.per_device_eval_batch_size)
-    return pool_windows(predict_batches(model, inputs.frozen, batches, len(rows), precision), rows.documents)
+    logits = predict_batches(model, inputs.frozen, batches, len(rows), precision)
+    return pool_windows(logits, rows.documents, inputs.model.config.problem_type)
 
 
 def read_eval_batches(rows: RowDataset, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
@@ -15,8 +15,9 @@ from transformers.trainer_utils import EvalLoopOutput
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.core.param_sections import Train
+from stages.core.param_types import MULTI_LABEL
 from stages.evaluation.evaluate_metric import compute_validation_metrics
-from stages.evaluation.predictions import LabelledPredictions
+from stages.evaluation.predictions import make_predictions
 from stages.model.batch_invariance import compute_logits
 from stages.text.batches import LengthGroupedSampler, RowDataset, TokenRows, pass_batch_through
 from stages.text.windows import find_first_windows, pool_windows
@@ -71,15 +72,16 @@ def make_trainer(
     callbacks = [*callbacks, ValidateLastStep()]
     if train.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(train.early_stopping_patience))
-    num_labels = inputs.model.config.num_labels
+    num_labels, problem_type = inputs.model.config.num_labels, inputs.model.config.problem_type
     assert num_labels is not None
     weights = balance_classes(rows.labels, num_labels) if train.class_weights == "balanced" else None
+    loss = make_multi_label_loss if problem_type == MULTI_LABEL else make_loss
     return (trainer_class or ClassifierTrainer)(
         inputs,
         arguments,
         train_dataset=rows,
         eval_dataset=inputs.rows["validation"],
-        compute_loss_func=make_loss(weights, train.label_smoothing_factor),
+        compute_loss_func=loss(weights, train.label_smoothing_factor),
         callbacks=callbacks,
     )
 
@@ -165,11 +167,12 @@ class ClassifierTrainer(ResumableTrainer):
         assert isinstance(output.predictions, np.ndarray)
         logits = np.empty((len(rows), output.predictions.shape[-1]), dtype=np.float32)
         logits[np.concatenate(make_eval_batches(rows, self.args.eval_batch_size).batches)] = output.predictions
-        logits = pool_windows(logits, rows.documents)
+        problem_type = self.model.config.problem_type
+        logits = pool_windows(logits, rows.documents, problem_type)
         labels = rows.labels[find_first_windows(rows.documents)]
         metrics = output.metrics or {}
         if metric_key_prefix == "eval":
-            values = compute_validation_metrics(LabelledPredictions(logits, labels))
+            values = compute_validation_metrics(make_predictions(problem_type, logits, labels))
             metrics |= {f"eval_{name}": value for name, value in values.items()}
         return output._replace(predictions=logits, label_ids=labels, metrics=metrics)
 
@@ -194,7 +197,15 @@ def make_precision_arguments(precision: str) -> dict[str, Any]:
 
 
 def balance_classes(labels: np.ndarray, num_labels: int) -> torch.Tensor:
-    """Weights `(C,)` inverse to class frequency, 1 on average over rows (scikit-learn's `balanced`)."""
+    """Weights `(C,)` that make rare classes as important as frequent ones.
+
+    Of one label for each row, `(N,)`: inverse to class frequency, 1 on average over rows (scikit-learn's `balanced`).
+    Of several, `(N, C)`: rows without the label for each row with it, the weight of those with it (`pos_weight` of
+    `BCEWithLogitsLoss`).
+    """
+    if labels.ndim == 2:
+        with_label = labels.sum(axis=0)
+        return torch.tensor((len(labels) - with_label) / np.maximum(with_label, 1), dtype=torch.float32)
     counts = np.bincount(labels, minlength=num_labels)
     return torch.tensor(len(labels) / (num_labels * counts), dtype=torch.float32)
 
@@ -207,6 +218,22 @@ def make_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[
         weight = None if weights is None else weights.to(logits.device)
         total = cross_entropy(logits, labels, weight, reduction="sum", label_smoothing=label_smoothing)
         return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
+
+    return loss
+
+
+def make_multi_label_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[..., torch.Tensor]:
+    """Binary cross-entropy for Trainer: the sum over rows and labels, divided by their number in all accumulated batches.
+
+    Smoothing moves a label by half of `label_smoothing` from 0 and 1 towards 0.5, as it does of two classes.
+    """
+
+    def loss(outputs: dict, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+        logits = outputs["logits"].float()
+        weight = None if weights is None else weights.to(logits.device)
+        targets = labels * (1 - label_smoothing) + label_smoothing / 2
+        total = binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="sum")
+        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
     return loss
 

@@ -22,9 +22,11 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from stages.core.cpu_slots import reserve_cores
 from stages.core.hardware import describe_processor, resolve_precision
 from stages.core.param_sections import Cache, Train
+from stages.core.param_types import ProblemType
 from stages.core.paths import BASE, TOKENIZED, TOKENIZER
 from stages.text.batches import RowSubset
 from stages.text.encoding import load_splits
+from stages.text.labels import get_label_names, get_problem_type
 from stages.text.tokenizer import load_tokenizer
 from stages.training.history import list_points, list_validations
 from stages.training.initial import build_initial_model
@@ -126,7 +128,12 @@ class Trials:
     @property
     def labels(self) -> list[str]:
         """The names of the classes."""
-        return self.data["train"].features["labels"].names
+        return get_label_names(self.data["train"])
+
+    @property
+    def problem_type(self) -> ProblemType:
+        """Whether a row has one label or several."""
+        return get_problem_type(self.data["train"])
 
     def run(
         self,
@@ -175,7 +182,7 @@ class Trials:
         return self.prepared[key]
 
     def make_prepared(self, train: Train, seed: int, precision: str) -> Prepared:
-        model = build_initial_model(self.base, self.labels, self.tokenizer, train, seed)
+        model = build_initial_model(self.base, self.labels, self.problem_type, self.tokenizer, train, seed)
         with redirect_stdout(StringIO()):  # the numbers of rows found and computed, for each number of frozen layers
             inputs = prepare_inputs(model, self.data, SPLITS, self.tokenizer, precision, self.cache)
         return Prepared(inputs.model, inputs, copy_trained(inputs.model))

@@ -67,8 +67,9 @@ def test_issues_come_worst_first_with_the_class_that_is_suggested():
     issues = find_label_issues(labels, probabilities)
     assert [issue.score for issue in issues] == sorted(issue.score for issue in issues)
     for issue in issues:
-        assert issue.given == labels[issue.row] != issue.suggested == probabilities[issue.row].argmax()
-        assert issue.given_probability == probabilities[issue.row, issue.given] < issue.suggested_probability
+        given, suggested = labels[issue.row], probabilities[issue.row].argmax()
+        assert (issue.given, issue.suggested) == ((given,), (suggested,)) and given != suggested
+        assert issue.given_probability == probabilities[issue.row, given] < issue.suggested_probability
         assert issue.score == pytest.approx((issue.given_probability - issue.suggested_probability + 1) / 2)
 
 
@@ -91,7 +92,7 @@ def test_classes_that_never_occur_change_nothing():
     wider = np.insert(probabilities, [0, 2], 0, axis=1)  # the classes 0 and 3 of four
     found, expected = find_label_issues(labels + 1, wider), find_label_issues(labels, probabilities)
     assert [issue.row for issue in found] == [issue.row for issue in expected]
-    assert {issue.given for issue in found} == {1, 2}
+    assert {issue.given for issue in found} == {(1,), (2,)}
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

@@ -1,0 +1,49 @@
+"""The labels of a tokenized split: one of each row, or several.
+
+N is the number of rows, C that of labels. One label is its index, int64 `(N,)`; several are a matrix, bool `(N, C)`,
+which says of each label whether the row has it.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from stages.core.param_types import MULTI_LABEL, SINGLE_LABEL, ProblemType
+from stages.text.windows import find_first_windows, get_documents
+
+if TYPE_CHECKING:  # a served model reads no data set, and need not have the library
+    from datasets import Dataset
+
+
+def get_problem_type(split: "Dataset") -> ProblemType:
+    """Whether rows have one label, a `ClassLabel`, or a list of them."""
+    return MULTI_LABEL if hasattr(split.features["labels"], "feature") else SINGLE_LABEL
+
+
+def get_label_names(split: "Dataset") -> list[str]:
+    """The names of the labels, in the order of their indices."""
+    feature = split.features["labels"]
+    return getattr(feature, "feature", feature).names
+
+
+def read_labels(split: "Dataset") -> np.ndarray:
+    """The labels of all rows: int64 `(N,)` or bool `(N, C)`."""
+    column = split.data.column("labels").combine_chunks()
+    if get_problem_type(split) == SINGLE_LABEL:
+        return column.to_numpy().astype(np.int64, copy=False)
+    labels = np.zeros((len(split), len(get_label_names(split))), dtype=bool)
+    rows = np.repeat(np.arange(len(split)), column.value_lengths().to_numpy())
+    labels[rows, column.flatten().to_numpy()] = True
+    return labels
+
+
+def get_document_labels(split: "Dataset") -> np.ndarray:
+    """The labels of each of the D documents: int64 `(D,)` or bool `(D, C)`."""
+    return read_labels(split)[find_first_windows(get_documents(split))]
+
+
+def make_label_tensor(labels: np.ndarray) -> torch.Tensor:
+    """Labels of B rows as the loss takes them: int64 `(B,)`, or float32 `(B, C)` of 0 and 1."""
+    tensor = torch.from_numpy(labels)
+    return tensor.float() if tensor.dtype == torch.bool else tensor
