@@ -185,7 +185,7 @@ class LabelledMultiLabelPredictions(MultiLabelPredictions, LabelledPredictions):
 
 def join_names(chosen: np.ndarray, names: Sequence[str]) -> list[str]:
     """The names of the labels that are chosen for each text, joined; `chosen` is bool `(N, C)`."""
-    return [LABEL_SEPARATOR.join(names[index] for index in np.flatnonzero(row)) for row in chosen]
+    return [LABEL_SEPARATOR.join(names[index] for index in np.flatnonzero(row).tolist()) for row in chosen]
 
 
 @overload
