@@ -38,7 +38,7 @@ from stages.core.paths import (
 from stages.core.stage import measure_process, read_timings, run_stage
 from stages.core.study_files import read_study
 from stages.evaluation.metrics import compute_test_metrics
-from stages.evaluation.predictions import LabelledPredictions
+from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.model.classifier import load_classifier
 from stages.model.mean_pooling import MODULES_FILE
 from stages.report.curves import History, write_curves
@@ -55,8 +55,8 @@ from stages.report.tables import (
     write_seconds,
 )
 from stages.text.encoding import load_splits, read_raw_texts
+from stages.text.labels import get_document_labels, get_label_names, get_problem_type
 from stages.text.tokenizer import load_tokenizer
-from stages.text.labels import get_document_labels, get_label_names
 from stages.text.windows import count_document_tokens, get_documents
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
@@ -131,7 +131,8 @@ def predict_test(
         logits = predict_logits(inputs, "test", params.evaluate)
     log_feature_cache(run, inputs.report)
     names = get_label_names(data["test"])
-    return LabelledPredictions(logits, get_document_labels(data["test"]), names=names)
+    labels = get_document_labels(data["test"])
+    return make_predictions(get_problem_type(data["test"]), logits, labels, names)
 
 
 def count_test_tokens(test: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:

@@ -28,9 +28,6 @@ PositiveOrAuto = Annotated[
     Annotated[float, Field(gt=0, le=LARGEST)] | Literal["auto"], Field(description="a number > 0, or auto")
 ]
 Pooling = Literal["first", "mean"]
-ProblemType = Literal["single_label_classification", "multi_label_classification"]  # names of transformers
-SINGLE_LABEL: ProblemType = "single_label_classification"
-MULTI_LABEL: ProblemType = "multi_label_classification"
 Switch = Annotated[bool, Field(description="true or false")]
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from stages.core.errors import UserError
-from stages.core.param_types import SINGLE_LABEL, FreezeLayers, ProblemType
+from stages.core.param_types import FreezeLayers
+from stages.core.problem_type import SINGLE_LABEL, ProblemType
 from stages.model.families import find_family
 from stages.model.folder import choose_pooling, read_config
 

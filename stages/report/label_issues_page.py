@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluation.predictions import LABEL_SEPARATOR
+from stages.core.problem_type import LABEL_SEPARATOR
 from stages.report.study_figures import draw_quality
 from stages.report.study_page import StudyPage
 

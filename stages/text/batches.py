@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
 from stages.text.labels import make_label_tensor, read_labels
 from stages.text.windows import get_documents
 
@@ -34,6 +35,11 @@ class RowDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def problem_type(self) -> ProblemType:
+        """Whether a row has one label or several."""
+        return SINGLE_LABEL if self.labels.ndim == 1 else MULTI_LABEL
+
     def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """All rows of a batch at once: a DataLoader prefers this method to one call a row."""
         raise NotImplementedError
@@ -42,9 +48,10 @@ class RowDataset(Dataset):
 class TokenRows(RowDataset):
     """A split of `data/tokenized` as flat arrays.
 
-    A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all
-    int64 (where a row may have several labels, float32 `(B, C)`). It is padded on the right to the width of its longest row, as `round_up_widths` says; the mask is left out
-    when nothing is padded. `max_length` is the longest row that there may be, in tokens.
+    A batch has `input_ids`, for pairs `token_type_ids`, and `attention_mask`, `(B, T)`, and `labels`, `(B,)`, all int64
+    (float32 `(B, C)` where a row may have several labels). It is padded on the right to the width of its longest row,
+    as `round_up_widths` says; the mask is left out when nothing is padded. `max_length` is the longest row that there
+    may be, in tokens.
     """
 
     def __init__(self, split: "datasets.Dataset", pad_token_id: int, max_length: int):

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError
 from stages.core.files import read_json, sha256, write_json
-from stages.core.param_types import MULTI_LABEL, SINGLE_LABEL, ProblemType
 from stages.core.params import Preprocess
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
 from stages.text.cleaning import clean
 from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import decodes_to_text, enable_truncation, has_windows
@@ -53,9 +53,10 @@ def encode_split(
     """Clean and tokenize one Parquet file of `data/raw` into a `datasets` folder; return its statistics.
 
     Columns: `input_ids` (special tokens included, at most `max_length`, no padding), `length` (of `input_ids`),
-    `labels` (index into the label names, or a list of them) and, with `has_types` and for pairs, `token_type_ids` (0 in the first text, 1
-    in the second). Row i is row i of the Parquet file; with `stride` a row is one of its windows, and `document` holds
-    i. Threads tokenize (`RAYON_NUM_THREADS`, by default one a core); the bytes depend on data and params alone.
+    `labels` (index into the label names, or a list of them) and, with `has_types` and for pairs, `token_type_ids` (0
+    in the first text, 1 in the second). Row i is row i of the Parquet file; with `stride` a row is one of its windows,
+    and `document` holds i. Threads tokenize (`RAYON_NUM_THREADS`, by default one a core); the bytes depend on data and
+    params alone.
     """
     has_types = has_types and "text_pair" in pq.read_schema(raw).names
     features = make_features(labels, problem_type, has_types, has_windows(tokenizer))

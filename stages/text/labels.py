@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from stages.core.param_types import MULTI_LABEL, SINGLE_LABEL, ProblemType
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
 from stages.text.windows import find_first_windows, get_documents
 
 if TYPE_CHECKING:  # a served model reads no data set, and need not have the library

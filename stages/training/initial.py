@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, enable_full_determinism, set_seed
 
 from stages.core.param_sections import Train
-from stages.core.param_types import ProblemType
+from stages.core.problem_type import ProblemType
 from stages.model.classifier import build_classifier
 from stages.model.freezing import freeze
 

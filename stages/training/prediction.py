@@ -22,7 +22,7 @@ def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray
     precision = resolve_precision("evaluate.precision", evaluate.precision)
     batches = read_eval_batches(rows, evaluate.per_device_eval_batch_size)
     logits = predict_batches(model, inputs.frozen, batches, len(rows), precision)
-    return pool_windows(logits, rows.documents, inputs.model.config.problem_type)
+    return pool_windows(logits, rows.documents, rows.problem_type)
 
 
 def read_eval_batches(rows: RowDataset, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:

@@ -15,7 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.core.param_sections import Train
-from stages.core.param_types import MULTI_LABEL
+from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.evaluate_metric import compute_validation_metrics
 from stages.evaluation.predictions import make_predictions
 from stages.model.batch_invariance import compute_logits
@@ -72,10 +72,10 @@ def make_trainer(
     callbacks = [*callbacks, ValidateLastStep()]
     if train.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(train.early_stopping_patience))
-    num_labels, problem_type = inputs.model.config.num_labels, inputs.model.config.problem_type
+    num_labels = inputs.model.config.num_labels
     assert num_labels is not None
     weights = balance_classes(rows.labels, num_labels) if train.class_weights == "balanced" else None
-    loss = make_multi_label_loss if problem_type == MULTI_LABEL else make_loss
+    loss = make_multi_label_loss if rows.problem_type == MULTI_LABEL else make_loss
     return (trainer_class or ClassifierTrainer)(
         inputs,
         arguments,
@@ -167,12 +167,11 @@ class ClassifierTrainer(ResumableTrainer):
         assert isinstance(output.predictions, np.ndarray)
         logits = np.empty((len(rows), output.predictions.shape[-1]), dtype=np.float32)
         logits[np.concatenate(make_eval_batches(rows, self.args.eval_batch_size).batches)] = output.predictions
-        problem_type = self.model.config.problem_type
-        logits = pool_windows(logits, rows.documents, problem_type)
+        logits = pool_windows(logits, rows.documents, rows.problem_type)
         labels = rows.labels[find_first_windows(rows.documents)]
         metrics = output.metrics or {}
         if metric_key_prefix == "eval":
-            values = compute_validation_metrics(make_predictions(problem_type, logits, labels))
+            values = compute_validation_metrics(make_predictions(rows.problem_type, logits, labels))
             metrics |= {f"eval_{name}": value for name, value in values.items()}
         return output._replace(predictions=logits, label_ids=labels, metrics=metrics)
 
@@ -223,7 +222,7 @@ def make_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[
 
 
 def make_multi_label_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[..., torch.Tensor]:
-    """Binary cross-entropy for Trainer: the sum over rows and labels, divided by their number in all accumulated batches.
+    """Binary cross-entropy for Trainer: the sum over rows and labels, divided by their number in all its batches.
 
     Smoothing moves a label by half of `label_smoothing` from 0 and 1 towards 0.5, as it does of two classes.
     """

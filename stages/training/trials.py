@@ -22,8 +22,8 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from stages.core.cpu_slots import reserve_cores
 from stages.core.hardware import describe_processor, resolve_precision
 from stages.core.param_sections import Cache, Train
-from stages.core.param_types import ProblemType
 from stages.core.paths import BASE, TOKENIZED, TOKENIZER
+from stages.core.problem_type import ProblemType
 from stages.text.batches import RowSubset
 from stages.text.encoding import load_splits
 from stages.text.labels import get_label_names, get_problem_type

@@ -68,9 +68,37 @@ def test_issues_come_worst_first_with_the_class_that_is_suggested():
     assert [issue.score for issue in issues] == sorted(issue.score for issue in issues)
     for issue in issues:
         given, suggested = labels[issue.row], probabilities[issue.row].argmax()
-        assert (issue.given, issue.suggested) == ((given,), (suggested,)) and given != suggested
+        assert (issue.given, issue.suggested) == ((given,), (suggested,))
+        assert given != suggested
         assert issue.given_probability == probabilities[issue.row, given] < issue.suggested_probability
         assert issue.score == pytest.approx((issue.given_probability - issue.suggested_probability + 1) / 2)
+
+
+def make_multi_label_rows(rows=400, labels=3):
+    """Labels, of which each is wrong in 3 % of the rows, probabilities of a good model, and which are wrong."""
+    generator = np.random.default_rng(0)
+    true = generator.random((rows, labels)) < 0.3
+    probabilities = 1 / (1 + np.exp(-3 * generator.normal(np.where(true, 2, -2))))
+    wrong = generator.random(true.shape) < 0.03
+    return true ^ wrong, probabilities, wrong
+
+
+def test_wrong_ones_of_several_labels_are_found_and_the_right_set_is_suggested():
+    labels, probabilities, wrong = make_multi_label_rows()
+    issues = find_label_issues(labels, probabilities)
+    rows = [issue.row for issue in issues]
+    assert wrong[rows].any(axis=1).mean() > 0.6
+    assert wrong[rows].any(axis=1).sum() > 0.7 * wrong.any(axis=1).sum()
+    repaired = [issue.suggested == tuple(np.flatnonzero((labels ^ wrong)[issue.row])) for issue in issues]
+    assert np.mean(repaired) > 0.6
+    assert [issue.score for issue in issues] == sorted(issue.score for issue in issues)
+
+
+def test_folds_of_several_labels_keep_groups_together_and_have_each_label_elsewhere():
+    labels, groups = make_multi_label_rows()[0], np.arange(400) // 4
+    folds = make_folds(labels, groups, 5, 0)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(100))
+    assert all(labels[folds != fold].any(axis=0).all() for fold in range(5))
 
 
 def test_the_order_of_rows_does_not_matter():

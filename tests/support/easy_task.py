@@ -12,11 +12,13 @@ from stages.core.param_sections import Cache
 from stages.core.params import Params
 from stages.model.classifier import build_classifier
 from stages.model.freezing import freeze
+from stages.text.labels import get_problem_type
 from stages.training.inputs import prepare_inputs
 from stages.training.trainer import ClassifierTrainer, make_trainer
 
 SPLITS = ("train", "validation", "test")
-FEATURES = Features(input_ids=List(Value("int32")), length=Value("int32"), labels=ClassLabel(names=["no", "yes"]))
+LABEL = ClassLabel(names=["no", "yes"])
+FEATURES = Features(input_ids=List(Value("int32")), length=Value("int32"), labels=LABEL)
 DEFAULTS = {
     "train.freeze_layers": 0,
     "train.precision": "fp32",
@@ -37,6 +39,16 @@ def make_rows(count, seed):
     return Dataset.from_dict(columns, features=FEATURES)
 
 
+def make_multi_label_rows(count, seed):
+    """Token rows that have each of the labels or not, as the second and the third token say."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, (count, 2))
+    ids = [[2, 10 + one, 12 + other, *rng.integers(20, 500, rng.integers(1, 30))] for one, other in labels]
+    columns = {"input_ids": ids, "length": [len(row) for row in ids]}
+    columns["labels"] = [np.flatnonzero(row).tolist() for row in labels]
+    return Dataset.from_dict(columns, features=Features(FEATURES | {"labels": List(LABEL)}))
+
+
 def make_windows(split):
     """The rows as windows of documents, about two each; a document has the label of its first row."""
     _, first, documents = np.unique(
@@ -44,9 +56,9 @@ def make_windows(split):
         return_index=True,
         return_inverse=True,
     )
-    labels = np.array(split["labels"])[first][documents]
+    labels = [split["labels"][row] for row in first[documents].tolist()]
     columns = {"input_ids": split["input_ids"][:], "length": split["length"][:], "labels": labels}
-    features = Features(FEATURES | {"document": Value("int32")})
+    features = Features(split.features | {"document": Value("int32")})
     return Dataset.from_dict(columns | {"document": documents}, features=features)
 
 
@@ -57,12 +69,13 @@ def train(
     changes: dict | None = None,
     callbacks: tuple = (),
     windows: bool = False,
+    make_rows: Callable[[int, int], Dataset] = make_rows,
 ) -> tuple[ClassifierTrainer, DatasetDict]:
     """Return the Trainer after training with checkpoints in `folder`, and its data."""
     data = DatasetDict(train=make_rows(256, 0), validation=make_rows(64, 1), test=make_rows(64, 2))
     data = DatasetDict({split: make_windows(values) for split, values in data.items()}) if windows else data
     set_seed(0)
-    model = build_classifier(model, ["no", "yes"], None)
+    model = build_classifier(model, ["no", "yes"], None, problem_type=get_problem_type(data["train"]))
     section = params(DEFAULTS | (changes or {})).train
     freeze(model, section.freeze_layers)
     tokenizer = SimpleNamespace(pad_token_id=0, model_max_length=128)

@@ -5,8 +5,10 @@ import pytest
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Preprocess
+from stages.core.problem_type import MULTI_LABEL
 from stages.data.demo_corpus import LABELS, make_reviews
 from stages.text.encoding import encode_split, index_splits, load_splits
+from stages.text.labels import get_label_names, read_labels
 from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import configure, load_tokenizer
 from stages.text.windows import count_document_tokens
@@ -41,6 +43,27 @@ def test_rows_keep_order_label_and_length_and_are_not_padded(tmp_path, tiny_mode
     assert data["length"][:] == [len(ids) for ids in expected]
     assert max(data["length"]) == 24
     assert [LABELS[label] for label in data["labels"]] == NAMES
+
+
+def test_a_row_may_have_several_labels_or_none(tmp_path, tiny_model):
+    pq.write_table(
+        pa.table({"text": ["a", "b", "c"], "label": [["positive", "negative"], [], ["positive"]]}),
+        tmp_path / "train.parquet",
+    )
+    statistics = encode_split(
+        tmp_path / "train.parquet",
+        tmp_path / "tokenized/train",
+        LABELS,
+        configure_tokenizer(tiny_model),
+        PREPROCESS,
+        has_types=True,
+        problem_type=MULTI_LABEL,
+    )
+    index_splits(tmp_path / "tokenized", {"train": statistics})
+    data = load_splits(tmp_path / "tokenized")["train"]
+    assert get_label_names(data) == LABELS
+    assert read_labels(data).tolist() == [[True, True], [False, False], [False, True]]
+    assert statistics.summarize()["share_classes"] == {"negative": 0.3333, "positive": 0.6667}
 
 
 def test_bytes_do_not_depend_on_the_number_of_threads(tmp_path, tiny_model, monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 from support import easy_task
 from transformers import TrainingArguments
@@ -13,9 +13,16 @@ from transformers import TrainingArguments
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.text.batches import TokenBudgetBatches
+from stages.text.labels import get_document_labels, read_labels
 from stages.training import inputs, prediction
 from stages.training.prediction import predict_logits
-from stages.training.trainer import balance_classes, find_best_validation, make_loss, measure_speed
+from stages.training.trainer import (
+    balance_classes,
+    find_best_validation,
+    make_loss,
+    make_multi_label_loss,
+    measure_speed,
+)
 
 
 @pytest.fixture
@@ -162,6 +169,36 @@ def test_the_prediction_for_a_document_is_the_mean_over_its_windows(fit, params,
             assert last["eval_loss"] == pytest.approx(log_loss(labels, expected), abs=1e-5)
 
 
+@pytest.mark.parametrize("freeze_layers", [0, 1])
+def test_several_labels_of_a_row_are_learned_each_by_itself(fit, freeze_layers):
+    changes = {"train.freeze_layers": freeze_layers, "train.learning_rate": 1e-2, "train.num_train_epochs": 6}
+    trainer, data = fit(changes, make_rows=easy_task.make_multi_label_rows)
+    labels = read_labels(data["validation"])
+    probabilities = expit(predict_one_by_one(trainer.complete_model, data["validation"]).astype(float))
+    last = trainer.evaluate()
+    assert last["eval_accuracy"] == ((probabilities > 0.5) == labels).all(axis=1).mean() > 0.9
+    expected = np.mean([log_loss(labels[:, label], probabilities[:, label]) for label in (0, 1)])
+    assert last["eval_loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_several_labels_of_a_document_are_those_of_the_mean_over_its_windows(fit, params):
+    trainer, data = fit({"train.num_train_epochs": 2}, windows=True, make_rows=easy_task.make_multi_label_rows)
+    windows = pd.DataFrame(expit(predict_one_by_one(trainer.complete_model, data["test"]).astype(float)))
+    expected = windows.groupby(data["test"]["document"][:]).mean()
+    scores = predict_logits(trainer.inputs, "test", params({"evaluate.precision": "fp32"}).evaluate)
+    assert expit(scores) == pytest.approx(expected.to_numpy(), abs=1e-5)
+    assert get_document_labels(data["test"]).shape == expected.shape
+
+
+def test_two_multi_label_runs_are_equal_on_cached_features_and_without_them(fit, monkeypatch):
+    changes = {"train.freeze_layers": 1, "train.class_weights": "balanced", "train.label_smoothing_factor": 0.1}
+    runs = [fit(changes, make_rows=easy_task.make_multi_label_rows)[0] for _ in range(2)]
+    monkeypatch.setattr(inputs, "cache_splits", lambda *arguments: (None, {}))
+    runs.append(fit(changes, make_rows=easy_task.make_multi_label_rows)[0])
+    losses = [[row["loss"] for row in trainer.state.log_history if "loss" in row] for trainer in runs]
+    assert losses[0] == losses[1] == pytest.approx(losses[2], abs=1e-4)
+
+
 def test_speed_counts_the_rows_that_were_trained(fit):
     trainer, _ = fit()
     values = measure_speed(trainer, tokens=4096)
@@ -172,6 +209,21 @@ def test_speed_counts_the_rows_that_were_trained(fit):
 def test_balanced_weights_give_all_classes_the_same_total_weight():
     weights = balance_classes(np.array([0] * 30 + [1] * 10), 2)
     assert weights.tolist() == pytest.approx([40 / 60, 2.0])
+
+
+def test_balanced_weights_of_several_labels_make_rows_with_and_without_a_label_equal():
+    labels = np.array([[True, False]] * 10 + [[False, False]] * 30)
+    assert balance_classes(labels, 2).tolist() == [3, 40]  # of the second label there is no row to weigh
+
+
+def test_the_multi_label_loss_is_that_of_torch_over_all_labels_of_the_step():
+    logits, labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3).repeat(2, 1)
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    mean = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights)
+    assert make_multi_label_loss(weights, 0)({"logits": logits}, labels) == pytest.approx(mean)
+    assert make_multi_label_loss(weights, 0)({"logits": logits}, labels, torch.tensor(36)) == pytest.approx(mean / 2)
+    smoothed = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels * 0.8 + 0.1)
+    assert make_multi_label_loss(None, 0.2)({"logits": logits}, labels) == pytest.approx(smoothed)
 
 
 def test_the_loss_is_that_of_torch_over_all_rows_of_the_step():
