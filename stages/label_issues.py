@@ -3,7 +3,8 @@
 python -m stages.label_issues
 
 Each row is judged by a model that was not trained on it (cross-validation), and labels are compared with its
-probabilities by confident learning. Rows with equal texts are judged together. The test split is not touched.
+probabilities by confident learning. Rows with equal texts, or of one group, are judged together. The test split is not
+touched.
 """
 
 import argparse
@@ -27,16 +28,16 @@ from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.core.study_files import make_study_key
 from stages.core.sweep_space import Dimension
-from stages.evaluation.predictions import Predictions
+from stages.evaluation.predictions import make_predictions
 from stages.report.label_issues_page import COLUMNS, list_issues, make_label_issues_page
 from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
 from stages.report.summary import MOST_CHARACTERS
-from stages.studies.label_quality import find_label_issues, make_folds, score_labels
+from stages.studies.label_quality import agrees, find_label_issues, join_groups, make_folds, score_labels
 from stages.studies.progress import run_plan
 from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
 from stages.text.batches import RowDataset
-from stages.text.encoding import read_raw_texts
+from stages.text.encoding import read_groups, read_raw_texts
 from stages.text.windows import find_first_windows
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
@@ -55,7 +56,7 @@ SHOWN_IN_REPORT = 10
 class Judged(NamedTuple):
     """The documents of both splits, N in all."""
 
-    labels: np.ndarray  # (N,)
+    labels: np.ndarray  # (N,), or (N, C) where a document may have several
     folds: np.ndarray  # (N,)
     documents: np.ndarray  # the document of each row, which is one or a window of one
     folder: Path  # where the probabilities of each fold are kept
@@ -98,9 +99,12 @@ def pool_splits(trials: Trials) -> None:
 
 
 def divide(rows: RowDataset, trials: Trials, folds: int, seed: int, folder: Path) -> Judged:
-    """Divide the documents into folds; those with equal texts are in one."""
+    """Divide the documents into folds; those with equal texts, or of one group, are in one."""
     first = find_first_windows(rows.documents)
     groups = find_equal_rows(trials.data["train"].select(first))
+    named = [name for split in SPLITS for name in read_groups(RAW / f"{split}.parquet") or ()]
+    if named:
+        groups = join_groups(groups, np.array(named))
     labels = rows.labels[first]
     return Judged(labels, make_folds(labels, groups, folds, seed), rows.documents, folder)
 
@@ -132,7 +136,7 @@ def run_trial(trials: Trials, params: Params, judged: Judged, part: dict[str, in
     rows = {"train": np.flatnonzero(~is_held_out), "validation": np.flatnonzero(is_held_out)}
     last = params.change_train({"train.eval_steps": LARGEST, "train.early_stopping_patience": None})
     training = trials.run(last.train, last.train_seed, rows)
-    probabilities = np.exp(Predictions(training.predict_validation()).log_probabilities)
+    probabilities = make_predictions(trials.problem_type, training.predict_validation()).probabilities
     with new_file(judged.folder / f"{part[FOLD]}.npy") as path, path.open("wb") as file:
         np.save(file, probabilities)
     return Outcome(training.best["accuracy"], training.describe())
@@ -166,7 +170,7 @@ def write_reports(
     table = main_checkout() / LABEL_ISSUES
     write_csv(table, COLUMNS, rows)
     quality = score_labels(judged.labels, probabilities)
-    accuracy = float((probabilities.argmax(axis=1) == judged.labels).mean())
+    accuracy = float(agrees(judged.labels, probabilities).mean())
     manifest = read_json(MANIFEST, ["source"])
     facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
     page = make_label_issues_page(study.name, rows, quality, [one.score for one in issues], accuracy, facts)

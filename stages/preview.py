@@ -14,8 +14,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from stages.core.errors import escape_control
 from stages.core.files import read_json
 from stages.core.paths import STATISTICS, TOKENIZED, TOKENIZER
+from stages.core.problem_type import LABEL_SEPARATOR
 from stages.core.stage import report_errors
 from stages.text.encoding import load_splits
+from stages.text.labels import get_label_names
 
 
 def main() -> None:
@@ -42,15 +44,21 @@ def print_header(name: str, statistics: dict[str, Any]) -> None:
 
 def print_rows(split: Dataset, rows: list[int], tokenizer: PreTrainedTokenizerBase, full: bool) -> None:
     """A line for each row, shortened to the terminal's width unless `full`; the number is that of the document."""
-    names = [escape_control(name) for name in split.features["labels"].names]
-    label_width = max(len("label"), *map(len, names))
+    names = [escape_control(name) for name in get_label_names(split)]
+    labels = [join_names(split[row]["labels"], names) for row in rows]
+    label_width = max(map(len, ["label", *labels]))
     what = "window" if "document" in split.column_names else "text"
     print(f"{'row':>9}  {'label':<{label_width}}  tokens  {what}, decoded from its tokens")
-    for index in rows:
+    for index, label in zip(rows, labels, strict=True):
         row = split[index]
-        head = f"{row.get('document', index):>9,}  {names[row['labels']]:<{label_width}}  {row['length']:>6}  "
+        head = f"{row.get('document', index):>9,}  {label:<{label_width}}  {row['length']:>6}  "
         text = escape_control(" ".join(str(tokenizer.decode(row["input_ids"])).split()))
         print(head + (text if full else shorten(text, shutil.get_terminal_size().columns - len(head))))
+
+
+def join_names(labels: int | list[int], names: list[str]) -> str:
+    """The name of a row's label, or the names of its labels."""
+    return names[labels] if isinstance(labels, int) else LABEL_SEPARATOR.join(names[label] for label in labels)
 
 
 def shorten(text: str, width: int) -> str:

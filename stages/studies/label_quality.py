@@ -63,6 +63,21 @@ def make_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) ->
     return fold_of_row
 
 
+def join_groups(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Groups `(N,)` in which rows are together that are in one group of either of two divisions, `(N,)` each.
+
+    Also those which are connected by other rows: they are the components of a graph of groups, whose edges are rows.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first, second = np.unique(one, return_inverse=True)[1], np.unique(other, return_inverse=True)[1]
+    second = second + first.max() + 1
+    size = int(second.max()) + 1
+    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(size, size))
+    return connected_components(graph, directed=False)[1][first]
+
+
 def check_folds(labels: np.ndarray, fold_of_row: np.ndarray) -> None:
     """Raise UserError where all rows of a class are in one fold, whose model would then not know the class."""
     has_label = labels if labels.ndim == 2 else labels[:, None] == np.arange(labels.max() + 1)
@@ -154,6 +169,13 @@ def score_labels(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     with be_quiet():
         scores = get_label_quality_scores(labels, probabilities, method="normalized_margin")
     return np.asarray(scores, dtype=np.float64)
+
+
+def agrees(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Whether the prediction for each row is its label, or all of its labels, bool `(N,)`."""
+    if labels.ndim == 2:
+        return ((probabilities >= 0.5) == labels).all(axis=1)
+    return probabilities.argmax(axis=1) == labels
 
 
 @contextmanager

@@ -181,6 +181,11 @@ def read_raw_texts(raw: Path) -> list[str]:
     return ["\n\n".join(texts) for texts in zip(*columns, strict=True)]
 
 
+def read_groups(raw: Path) -> list[str] | None:
+    """The group of each row of a Parquet file of `data/raw`; None where the data have no groups."""
+    return pq.read_table(raw, columns=["group"])["group"].to_pylist() if "group" in pq.read_schema(raw).names else None
+
+
 def create_arrow_file(folder: Path, features: Features) -> Path:
     """Save an empty data set; return the path of its Arrow file, which the caller writes.
 

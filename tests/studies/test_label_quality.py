@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.core.errors import UserError
-from stages.studies.label_quality import find_label_issues, make_folds, score_labels
+from stages.studies.label_quality import find_label_issues, join_groups, make_folds, score_labels
 
 
 def make_labels(rows=600, classes=3, wrong_share=0.1, seed=0):
@@ -99,6 +99,12 @@ def test_folds_of_several_labels_keep_groups_together_and_have_each_label_elsewh
     folds = make_folds(labels, groups, 5, 0)
     assert all(len(set(folds[groups == group])) == 1 for group in range(100))
     assert all(labels[folds != fold].any(axis=0).all() for fold in range(5))
+
+
+def test_rows_that_either_division_connects_are_one_group():
+    joined = join_groups(np.array(["a", "a", "b", "c", "d"]), np.array([1, 2, 2, 3, 3]))
+    assert len(set(joined[:3])) == len(set(joined[3:])) == 1
+    assert joined[0] != joined[3]
 
 
 def test_the_order_of_rows_does_not_matter():
