@@ -6,6 +6,8 @@ python -m stages.download
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from stages.core.errors import to_one_line
 from stages.core.files import new_folder
 from stages.core.params import Params
@@ -13,8 +15,11 @@ from stages.core.paths import RAW, SOURCE_LINKS
 from stages.core.stage import run_stage
 from stages.data.corpus import Corpus
 from stages.data.leaks import handle_leaks
+from stages.data.raw_files import write_raw
 from stages.data.sources import link_source, read_source
-from stages.data.splits import Selection, choose_rows, report_missing_classes, write_raw
+from stages.data.splits import Selection, choose_rows, count_labels, report_missing_classes
+
+LABELS_SHOWN = 10  # the most frequent ones
 
 
 def main() -> None:
@@ -30,6 +35,8 @@ def main() -> None:
         write_raw(corpus, splits, leaks, params.data, raw)
     link_source(params.data, SOURCE_LINKS)
     print_rows(splits)
+    if corpus.is_multi_label:
+        print_labels(corpus, splits)
     print_ignored(corpus)
     print_dropped(corpus)
 
@@ -37,6 +44,17 @@ def main() -> None:
 def print_rows(splits: dict[str, Selection]) -> None:
     counts = [f"{len(selection.rows):,} {split}" for split, selection in splits.items()]
     print(f"{RAW}: {', '.join(counts)} rows")
+
+
+def print_labels(corpus: Corpus, splits: dict[str, Selection]) -> None:
+    """The share of rows that have each label, so that one sees whether splits are alike."""
+    counts = {split: count_labels(corpus, selection) for split, selection in splits.items()}
+    shown = np.argsort(-counts["train"], kind="stable")[:LABELS_SHOWN]
+    for split, selection in splits.items():
+        shares = [
+            f"{to_one_line(corpus.names[label])} {counts[split][label] / len(selection.rows):.1%}" for label in shown
+        ]
+        print(f"labels of {split}: {', '.join(shares)}{', ...' * (len(corpus.names) > LABELS_SHOWN)}")
 
 
 def print_ignored(corpus: Corpus) -> None:

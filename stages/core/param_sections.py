@@ -3,13 +3,14 @@
 A default is the project's own value. Recipes have it for each key that they do not name, and tests start from it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from stages.core.param_types import (
     LARGEST,
     Column,
+    ColumnOrNull,
     Count,
     CountOrNull,
     Fraction,
@@ -38,6 +39,7 @@ PoolingOrAuto = Literal["auto", "first", "mean"]
 TokenizerOrigin = Literal["pretrained", "train"]
 
 TABLES = {"csv", "json", "parquet"}
+MOST_SLICE_COLUMNS = 20
 # The sources that each key is for.
 SOURCES_WITH = {
     "path": {*TABLES, "folder", "hub"},
@@ -45,6 +47,9 @@ SOURCES_WITH = {
     "config": {"hub"},
     "revision": {"hub"},
     "text_pair_column": {*TABLES, "hub"},
+    "label_separator": {*TABLES, "hub"},
+    "group_column": {*TABLES, "hub"},
+    "slice_columns": {*TABLES, "hub"},
 }
 # What data.path means, for each source that has one.
 SOURCE_PATHS = {
@@ -70,10 +75,25 @@ class Data(Section):
         Field(min_length=1, description="a mapping {train: name, validation: name, test: name}, or null"),
     ] = None
     text_column: Column = "text"
-    text_pair_column: Annotated[str | int | None, Field(description="a column's name or number, or null")] = None
-    label_column: Column = "label"
+    text_pair_column: ColumnOrNull = None
+    label_column: Annotated[
+        Column | Annotated[list[Column], Field(min_length=2)],
+        Field(description="a column's name or number, or a list of two or more columns of 0 and 1"),
+    ] = "label"
+    label_separator: Annotated[
+        str | None, Field(min_length=1, description="one character or more, \\t for a tab, or null")
+    ] = None
     label_names: Annotated[
         dict[str | int | bool, str] | None, Field(min_length=2, description="a mapping {value: name, ...}, or null")
+    ] = None
+    label_order: Annotated[
+        list[str | int | bool] | None,
+        Field(min_length=2, description="a list of all labels, the lowest first, or null"),
+    ] = None
+    group_column: ColumnOrNull = None
+    slice_columns: Annotated[
+        list[Column] | None,
+        Field(min_length=1, max_length=MOST_SLICE_COLUMNS, description="a list of 1 to 20 columns, or null"),
     ] = None
     encoding: Annotated[str, Field(description="a text encoding that Python knows, such as utf-8 or gb18030")] = "utf-8"
     header: Switch = True
@@ -87,9 +107,9 @@ class Data(Section):
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
 
-    @field_validator("path", "sha256", "config", "revision", "text_pair_column")
+    @field_validator(*SOURCES_WITH)
     @classmethod
-    def check_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def check_source(cls, value: Any, info: ValidationInfo) -> Any:
         name = str(info.field_name)
         key = f"data.{name}"
         source = info.data.get("source")
@@ -97,6 +117,54 @@ class Data(Section):
             raise ValueError(f"{key}: missing; data.source '{source}' needs {SOURCE_PATHS[source]}")
         if value is not None and source and source not in SOURCES_WITH[name]:
             raise ValueError(f"{key}: found {value!r}; data.source '{source}' has none, so null is allowed")
+        return value
+
+    @field_validator("label_column", "label_order", "slice_columns")
+    @classmethod
+    def check_list(cls, value: Any, info: ValidationInfo) -> Any:
+        """Nothing is twice in a list; 1 and "1" are the same, because columns and labels become names."""
+        names = [str(item).strip() for item in value] if isinstance(value, list) else []
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"data.{info.field_name}: found {', '.join(map(repr, repeated))} twice")
+        return value
+
+    @field_validator("label_column")
+    @classmethod
+    def check_label_columns(cls, value: Any, info: ValidationInfo) -> Any:
+        source = info.data.get("source")
+        if isinstance(value, list) and source and source not in {*TABLES, "hub"}:
+            raise ValueError(f"data.label_column: found {value!r}; data.source '{source}' has no columns of labels")
+        return value
+
+    @field_validator("label_separator")
+    @classmethod
+    def check_separator(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and isinstance(info.data.get("label_column"), list):
+            raise ValueError(
+                f"data.label_separator: found {value!r}; data.label_column is a list of columns, which are 0 or 1, so "
+                "null is allowed"
+            )
+        return "\t" if value == "\\t" else value
+
+    @field_validator("label_names")
+    @classmethod
+    def check_names(cls, value: dict[Any, str] | None, info: ValidationInfo) -> dict[Any, str] | None:
+        columns = info.data.get("label_column")
+        named = {str(column).strip() for column in value or {}}
+        nameless = [c for c in columns if str(c).strip() not in named] if value and isinstance(columns, list) else []
+        if nameless:
+            raise ValueError(f"data.label_names: has no name for {nameless[0]!r}, a column of data.label_column")
+        return value
+
+    @field_validator("label_order")
+    @classmethod
+    def check_order(cls, value: list[Any] | None, info: ValidationInfo) -> list[Any] | None:
+        if value and (info.data.get("label_separator") or isinstance(info.data.get("label_column"), list)):
+            raise ValueError(
+                f"data.label_order: found {value!r}; rows may have several labels, which have no order, so null is "
+                "allowed"
+            )
         return value
 
     @field_validator("encoding")

@@ -21,6 +21,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32, description="a whole number from 0 t
 SeedOrNull = Annotated[int | None, Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295, or null")]
 NameOrNull = Annotated[str | None, Field(min_length=1, description="a name, or null")]
 Column = Annotated[str | int, Field(description="a column's name, or its number, counted from 0")]
+ColumnOrNull = Annotated[str | int | None, Field(description="a column's name or number, or null")]
 FreezeLayers = Annotated[
     Annotated[int, Field(ge=0, le=LARGEST)] | Literal["all"], Field(description="a whole number ≥ 0, or all")
 ]
@@ -28,6 +29,9 @@ PositiveOrAuto = Annotated[
     Annotated[float, Field(gt=0, le=LARGEST)] | Literal["auto"], Field(description="a number > 0, or auto")
 ]
 Pooling = Literal["first", "mean"]
+ProblemType = Literal["single_label_classification", "multi_label_classification"]  # names of transformers
+SINGLE_LABEL: ProblemType = "single_label_classification"
+MULTI_LABEL: ProblemType = "multi_label_classification"
 Switch = Annotated[bool, Field(description="true or false")]
 
 

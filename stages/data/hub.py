@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError, to_one_line
 from stages.core.param_sections import Data
-from stages.data.row_files import list_columns
-from stages.data.rows import Row
+from stages.data.rows import Row, list_columns, make_row
 
 COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -60,28 +59,34 @@ def check_revision(dataset: "DatasetDict", data: Data) -> None:
 
 
 def read_label_names(rows: "Dataset", data: Data) -> list[str] | None:
-    """The names of the classes, in the data set's order; None where labels are plain values."""
-    return getattr(rows.features.get(data.label_column), "names", None)
+    """The names of the classes, in the data set's order; None where labels are plain values, or columns of 0 and 1."""
+    if isinstance(data.label_column, list):
+        return None
+    feature = rows.features.get(data.label_column)
+    return getattr(getattr(feature, "feature", feature), "names", None)  # the feature of a list is that of its items
 
 
 def read_rows(rows: "Dataset", data: Data, split: str) -> Iterator[Row]:
     """Yield the rows of a split; UserError when it has no column of a name that params give."""
     names = read_label_names(rows, data)
     for key, column in list_columns(data):
-        if column is not None and column not in rows.column_names:
+        if column not in rows.column_names:
             raise UserError(
                 f"{key}: {data.path} has no column {column!r}; it has {to_one_line(', '.join(rows.column_names))}."
             )
     number = 0
     for batch in rows.with_format("arrow").iter(ROWS_AT_ONCE):
-        columns = [batch.column(name).to_pylist() for _, name in list_columns(data) if name is not None]
-        for text, label, *pair in zip(*columns, strict=True):
+        columns = [batch.column(name).to_pylist() for _, name in list_columns(data)]
+        for values in zip(*columns, strict=True):
             number += 1
-            yield Row(f"{split} row {number}", text, convert_label(label, names, data), *pair)
+            row = make_row(f"{split} row {number}", values, data)
+            yield row._replace(label=convert_label(row.label, names, data))
 
 
 def convert_label(label: Any, names: list[str] | None, data: Data) -> Any:
     """The name of a class, or its number where data.label_names gives the name; -1 means that there is no label."""
+    if isinstance(label, list):
+        return [convert_label(item, names, data) for item in label]
     if names is None or not isinstance(label, int):
         return label
     if label < 0:

@@ -1,15 +1,25 @@
-"""Leaks: texts that are in two splits. They are found by content, counted, and handled as `data.on_leak` says."""
+"""Leaks: texts, or groups, that are in two splits. They are found, counted, and handled as `data.on_leak` says."""
+
+from typing import NamedTuple
 
 import numpy as np
 
 from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.param_sections import Data
 from stages.data.corpus import SPLITS, Corpus
-from stages.data.splits import Selection, select_labels
+from stages.data.splits import Selection, count_labels, list_lost
 
 SplitPair = tuple[str, str]
 SPLIT_PAIRS: tuple[SplitPair, ...] = (("train", "validation"), ("train", "test"), ("validation", "test"))
-EXAMPLES = 3  # texts that an error message locates for each pair of splits
+EXAMPLES = 3  # texts or groups that an error message locates for each pair of splits
+
+
+class Kind(NamedTuple):
+    """What two splits may share: texts or groups."""
+
+    name: str
+    hashes: dict[str, np.ndarray]  # of all rows of each split of the source, (N,)
+    suffix: str  # of the keys of its counts
 
 
 def handle_leaks(
@@ -17,32 +27,37 @@ def handle_leaks(
 ) -> tuple[dict[str, Selection], dict[str, int]]:
     """Return the splits as `data.on_leak` wants them, and counts: different texts that two splits share, rows dropped.
 
-    `drop_from_train` removes rows from train, and from validation where that was carved from train. Test, and a
-    validation split of the source, never change. UserError for `error`, when splits share texts.
+    Where there are groups, those that two splits share are counted too. `drop_from_train` removes rows from train, and
+    from validation where that was carved from train. Test, and a validation split of the source, never change.
+    UserError for `error`, when splits share texts or groups.
     """
-    shared = {pair: find_shared_texts(corpus, selections, pair) for pair in SPLIT_PAIRS}
-    if data.on_leak == "error":
-        raise_for_leaks(corpus, selections, shared, data)
-    kept = drop_from_train(corpus, selections) if data.on_leak == "drop_from_train" else selections
-    warn_of_leaks(corpus, kept)
-    leaks = {f"{one}_and_{other}": len(texts) for (one, other), texts in shared.items()}
+    kinds = [Kind("text", corpus.hashes, "")]
+    if corpus.groups:
+        kinds.append(Kind("group", corpus.groups, "_groups"))
+    kept = selections
+    leaks: dict[str, int] = {}
+    for kind in kinds:
+        shared = {pair: find_shared(kind, selections, pair) for pair in SPLIT_PAIRS}
+        leaks |= {f"{one}_and_{other}{kind.suffix}": len(found) for (one, other), found in shared.items()}
+        if data.on_leak == "error":
+            raise_for_leaks(corpus, kind, selections, shared, data)
+        if data.on_leak == "drop_from_train":
+            kept = drop_from_train(corpus, kind, kept)
+        warn_of_leaks(kind, kept)
     for split in ("train", "validation"):
-        dropped = len(selections[split].rows) - len(kept[split].rows)
-        leaks[f"dropped_from_{split}"] = dropped
-        if dropped:
-            print(f"dropped: text is in another split too ({dropped:,} rows of {split})")
+        leaks[f"dropped_from_{split}"] = len(selections[split].rows) - len(kept[split].rows)
     return kept, leaks
 
 
-def select_hashes(corpus: Corpus, selection: Selection) -> np.ndarray:
-    """The hashes of the texts of the selected rows, `(N,)`."""
-    return corpus.hashes[selection.split][selection.rows]
+def select_hashes(kind: Kind, selection: Selection) -> np.ndarray:
+    """The hashes of the texts or groups of the selected rows, `(N,)`."""
+    return kind.hashes[selection.split][selection.rows]
 
 
-def find_shared_texts(corpus: Corpus, selections: dict[str, Selection], pair: SplitPair) -> np.ndarray:
-    """The hashes of the different texts that are in both splits."""
+def find_shared(kind: Kind, selections: dict[str, Selection], pair: SplitPair) -> np.ndarray:
+    """The hashes of the different texts or groups that are in both splits."""
     one, other = pair
-    return np.intersect1d(select_hashes(corpus, selections[one]), select_hashes(corpus, selections[other]))
+    return np.intersect1d(select_hashes(kind, selections[one]), select_hashes(kind, selections[other]))
 
 
 def is_validation_carved(selections: dict[str, Selection]) -> bool:
@@ -50,67 +65,77 @@ def is_validation_carved(selections: dict[str, Selection]) -> bool:
     return selections["validation"].split != "validation"
 
 
-def drop_from_train(corpus: Corpus, selections: dict[str, Selection]) -> dict[str, Selection]:
-    """The splits without the training rows whose text is in another; UserError when a class would lose all its rows."""
+def drop_from_train(corpus: Corpus, kind: Kind, selections: dict[str, Selection]) -> dict[str, Selection]:
+    """The splits without the training rows of which another split has the text or group.
+
+    UserError when a class would lose all its rows.
+    """
     train, validation, test = (selections[split] for split in SPLITS)
-    kept = selections | {"train": exclude_texts(corpus, train, [validation, test])}
+    kept = selections | {"train": exclude(kind, train, [validation, test])}
     if is_validation_carved(selections):
-        kept["validation"] = exclude_texts(corpus, validation, [test])
+        kept["validation"] = exclude(kind, validation, [test])
     for split in SPLITS:
-        classes = np.unique(select_labels(corpus, selections[split]))
-        lost = np.setdiff1d(classes, select_labels(corpus, kept[split]))
-        if len(lost):
-            names = list_names(sorted(corpus.names[label] for label in lost))
+        counts = count_labels(corpus, selections[split])
+        lost = list_lost(corpus, counts, count_labels(corpus, kept[split]))
+        if lost or not len(kept[split].rows):
+            classes = f"{len(lost):,} of the {np.count_nonzero(counts):,} classes of {split} ({list_names(lost)})"
             raise UserError(
-                f"data.on_leak: found drop_from_train; it would leave no rows of {len(lost):,} of the {len(classes):,} "
-                f"classes of {split} ({names}): all their texts are in other splits too. Correct the data, or choose "
-                "warn."
+                f"data.on_leak: found drop_from_train; it would leave no rows of {classes if lost else split}: all "
+                f"their {kind.name}s are in other splits too. Correct the data, or choose warn."
             )
+        dropped = len(selections[split].rows) - len(kept[split].rows)
+        if dropped:
+            print(f"dropped: {kind.name} is in another split too ({dropped:,} rows of {split})")
     return kept
 
 
-def exclude_texts(corpus: Corpus, selection: Selection, others: list[Selection]) -> Selection:
-    """The rows whose text is in none of the others."""
-    texts = np.concatenate([select_hashes(corpus, other) for other in others])
-    return Selection(selection.split, selection.rows[~np.isin(select_hashes(corpus, selection), texts)])
+def exclude(kind: Kind, selection: Selection, others: list[Selection]) -> Selection:
+    """The rows whose text or group is in none of the others."""
+    found = np.concatenate([select_hashes(kind, other) for other in others])
+    return Selection(selection.split, selection.rows[~np.isin(select_hashes(kind, selection), found)])
 
 
-def warn_of_leaks(corpus: Corpus, selections: dict[str, Selection]) -> None:
+def warn_of_leaks(kind: Kind, selections: dict[str, Selection]) -> None:
     for one, other in SPLIT_PAIRS:
-        count = len(find_shared_texts(corpus, selections, (one, other)))
+        count = len(find_shared(kind, selections, (one, other)))
         if not count:
             continue
         can_drop = one == "train" or is_validation_carved(selections)
         effect = f"drops them from {one}" if can_drop else "leaves both as they are"
         print(
-            f"warning: {one} and {other} share {count:,} text{'s' * (count > 1)}; "
+            f"warning: {one} and {other} share {count:,} {kind.name}{'s' * (count > 1)}; "
             f"data.on_leak: drop_from_train {effect}, error stops"
         )
 
 
 def raise_for_leaks(
-    corpus: Corpus, selections: dict[str, Selection], shared: dict[SplitPair, np.ndarray], data: Data
+    corpus: Corpus, kind: Kind, selections: dict[str, Selection], shared: dict[SplitPair, np.ndarray], data: Data
 ) -> None:
-    """Raise UserError, with the locations of a few texts in the source, when splits share any."""
+    """Raise UserError, with the locations of a few texts or groups in the source, when splits share any."""
     lines = []
-    for (one, other), texts in shared.items():
-        if len(texts):
-            first = locate_texts(corpus, selections[one], texts[:EXAMPLES])
-            second = locate_texts(corpus, selections[other], texts[:EXAMPLES])
+    for (one, other), found in shared.items():
+        if len(found):
+            first = locate(corpus, kind, selections[one], found[:EXAMPLES])
+            second = locate(corpus, kind, selections[other], found[:EXAMPLES])
             examples = ", ".join(to_one_line(f"{a} = {b}") for a, b in zip(first, second, strict=True))
-            lines.append(f"\n  {one} and {other} ({len(texts):,}): {examples}{', ...' * (len(texts) > EXAMPLES)}")
+            lines.append(f"\n  {one} and {other} ({len(found):,}): {examples}{', ...' * (len(found) > EXAMPLES)}")
     if lines:
         raise UserError(
-            f"{data.path or data.source}: splits share texts{''.join(lines)}\nCorrect the data, or set data.on_leak to "
-            "drop_from_train (rows of train, and of a validation split carved from it, are left out) or to warn."
+            f"{data.path or data.source}: splits share {kind.name}s{''.join(lines)}\nCorrect the data, or set "
+            "data.on_leak to drop_from_train (rows of train, and of a validation split carved from it, are left out) "
+            "or to warn."
         )
 
 
-def locate_texts(corpus: Corpus, selection: Selection, texts: np.ndarray) -> list[str]:
-    """The location in the source of the first row with each of these texts, given by their hashes."""
-    hashes = select_hashes(corpus, selection)
-    chosen = [selection.rows[np.argmax(hashes == text)] for text in texts]
+def locate(corpus: Corpus, kind: Kind, selection: Selection, wanted: np.ndarray) -> list[str]:
+    """The location in the source of the first row with each of these texts or groups, given by their hashes.
+
+    With a group's name before it.
+    """
+    hashes = select_hashes(kind, selection)
+    chosen = [selection.rows[np.argmax(hashes == value)] for value in wanted]
     mask = np.isin(np.arange(len(corpus.labels[selection.split])), chosen)
-    found = [location for batch in corpus.read(selection.split, mask) for location in batch["location"].to_pylist()]
-    locations = dict(zip(sorted(chosen), found, strict=True))
-    return [locations[row] for row in chosen]
+    found = [row for batch in corpus.read(selection.split, mask) for row in batch.to_pylist()]
+    rows = dict(zip(sorted(chosen), found, strict=True))
+    names = [f"{rows[row]['group']} in " if kind.name == "group" else "" for row in chosen]
+    return [f"{name}{rows[row]['location']}" for name, row in zip(names, chosen, strict=True)]

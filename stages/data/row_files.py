@@ -24,7 +24,7 @@ from stages.core.csv_tables import (
 from stages.core.errors import UserError, to_one_line
 from stages.core.param_sections import Data
 from stages.data.archives import SizeLimit
-from stages.data.rows import Row
+from stages.data.rows import Row, list_columns, make_row
 
 SUFFIXES = {"csv": ("csv", "tsv", "txt"), "json": ("jsonl", "json", "ndjson"), "parquet": ("parquet",)}
 PART_NUMBER = re.compile(r"-(\d+)-of-(\d+)")  # in the names of files that are one table together
@@ -74,10 +74,7 @@ def read_csv(path: Path, data: Data) -> Iterator[Row]:
             raise UserError(
                 f"{path}: its first row cannot be read as csv ({first.error}); see data.delimiter and data.quotechar."
             )
-        columns = [
-            None if column is None else find_column(path, key, column, first.cells, form)
-            for key, column in list_columns(data)
-        ]
+        columns = [find_column(path, key, column, first.cells, form) for key, column in list_columns(data)]
         for row in rows if data.header else chain([first], rows):
             location = f"{path.name} row {row.number} (line {row.line})"
             if row.error:
@@ -86,7 +83,7 @@ def read_csv(path: Path, data: Data) -> Iterator[Row]:
             elif len(row.cells) != len(first.cells):
                 yield Row(location, error="wrong number of columns")
             else:
-                yield Row(location, *(None if column is None else row.cells[column] for column in columns))
+                yield make_row(location, [row.cells[column] for column in columns], data)
 
 
 def check_quote(path: Path, row: CsvRow, data: Data) -> None:
@@ -98,16 +95,13 @@ def check_quote(path: Path, row: CsvRow, data: Data) -> None:
         )
 
 
-def list_columns(data: Data) -> list[tuple[str, Any]]:
-    """Key and value of the params that name the columns of text, label and second text."""
-    keys = ("text_column", "label_column", "text_pair_column")
-    return [(f"data.{key}", getattr(data, key)) for key in keys]
-
-
 def read_json_lines(path: Path, data: Data) -> Iterator[Row]:
-    """Yield the rows of a file with a JSON object in each line; one that cannot be read has an `error`."""
-    names = [name for _, name in list_columns(data)]
-    is_first = True
+    """Yield the rows of a file with a JSON object in each line; one that cannot be read has an `error`.
+
+    A slice is missing where an object lacks its name, but UserError when all objects of the file lack it.
+    """
+    unseen, is_first, has_objects = set(data.slice_columns or []), True, False
+    columns = list_columns(data)
     with open_lines(path, data) as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -115,22 +109,34 @@ def read_json_lines(path: Path, data: Data) -> Iterator[Row]:
             if is_first and line.lstrip().startswith("["):
                 raise UserError(f"{path}: contains a JSON array; expected JSON lines, one object for each line.")
             is_first = False
-            yield parse_json_row(line, f"{path.name} line {number}", names)
+            location = f"{path.name} line {number}"
+            values = parse_json_object(line)
+            if isinstance(values, str):
+                yield Row(location, error=values)
+                continue
+            has_objects = True
+            unseen -= values.keys()
+            yield take_values(values, location, columns, data)
+    if has_objects and unseen:
+        raise UserError(f"data.slice_columns: {path} has no {min(map(repr, unseen))} in any of its objects.")
 
 
-def parse_json_row(line: str, location: str, names: list[Any]) -> Row:
-    """The values of text, label and second text, which have these names, in a line of JSON."""
+def parse_json_object(line: str) -> dict[Any, Any] | str:
+    """The object in a line of JSON, or why there is none."""
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
-        return Row(location, error="not valid JSON")
-    if not isinstance(values, dict):
-        return Row(location, error="not a JSON object")
-    missing = [repr(name) for name in names if name is not None and name not in values]
+        return "not valid JSON"
+    return values if isinstance(values, dict) else "not a JSON object"
+
+
+def take_values(values: dict[Any, Any], location: str, columns: list[tuple[str, str | int]], data: Data) -> Row:
+    """The values of a JSON object that are in these columns; only slices may be missing."""
+    missing = [repr(name) for key, name in columns if name not in values and key != "data.slice_columns"]
     if missing:
         found = to_one_line(", ".join(values))
         return Row(f"{location} (has {found})", error=f"missing column {' and '.join(missing)}")
-    return Row(location, *(None if name is None else values[name] for name in names))
+    return make_row(location, [values.get(name) for _, name in columns], data)
 
 
 def read_parquet(path: Path, data: Data) -> Iterator[Row]:
@@ -139,15 +145,15 @@ def read_parquet(path: Path, data: Data) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
             for key, name in list_columns(data):
-                if name is not None and names.count(name) != 1:
+                if names.count(name) != 1:
                     count = "no column" if name not in names else "several columns"
                     raise UserError(f"{key}: {path} has {count} {name!r}; it has {to_one_line(', '.join(names))}.")
-            wanted = [name for _, name in list_columns(data) if name is not None]
+            wanted = [name for _, name in list_columns(data)]
             number = 0
-            for batch in file.iter_batches(ROWS_AT_ONCE, columns=wanted):
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(dict.fromkeys(wanted))):
                 columns = [batch.column(name).to_pylist() for name in wanted]
                 for values in zip(*columns, strict=True):
                     number += 1
-                    yield Row(f"{path.name} row {number}", *values)
+                    yield make_row(f"{path.name} row {number}", values, data)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({error}).") from None

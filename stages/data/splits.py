@@ -1,24 +1,18 @@
-"""Choose the rows of a corpus for train, validation and test, and write them to `data/raw`.
-
-`data/raw` holds a Parquet file for each split (columns `text`, `label` and, for pairs, `text_pair`, all strings) and
-`dataset.json`, the manifest.
-"""
+"""Choose the rows of a corpus for train, validation and test."""
 
 import sys
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from stages.core.errors import UserError, list_names, to_one_line
-from stages.core.files import sha256, write_json
 from stages.core.param_sections import Data
-from stages.core.paths import MANIFEST
-from stages.core.secrets import redact
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
+from stages.data.groups import carve_groups
 from stages.data.sampling import stratified_sample
+
+# What to do where groups cannot be split.
+OTHER_SPLITS = "Give the source its own splits, or set data.group_column to null."
 
 
 class Selection(NamedTuple):
@@ -50,71 +44,143 @@ def choose_rows(corpus: Corpus, data: Data, seed: int) -> dict[str, Selection]:
     return in_order
 
 
-def select_labels(corpus: Corpus, selection: Selection) -> np.ndarray:
-    """The labels of the selected rows, `(N,)`, as indices in `corpus.names`."""
+def select_label_sets(corpus: Corpus, selection: Selection) -> np.ndarray:
+    """The sets of labels of the selected rows, `(N,)`, as indices in `corpus.label_sets`."""
     return corpus.labels[selection.split][selection.rows]
 
 
+def select_labels(corpus: Corpus, selection: Selection) -> np.ndarray:
+    """The labels of the selected rows, as indices in `corpus.names`, `(N,)`, or multi-hot `(N, C)` if several."""
+    rows = select_label_sets(corpus, selection)
+    return corpus.label_sets.make_multi_hot(rows) if corpus.is_multi_label else rows
+
+
+def count_labels(corpus: Corpus, selection: Selection) -> np.ndarray:
+    """The number of selected rows with each label, `(C,)`."""
+    return corpus.label_sets.count(select_label_sets(corpus, selection))
+
+
 def sample_rows(corpus: Corpus, selection: Selection, limit: int | None, key: str, seed: int) -> Selection:
-    """A stratified sample of at most `limit` rows; UserError, which names `key`, when there are more classes."""
-    labels = select_labels(corpus, selection)
-    if limit is None or limit >= len(labels):
+    """A stratified sample of at most `limit` rows; UserError, which names `key`, when it cannot have all labels."""
+    split, rows = selection
+    if limit is None or limit >= len(rows):
         return selection
-    classes = len(np.unique(labels))
-    if limit < classes:
+    counts = count_labels(corpus, selection)
+    classes = np.count_nonzero(counts)
+    if limit < classes and not corpus.is_multi_label:
         raise UserError(f"{key}: found {limit}; the data has {classes} classes, so at least that many.")
-    return Selection(selection.split, selection.rows[stratified_sample(labels, limit, seed)])
+    sample = Selection(split, rows[stratified_sample(select_labels(corpus, selection), limit, seed)])
+    lost = list_lost(corpus, counts, count_labels(corpus, sample))
+    if lost:
+        raise UserError(
+            f"{key}: found {limit}; so few rows have none of {len(lost)} of the {classes} labels ({list_names(lost)})."
+        )
+    return sample
+
+
+def list_lost(corpus: Corpus, counts: np.ndarray, remaining: np.ndarray) -> list[str]:
+    """The names of the labels that no row has any more, by alphabet; both are rows of each label, `(C,)`."""
+    return sorted(corpus.names[label] for label in np.flatnonzero((counts > 0) & (remaining == 0)))
 
 
 def carve_split(
     corpus: Corpus, selection: Selection, fraction: float, key: str, seed: int
 ) -> tuple[Selection, Selection]:
-    """Split into the rest and a stratified sample of about `fraction`; UserError unless both have all classes."""
+    """Split into the rest and a stratified sample of about `fraction`, or groups of about so many rows.
+
+    UserError unless the rest has all labels, and the sample has all where each row has one.
+    """
     split, rows = selection
-    labels = select_labels(corpus, selection)
-    classes, counts = np.unique(labels, return_counts=True)
-    is_carved = np.zeros(len(rows), dtype=bool)
-    if counts.min() > 1:
-        is_carved[stratified_sample(labels, max(round(len(rows) * fraction), len(classes)), seed)] = True
-    remaining = np.unique(labels[~is_carved]) if counts.min() > 1 else classes[counts > 1]
-    lost = sorted(corpus.names[label] for label in np.setdiff1d(classes, remaining))
+    counts = count_labels(corpus, selection)
+    draw = draw_groups if corpus.groups else draw_rows
+    is_carved = draw(corpus, selection, fraction, seed)
+    rest, carved = Selection(split, rows[~is_carved]), Selection(split, rows[is_carved])
+    lost = list_lost(corpus, counts, count_labels(corpus, rest))
+    classes = np.count_nonzero(counts)
+    if lost and corpus.groups:
+        raise UserError(
+            f"{describe_groups(corpus)}; a split of whole groups ({key} {fraction}) would leave train no rows of "
+            f"{len(lost):,} of the {classes:,} classes ({list_names(lost)}), because too few groups have them. "
+            f"{OTHER_SPLITS}"
+        )
     if lost:
         raise UserError(
             f"{key}: found {fraction}; of {len(rows):,} rows it would leave none of {len(lost):,} of the "
-            f"{len(classes):,} classes ({list_names(lost)}). Lower it, give each class two rows or more, or check "
+            f"{classes:,} classes ({list_names(lost)}). Lower it, give each class two rows or more, or check "
             f"data.label_column."
         )
-    return Selection(split, rows[~is_carved]), Selection(split, rows[is_carved])
+    return rest, carved
+
+
+def draw_rows(corpus: Corpus, selection: Selection, fraction: float, seed: int) -> np.ndarray:
+    """Which rows a stratified sample of about `fraction` has, `(N,)`; all rows of a class that cannot be divided."""
+    labels = select_labels(corpus, selection)
+    size = round(len(labels) * fraction)
+    is_drawn = np.zeros(len(labels), dtype=bool)
+    if corpus.is_multi_label:  # all labels are in a sample of the rest: a label of one row is trained
+        is_drawn[stratified_sample(labels, len(labels) - max(size, 1), seed)] = True
+        return ~is_drawn
+    counts = count_labels(corpus, selection)
+    if counts[counts > 0].min() == 1:
+        return counts[labels] == 1
+    is_drawn[stratified_sample(labels, max(size, int(np.count_nonzero(counts))), seed)] = True
+    return is_drawn
+
+
+def draw_groups(corpus: Corpus, selection: Selection, fraction: float, seed: int) -> np.ndarray:
+    """Which rows are in the groups of a sample of groups, `(N,)`; UserError when there are too few groups."""
+    groups = corpus.groups[selection.split][selection.rows]
+    rows = select_label_sets(corpus, selection)
+    if len(np.unique(groups)) < 2:
+        raise UserError(
+            f"{describe_groups(corpus)}; {len(groups):,} rows are all of one group, so they cannot be split. "
+            f"{OTHER_SPLITS}"
+        )
+    is_drawn = carve_groups(groups, rows, corpus.label_sets, fraction, seed)
+    classes = np.count_nonzero(corpus.label_sets.count(rows))
+    found = np.count_nonzero(corpus.label_sets.count(rows[is_drawn]))
+    if not corpus.is_multi_label and (found < 2 or is_drawn.sum() < classes):
+        raise UserError(
+            f"{describe_groups(corpus)}; no split of whole groups has two classes, and as many rows as there are "
+            f"classes, {classes:,}. {OTHER_SPLITS}"
+        )
+    return is_drawn
+
+
+def describe_groups(corpus: Corpus) -> str:
+    return f"data.group_column: found {corpus.data.group_column!r}"
 
 
 def check_classes(corpus: Corpus, selections: dict[str, Selection], data: Data) -> None:
-    """UserError when a split has no rows, only one class, or fewer rows than train has classes."""
+    """UserError when a split has no rows, only one class, or fewer rows than train has classes.
+
+    Where rows may have several labels, only train must have two.
+    """
     source = data.path or f"data.source {data.source}"
+    what = "label" if corpus.is_multi_label else "class"
     classes = 0
     for split, selection in selections.items():  # train, or the rows without a split, is the first
-        labels = select_labels(corpus, selection)
-        found = np.unique(labels)
-        classes = classes or len(found)
+        rows = len(selection.rows)
+        found = np.flatnonzero(count_labels(corpus, selection))
+        is_first, classes = not classes, classes or len(found)
         name = "the data" if split == UNSPLIT else f"split '{split}'"
-        if not len(found):
+        if not rows:
             dropped = sum(corpus.dropped.get(split, {}).values())
             raise UserError(f"{source}: {name} has no rows ({dropped:,} were dropped).")
-        if len(found) == 1:
-            only = corpus.names[found[0]]
-            raise UserError(f"{source}: {name} has one class ({to_one_line(only)}) in {len(labels):,} rows; need two.")
-        if len(labels) < classes:
-            raise UserError(f"{source}: {name} has {len(labels)} rows, fewer than the {classes} classes of train.")
+        if len(found) < 2 and (is_first or not corpus.is_multi_label):
+            only = f"one {what} ({to_one_line(corpus.names[found[0]])})" if len(found) else f"no {what}"
+            raise UserError(f"{source}: {name} has {only} in {rows:,} rows; need two.")
+        if rows < classes and not corpus.is_multi_label:
+            raise UserError(f"{source}: {name} has {rows} rows, fewer than the {classes} classes of train.")
 
 
 def find_missing_classes(corpus: Corpus, selections: dict[str, Selection]) -> dict[str, dict[str, int]]:
     """The classes that train has and another split lacks, by that split, each with its number of training rows."""
-    classes, counts = np.unique(select_labels(corpus, selections["train"]), return_counts=True)
-    rows = {corpus.names[label]: int(count) for label, count in zip(classes, counts, strict=True)}
-    found = {
-        split: {corpus.names[label] for label in np.unique(select_labels(corpus, selection))}
-        for split, selection in selections.items()
-    }
-    missing = {split: {name: rows[name] for name in sorted(rows) if name not in found[split]} for split in found}
+    in_train = count_labels(corpus, selections["train"])
+    missing = {}
+    for split, selection in selections.items():
+        lost = list_lost(corpus, in_train, count_labels(corpus, selection))
+        missing[split] = {name: int(in_train[corpus.names.index(name)]) for name in lost}
     return {split: classes for split, classes in missing.items() if classes}
 
 
@@ -132,53 +198,3 @@ def report_missing_classes(corpus: Corpus, selections: dict[str, Selection], dat
         )
     for line in lines:
         print(f"warning: {line}; nothing will be known about results on them", file=sys.stderr)
-
-
-def write_raw(
-    corpus: Corpus, selections: dict[str, Selection], leaks: dict[str, int], data: Data, folder: Path
-) -> None:
-    """Write a Parquet file for each split, then the manifest."""
-    names = order_labels(corpus, selections["train"])
-    columns = ["text", "text_pair", "label"] if data.text_pair_column else ["text", "label"]
-    source = data.model_dump(include={"source", "path", "config", "revision", "sha256"})
-    manifest: dict[str, Any] = {
-        "source": source | {"path": redact(data.path) if data.path else None},
-        "columns": columns,
-        "labels": names,
-        "splits": {},
-        "ignored": dict(sorted(corpus.ignored.items())),
-        "dropped": {split: dict(sorted(counts.items())) for split, counts in corpus.dropped.items() if counts},
-        "leaks": leaks,
-        "missing_classes": find_missing_classes(corpus, selections),
-    }
-    for split, selection in selections.items():
-        path = folder / f"{split}.parquet"
-        write_parquet(corpus, selection, path, columns)
-        counts = np.bincount(select_labels(corpus, selection), minlength=len(corpus.names))
-        manifest["splits"][split] = {
-            "rows": len(selection.rows),
-            "classes": {name: int(counts[corpus.names.index(name)]) for name in names},
-            "sha256": sha256(path),
-        }
-    write_json(folder / MANIFEST.name, manifest)
-
-
-def order_labels(corpus: Corpus, train: Selection) -> list[str]:
-    """The labels that occur, in the order of params or source; else whole numbers by size, or texts by alphabet."""
-    names = [corpus.names[label] for label in np.unique(select_labels(corpus, train))]
-    if corpus.is_ordered:
-        return names
-    try:
-        return sorted(names, key=int)
-    except ValueError:
-        return sorted(names)
-
-
-def write_parquet(corpus: Corpus, selection: Selection, path: Path, columns: list[str]) -> None:
-    mask = np.zeros(len(corpus.labels[selection.split]), dtype=bool)
-    mask[selection.rows] = True
-    schema = pa.schema([(column, pa.string()) for column in columns])
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in corpus.read(selection.split, mask):
-            if batch.num_rows:
-                writer.write_batch(batch.select(columns))

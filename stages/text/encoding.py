@@ -175,7 +175,8 @@ def read_cleaned_texts(raw: Path, preprocess: Preprocess) -> Iterator[str]:
 def read_raw_texts(raw: Path) -> list[str]:
     """The texts of a Parquet file of `data/raw`, not cleaned, those of a pair joined; UserError when it is broken."""
     try:
-        columns = pq.read_table(raw).drop_columns("label").to_pydict().values()
+        names = [name for name in ("text", "text_pair") if name in pq.read_schema(raw).names]
+        columns = pq.read_table(raw, columns=names).to_pydict().values()
     except (OSError, pa.ArrowException, KeyError) as error:
         raise UserError(f"{raw}: cannot be read ({error}); run `dvc repro download`, which makes it.") from None
     return ["\n\n".join(texts) for texts in zip(*columns, strict=True)]

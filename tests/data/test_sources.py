@@ -14,8 +14,9 @@ import pytest
 from stages.core.errors import UserError
 from stages.data.corpus import Corpus
 from stages.data.leaks import handle_leaks
+from stages.data.raw_files import write_raw
 from stages.data.sources import link_source, read_source
-from stages.data.splits import choose_rows, report_missing_classes, write_raw
+from stages.data.splits import choose_rows, report_missing_classes
 
 SPLITS = ("train", "validation", "test")
 
@@ -385,17 +386,18 @@ BAD = {
     "not valid JSON": '{"text": "x"',
     "not a JSON object": '"x"',
     "text is not utf-8": '{"text": "\\ud83d", "label": "a"}',
-    "label is neither text nor a number": '{"text": "x", "label": [1, 2]}',
+    "label is neither text nor a number": '{"text": "x", "label": {"a": 1}}',
+    "label is a list, unlike the labels before": '{"text": "x", "label": ["a"]}',
 }
 
 
 def test_bad_rows_are_listed_by_reason_and_location(workspace, read):
     lines = [*GOOD[:10], *BAD.values(), *GOOD[10:], *[BAD["empty text"]] * 4]
     (workspace / "all.jsonl").write_text("\n".join(lines))
-    with pytest.raises(UserError, match=r"all.jsonl: 13 rows cannot be used") as caught:
+    with pytest.raises(UserError, match=r"all.jsonl: 14 rows cannot be used") as caught:
         read(source="json", path="all.jsonl")
     message = str(caught.value)
-    assert "\n  empty text (5): all.jsonl line 12, all.jsonl line 40, all.jsonl line 41, ..." in message
+    assert "\n  empty text (5): all.jsonl line 12, all.jsonl line 41, all.jsonl line 42, ..." in message
     assert "\n  missing label (1): all.jsonl line 11" in message
     assert "missing column 'label' (1): all.jsonl line 15 (has text)" in message
     assert "data.on_bad_rows to drop" in message
