@@ -1,27 +1,53 @@
 """95 % confidence intervals of measured numbers, by the percentile bootstrap over rows.
 
 Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. The confusion table of rows that are drawn
-with replacement follows a multinomial distribution. So tables are drawn instead of rows, and the cost does not grow
-with the rows.
+with replacement follows a multinomial distribution. So tables are drawn instead of rows where they decide a metric, and
+the cost does not grow with the rows.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+
+from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
+from stages.evaluation.resampled_metrics import Resampled, compute_table_metrics, join, merge
+from stages.evaluation.row_resamples import count_resamples, resample_rows
 
 RESAMPLES = 2000
 QUANTILES = (0.025, 0.975)
 CELLS_AT_ONCE = 1 << 22  # of tables that are in memory together: 32 MiB
 
 
-def bootstrap_metrics(confusion: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Low and high end of each metric of a confusion table `(C, C)`.
+@dataclass(frozen=True)
+class Intervals:
+    """Low and high ends of the metrics that have an interval."""
 
-    `(2,)` of accuracy, precision_macro, recall_macro and f1_macro; `(2, C)` of precision, recall and f1 of each class.
-    NaN for a class that is neither among the labels nor predicted.
+    overall: dict[str, list[float]]
+    by_class: dict[str, np.ndarray]  # (2, C); NaN for a class that has none
+    row_resamples: int  # of metrics that no confusion table decides; the others have `RESAMPLES`
+
+
+def bootstrap_metrics(predictions: LabelledPredictions, seed: int) -> Intervals:
+    """Intervals of a validation's metrics, and of precision, recall, F1 and average precision of each class.
+
+    The lowest recall and the calibration error have none, because their bootstrap is biased.
     """
-    parts = [compute_table_metrics(tables) for tables in resample_tables(confusion, np.random.default_rng(seed))]
-    return {name: find_ends(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+    generator = np.random.default_rng(seed)
+    drawn = resample_rows(predictions, generator)
+    if not isinstance(predictions, MultiLabelPredictions):
+        drawn = merge([drawn, resample_confusion(predictions.confusion, predictions.is_ordinal, generator)])
+    ends = {name: find_ends(values) for name, values in drawn.overall.items()}
+    return Intervals(
+        overall={name: two.tolist() for name, two in ends.items() if not np.isnan(two).any()},
+        by_class={name: find_ends(values) for name, values in drawn.by_class.items()},
+        row_resamples=count_resamples(*predictions.logits.shape),
+    )
+
+
+def resample_confusion(table: np.ndarray, is_ordinal: bool, generator: np.random.Generator) -> Resampled:
+    """The metrics of resampled confusion tables; the table is `(C, C)`."""
+    return join([compute_table_metrics(tables, is_ordinal) for tables in resample_tables(table, generator)])
 
 
 def resample_tables(table: np.ndarray, generator: np.random.Generator) -> Iterator[np.ndarray]:
@@ -35,29 +61,6 @@ def resample_tables(table: np.ndarray, generator: np.random.Generator) -> Iterat
         yield tables.reshape(-1, *table.shape)
 
 
-def compute_table_metrics(tables: np.ndarray) -> dict[str, np.ndarray]:
-    """Metrics `(R,)`, and metrics by class `(R, C)`, of confusion tables `(R, actual, predicted)`.
-
-    They equal scikit-learn's, which takes rows and one table at a time.
-    """
-    correct = np.diagonal(tables, axis1=1, axis2=2)
-    actual = tables.sum(axis=2)
-    predicted = tables.sum(axis=1)
-    occurs = actual + predicted > 0
-    by_class = {
-        "precision": divide(correct, predicted, occurs),
-        "recall": divide(correct, actual, occurs),
-        "f1": divide(2 * correct, actual + predicted, occurs),
-    }
-    macro = {f"{name}_macro": np.nanmean(values, axis=1) for name, values in by_class.items()}
-    return by_class | macro | {"accuracy": correct.sum(axis=1) / actual.sum(axis=1)}
-
-
-def divide(part: np.ndarray, total: np.ndarray, occurs: np.ndarray) -> np.ndarray:
-    """`part / total`, 0 where `total` is 0, NaN where the class does not occur at all."""
-    return np.where(occurs, part / np.maximum(total, 1), np.nan)
-
-
 def bootstrap_shares(correct: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
     """Low and high ends `(2, G)` of the share of correct rows in each group; both counts are `(G,)`.
 
@@ -67,18 +70,24 @@ def bootstrap_shares(correct: np.ndarray, rows: np.ndarray, seed: int) -> np.nda
     return find_ends(drawn / rows)
 
 
-def bootstrap_mean(values: np.ndarray, seed: int) -> np.ndarray:
-    """Low and high end `(2,)` of the mean of values `(N,)`; it costs `RESAMPLES * N` draws."""
-    generator = np.random.default_rng(seed)
-    count = len(values)
-    return find_ends(np.array([values[generator.integers(count, size=count)].mean() for _ in range(RESAMPLES)]))
+def bootstrap_ratio(parts: np.ndarray, totals: np.ndarray, seed: int) -> np.ndarray:
+    """Low and high end `(2,)` of the sum of parts by the sum of totals, both whole numbers of the rows, `(N,)`.
+
+    Rows with equal numbers are drawn together, so that the cost does not grow with the rows.
+    """
+    kinds, counts = np.unique(np.stack([parts, totals], axis=1), axis=0, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(parts), counts / len(parts), size=RESAMPLES)
+    part, total = (drawn @ kinds).T
+    return find_ends(part / np.maximum(total, 1))
 
 
 def find_ends(drawn: np.ndarray) -> np.ndarray:
     """The ends of the middle 95 % of resamples `(R, ...)`, `(2, ...)`; NaN where every resample is NaN."""
-    if drawn.ndim == 1:
-        return np.quantile(drawn, QUANTILES)
-    ends = np.full((2, drawn.shape[1]), np.nan)
-    known = ~np.isnan(drawn).all(axis=0)
-    ends[:, known] = np.nanquantile(drawn[:, known], QUANTILES, axis=0)
-    return ends
+    flat = drawn.reshape(len(drawn), -1)
+    ends = np.full((2, flat.shape[1]), np.nan)
+    unknown = np.isnan(flat)
+    complete, known = ~unknown.any(axis=0), ~unknown.all(axis=0)
+    ends[:, complete] = np.quantile(flat[:, complete], QUANTILES, axis=0)
+    for column in np.flatnonzero(known & ~complete):  # NumPy's nanquantile is slow, and most columns have no NaN
+        ends[:, column] = np.quantile(flat[~unknown[:, column], column], QUANTILES)
+    return ends.reshape(2, *drawn.shape[1:])

@@ -30,6 +30,11 @@ class Predictions:
     thresholds: np.ndarray | None = field(default=None, kw_only=True)
     is_ordinal: bool = field(default=False, kw_only=True)  # the classes have an order, lowest first
 
+    @property
+    def problem_type(self) -> str:
+        """Transformers' name of it."""
+        return SINGLE_LABEL
+
     @cached_property
     def predicted(self) -> np.ndarray:
         """Index of the class with the highest logit, `(N,)`; the first of equal ones."""
@@ -110,6 +115,11 @@ class MultiLabelPredictions(Predictions):
     The probability of each label is the sigmoid of its logit. A label is predicted from its threshold on; `thresholds`
     is `(C,)`, by default 0.5 for all.
     """
+
+    @property
+    def problem_type(self) -> str:
+        """Transformers' name of it."""
+        return MULTI_LABEL
 
     @cached_property
     def predicted(self) -> np.ndarray:

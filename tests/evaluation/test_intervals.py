@@ -1,85 +1,103 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, precision_score
 
-from stages.evaluation import intervals
-from stages.evaluation.intervals import (
-    bootstrap_mean,
-    bootstrap_metrics,
-    bootstrap_shares,
-    compute_table_metrics,
-    find_ends,
+from stages.evaluation import intervals, row_resamples
+from stages.evaluation.intervals import bootstrap_metrics, bootstrap_ratio, bootstrap_shares, find_ends
+from stages.evaluation.metrics import compute_metrics
+from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, make_predictions
+
+
+def make_single(rows=300, classes=3, seed=0, is_ordinal=False):
+    """Predictions of which two in three are correct or so."""
+    random = np.random.default_rng(seed)
+    labels, logits = random.integers(0, classes, rows), random.normal(size=(rows, classes))
+    logits[np.arange(rows), labels] += 1.5
+    return make_predictions(SINGLE_LABEL, logits, labels, is_ordinal=is_ordinal)
+
+
+def make_multi(rows=300, classes=3, seed=0):
+    random = np.random.default_rng(seed)
+    labels = random.random((rows, classes)) < 0.3
+    return make_predictions(MULTI_LABEL, random.normal(size=(rows, classes)) + 2 * labels - 1, labels)
+
+
+@pytest.mark.parametrize(
+    "made", [make_single(), make_single(classes=6, is_ordinal=True), make_single(classes=2), make_multi()]
 )
-
-
-def make_predictions(rows=400, classes=3, seed=0):
-    """Labels and predicted classes, of which two in three are correct."""
-    generator = np.random.default_rng(seed)
-    labels, other = generator.integers(classes, size=(2, rows))
-    return labels, np.where(generator.random(rows) < 0.5, labels, other)
-
-
-def count_confusion(labels, predicted, classes=3):
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
-def test_metrics_of_tables_equal_those_of_scikit_learn():
-    labels, predicted = make_predictions()
-    table = count_confusion(labels, predicted, classes=4)[None]  # the fourth class never occurs
-    found = compute_table_metrics(table)
-    assert found["accuracy"] == (labels == predicted).mean()
-    assert found["precision_macro"] == pytest.approx(precision_score(labels, predicted, average="macro"))
-    assert found["f1_macro"] == pytest.approx(f1_score(labels, predicted, average="macro"))
-    assert found["f1"][0, :3] == pytest.approx(f1_score(labels, predicted, average=None))
-    assert np.isnan(found["f1"][0, 3])
-
-
-def test_intervals_contain_the_measured_value_and_are_deterministic():
-    table = count_confusion(*make_predictions())
-    first, again = (bootstrap_metrics(table, seed=1) for _ in range(2))
-    for name in ("accuracy", "precision_macro", "recall_macro", "f1_macro"):
-        low, high = first[name]
-        point = compute_table_metrics(table[None])[name][0]
-        assert 0 < low < point < high < 1
-        assert (first[name] == again[name]).all()
-    assert (bootstrap_metrics(table, seed=2)["accuracy"] != first["accuracy"]).any()
-
-
-def test_resampled_tables_give_the_interval_of_resampled_rows():
-    labels, predicted = make_predictions()
-    generator = np.random.default_rng(0)
-    drawn = [
-        f1_score(labels[rows], predicted[rows], average="macro") for rows in generator.integers(400, size=(500, 400))
-    ]
-    assert bootstrap_metrics(count_confusion(labels, predicted), 0)["f1_macro"] == pytest.approx(
-        find_ends(np.array(drawn)), abs=0.01
+def test_every_metric_of_a_validation_has_an_interval_that_contains_it(made):
+    found, measured = bootstrap_metrics(made, seed=1), compute_metrics(made)
+    assert set(found.overall) == set(measured)
+    for name, (low, high) in found.overall.items():
+        assert low < measured[name] < high, name
+    again, other = bootstrap_metrics(made, seed=1), bootstrap_metrics(made, seed=2)
+    assert found.overall == again.overall
+    assert found.overall["loss"] != other.overall["loss"]
+    assert {name: ends.shape for name, ends in found.by_class.items()} == dict.fromkeys(
+        ("precision", "recall", "f1", "average_precision"), (2, made.logits.shape[1])
     )
 
 
+@pytest.mark.parametrize("made", [make_single(classes=6, is_ordinal=True), make_multi()])
+def test_intervals_are_those_of_rows_that_are_drawn_one_resample_at_a_time(made):
+    generator = np.random.default_rng(0)
+    drawn = [
+        compute_metrics(replace(made, logits=made.logits[rows], labels=made.labels[rows]))
+        for rows in generator.integers(300, size=(400, 300))
+    ]
+    for name, ends in bootstrap_metrics(made, seed=0).overall.items():
+        expected = find_ends(np.array([values[name] for values in drawn]))
+        assert ends == pytest.approx(expected, abs=0.15 * np.diff(expected)[0]), name
+
+
 def test_four_times_as_many_rows_halve_the_interval():
-    tables = [count_confusion(*make_predictions(rows)) for rows in (1000, 4000)]
-    widths = [np.diff(bootstrap_metrics(table, 0)["accuracy"])[0] for table in tables]
+    widths = [np.diff(bootstrap_metrics(make_single(rows), 0).overall["accuracy"])[0] for rows in (1000, 4000)]
     assert widths[0] / widths[1] == pytest.approx(2, rel=0.15)
-    binomial = 2 * 1.96 * np.sqrt(2 / 9 / 1000)  # of a share of two thirds
-    assert widths[0] == pytest.approx(binomial, rel=0.1)
 
 
-def test_tables_resampled_in_parts_give_intervals_too(monkeypatch):
+def test_resamples_in_parts_give_intervals_too(monkeypatch):
     monkeypatch.setattr(intervals, "CELLS_AT_ONCE", 100)
-    labels, predicted = make_predictions(50)
-    assert bootstrap_metrics(count_confusion(labels, predicted), 0)["f1"].shape == (2, 3)
+    monkeypatch.setattr(row_resamples, "CELLS_AT_ONCE", 1000)
+    found = bootstrap_metrics(make_single(50), 0)
+    assert found.by_class["f1"].shape == (2, 3)
+    assert found.row_resamples == 2000
+
+
+def test_many_rows_have_fewer_resamples():
+    counts = [row_resamples.count_resamples(rows, classes) for rows, classes in ((1000, 2), (25_000, 2), (10**7, 9))]
+    assert counts == [2000, 1000, 200]
 
 
 def test_a_class_that_does_not_occur_has_no_interval():
-    found = bootstrap_metrics(np.array([[9, 0], [0, 0]]), 0)
-    assert found["recall"][:, 0].tolist() == found["accuracy"].tolist() == [1, 1]
-    assert np.isnan(found["recall"][:, 1]).all()
+    made = make_predictions(SINGLE_LABEL, np.tile([1.0, 0.0], (9, 1)), np.zeros(9, dtype=int))
+    found = bootstrap_metrics(made, 0)
+    assert found.by_class["recall"][:, 0].tolist() == found.overall["accuracy"] == [1, 1]
+    assert np.isnan(found.by_class["recall"][:, 1]).all()
+    assert "roc_auc" not in found.overall
 
 
-def test_intervals_of_shares_and_means():
+def test_texts_without_any_label_have_intervals_of_what_is_defined():
+    made = make_predictions(MULTI_LABEL, make_multi().logits, np.zeros((300, 3)))
+    found = bootstrap_metrics(made, 0).overall
+    assert not {"roc_auc", "average_precision", "average_precision_micro"} & set(found)
+    assert found["f1_micro"] == [0, 0]
+
+
+def test_intervals_of_shares_and_ratios():
     low, high = bootstrap_shares(np.array([90, 9]), np.array([100, 10]), 0)
     assert low[1] < low[0] < 0.9 < high[0] < high[1] == 1
-    values = np.random.default_rng(0).exponential(size=1000)
-    low, high = bootstrap_mean(values, 0)
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(1000), rel=0.1)
-    assert low < values.mean() < high
+    parts, totals = np.random.default_rng(0).integers(1, 3, size=(2, 1000))
+    low, high = bootstrap_ratio(parts, totals + parts, 0)
+    rows = np.random.default_rng(1).integers(1000, size=(1000, 1000))
+    expected = find_ends(parts[rows].sum(1) / (totals + parts)[rows].sum(1))
+    assert [low, high] == pytest.approx(expected, abs=0.002)
+
+
+def test_the_ends_of_resamples_leave_out_those_that_are_not_defined():
+    drawn = np.stack([np.arange(1001.0), np.full(1001, np.nan), np.r_[np.nan, np.zeros(1000)]], axis=1)
+    ends = find_ends(drawn)
+    assert ends[:, 0].tolist() == [25, 975]
+    assert np.isnan(ends[:, 1]).all()
+    assert ends[:, 2].tolist() == [0, 0]
+    assert find_ends(drawn[:, 0]).tolist() == [25, 975]
