@@ -18,18 +18,19 @@ from stages.core.files import main_checkout, read_json
 from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
 from stages.core.params import Params
-from stages.core.paths import MANIFEST, STATISTICS, STUDY_REPORTS
+from stages.core.paths import MANIFEST, RAW, STATISTICS, STUDY_REPORTS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.core.study_files import make_study_key
 from stages.core.sweep_space import Dimension
-from stages.data.sampling import stratified_sample
+from stages.data.sampling import sample_groups, stratified_sample
 from stages.report.learning_curve_page import make_learning_curve_page
 from stages.report.study_facts import describe_study
 from stages.report.study_page import write_study
 from stages.studies.power_law import describe_gain, fit_power_law
 from stages.studies.progress import run_plan
 from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
+from stages.text.encoding import read_groups
 from stages.text.windows import find_first_windows
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
@@ -81,22 +82,32 @@ def train_all(
     study: Study, trials: Trials, params: Params, plan: list[dict[str, int]], logger: TrialLogger | None
 ) -> None:
     """Train on each part, and log those that are finished."""
+    names = read_groups(RAW / "train.parquet")
+    groups = None if names is None else np.array(names)
 
     def log(trial: "FrozenTrial") -> None:
         if logger:
             logger.log(trial.number, params.flat_train() | trial.params, trial.user_attrs[RESULT])
 
-    run_plan(
-        study, partial(run_trial, trials, params), SPACE, plan, "trainings", params.train.metric_for_best_model, log
-    )
+    train = partial(run_trial, trials, params, groups)
+    run_plan(study, train, SPACE, plan, "trainings", params.train.metric_for_best_model, log)
 
 
-def run_trial(trials: Trials, params: Params, part: dict[str, int], should_stop: Any) -> Outcome:
-    """Train on a stratified sample of the rows; each draw has other rows and another seed of the training."""
+def run_trial(
+    trials: Trials, params: Params, groups: np.ndarray | None, part: dict[str, int], should_stop: Any
+) -> Outcome:
+    """Train on a stratified sample of the rows; each draw has other rows and another seed of the training.
+
+    Where rows have groups, such as authors, complete groups are drawn: more data would bring new ones.
+    """
     changed = params.change_train({"train.seed": (params.train_seed + part[DRAW]) % 2**32})
     all_rows = trials.prepare(changed.train, changed.train_seed).inputs.rows["train"]
     first = find_first_windows(all_rows.documents)
-    chosen = stratified_sample(all_rows.labels[first], part[ROWS], (params.seed + part[DRAW]) % 2**32)
+    draw_seed = (params.seed + part[DRAW]) % 2**32
+    if groups is None:
+        chosen = stratified_sample(all_rows.labels[first], part[ROWS], draw_seed)
+    else:
+        chosen = sample_groups(groups, part[ROWS], draw_seed)
     rows = np.flatnonzero(np.isin(all_rows.documents, all_rows.documents[first][chosen]))
     training = trials.run(changed.train, changed.train_seed, {"train": rows})
     return Outcome(training.best[params.train.metric_for_best_model], training.describe())

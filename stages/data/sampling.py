@@ -30,6 +30,13 @@ def sample_classes(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
+def sample_groups(groups: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Indices, ascending, of `size` rows of random groups; `groups` is `(N,)`. All but the last group are complete."""
+    numbers = np.unique(groups, return_inverse=True)[1]
+    place = np.random.RandomState(seed).permutation(numbers.max() + 1)  # the same for all versions of NumPy (NEP 19)
+    return np.sort(np.argsort(place[numbers], kind="stable")[:size])
+
+
 def apportion(counts: dict[int, int], size: int) -> dict[int, int]:
     """Distribute `size` seats over classes in proportion to their `counts`."""
     total = sum(counts.values())

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from stages.data.sampling import stratified_sample
+from stages.data.sampling import sample_groups, stratified_sample
 
 LABELS = np.array(["a"] * 700 + ["b"] * 290 + ["c"] * 10)
 
@@ -23,3 +23,12 @@ def test_any_size_is_met_and_no_class_is_lost(size):
 def test_the_seed_decides_the_rows():
     assert np.array_equal(stratified_sample(LABELS, 50, seed=1), stratified_sample(LABELS, 50, seed=1))
     assert not np.array_equal(stratified_sample(LABELS, 50, seed=1), stratified_sample(LABELS, 50, seed=2))
+
+
+def test_a_sample_of_groups_has_complete_groups_but_for_the_last():
+    groups = np.repeat(["a", "b", "c", "d"], 10)[np.random.default_rng(0).permutation(40)]
+    chosen = sample_groups(groups, 25, seed=1)
+    counts = sorted(np.unique(groups[chosen], return_counts=True)[1])
+    assert counts == [5, 10, 10]
+    assert (chosen == sample_groups(groups, 25, seed=1)).all()
+    assert any((chosen != sample_groups(groups, 25, seed)).any() for seed in range(2, 6))

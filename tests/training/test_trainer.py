@@ -171,7 +171,7 @@ def test_the_prediction_for_a_document_is_the_mean_over_its_windows(fit, params,
 
 @pytest.mark.parametrize("freeze_layers", [0, 1])
 def test_several_labels_of_a_row_are_learned_each_by_itself(fit, freeze_layers):
-    changes = {"train.freeze_layers": freeze_layers, "train.learning_rate": 1e-2, "train.num_train_epochs": 6}
+    changes = {"train.freeze_layers": freeze_layers, "train.num_train_epochs": 12}
     trainer, data = fit(changes, make_rows=easy_task.make_multi_label_rows)
     labels = read_labels(data["validation"])
     probabilities = expit(predict_one_by_one(trainer.complete_model, data["validation"]).astype(float))
