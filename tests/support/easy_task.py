@@ -43,7 +43,7 @@ def make_multi_label_rows(count, seed):
     """Token rows that have each of the labels or not, as the second and the third token say."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, (count, 2))
-    ids = [[2, 12 + one, 10 + other, *rng.integers(20, 500, rng.integers(1, 30))] for one, other in labels]
+    ids = [[2, *[12 + one, 10 + other] * 2, *rng.integers(20, 500, rng.integers(1, 9))] for one, other in labels]
     columns = {"input_ids": ids, "length": [len(row) for row in ids]}
     columns["labels"] = [np.flatnonzero(row).tolist() for row in labels]
     return Dataset.from_dict(columns, features=Features(FEATURES | {"labels": List(LABEL)}))
