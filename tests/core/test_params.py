@@ -46,6 +46,24 @@ def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
         ("data.on_bad_rows", "skip", r"data.on_bad_rows: found 'skip'; allowed: one of error, drop"),
         ("data.on_leak", "drop", r"data.on_leak: found 'drop'; allowed: one of warn, drop_from_train, error"),
         ("data.on_missing_class", "drop", r"data.on_missing_class: found 'drop'; allowed: one of warn, error"),
+        (
+            "data.label_column",
+            ["a"],
+            r"data.label_column: found \['a'\]; allowed: .*, or a list of two or more columns",
+        ),
+        ("data.label_column", ["a", "b"], r"data.label_column: found .*; data.source 'demo' has no columns of labels"),
+        ("data.label_column", [1, "1"], r"data.label_column: found '1' twice"),
+        ("data.label_separator", "|", r"data.label_separator: found '\|'; data.source 'demo' has none, so null"),
+        ("data.label_separator", "", r"data.label_separator: found ''; allowed: one character or more, \\t for a tab"),
+        (
+            "data.label_order",
+            ["a"],
+            r"data.label_order: found \['a'\]; allowed: a list of all labels, the lowest first",
+        ),
+        ("data.label_order", ["a", "b", "a"], r"data.label_order: found 'a' twice"),
+        ("data.group_column", "a", r"data.group_column: found 'a'; data.source 'demo' has none, so null is allowed"),
+        ("data.slice_columns", ["a"], r"data.slice_columns: found \['a'\]; data.source 'demo' has none, so null"),
+        ("data.slice_columns", [*range(21)], r"data.slice_columns: found \[0, .*; allowed: a list of 1 to 20 columns"),
         ("model.tokenizer", "train", r"model.tokenizer: found 'train'; pretrained weights work only with their own"),
         ("model.scratch.num_attention_heads", 3, r"num_attention_heads: found 3; must divide .*hidden_size, 128"),
         ("model.scratch.hidden_sizes", 3, r"model.scratch.hidden_sizes: unknown key; did you mean hidden_size\?"),
@@ -67,6 +85,35 @@ def test_an_error_names_key_value_and_what_is_allowed(write_params, key, value, 
     path = write_params({key: value})
     with pytest.raises(UserError, match=message):
         Params.load(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"label_column": ["a", "b"], "label_separator": "|"},
+            r"label_separator: found '\|'; data.label_column is a list",
+        ),
+        (
+            {"label_column": ["a", "b"], "label_order": ["a", "b"]},
+            r"label_order: found .*; rows may have several labels",
+        ),
+        ({"slice_columns": ["a", "a "]}, r"data.slice_columns: found 'a' twice"),
+        ({"label_separator": "|", "label_order": ["a", "b"]}, r"label_order: found .*; rows may have several labels"),
+        (
+            {"label_column": ["a", 3], "label_names": {"a": "A", "b": "B"}},
+            r"data.label_names: has no name for 3, a column",
+        ),
+    ],
+)
+def test_keys_about_labels_that_do_not_go_together_are_an_error(write_params, values, message):
+    path = write_params({"data.source": "csv", "data.path": "a.csv"} | {f"data.{k}": v for k, v in values.items()})
+    with pytest.raises(UserError, match=message):
+        Params.load(path)
+
+
+def test_a_tab_between_labels_is_written_as_an_escape(params):
+    assert params({"data.source": "csv", "data.path": "a", "data.label_separator": "\\t"}).data.label_separator == "\t"
 
 
 def test_all_errors_are_in_one_report(write_params):

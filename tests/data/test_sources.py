@@ -12,33 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stages.core.errors import UserError
-from stages.data.corpus import Corpus
-from stages.data.leaks import handle_leaks
-from stages.data.raw_files import write_raw
-from stages.data.sources import link_source, read_source
-from stages.data.splits import choose_rows, report_missing_classes
-
-SPLITS = ("train", "validation", "test")
-
-
-@pytest.fixture
-def read(params, tmp_path, tmp_path_factory):
-    """Do what `download` does; return `{split: [(text, label), ...]}` and the manifest."""
-
-    def run(seed=1, **data):
-        data = params({f"data.{key}": value for key, value in data.items()}).data
-        scratch, raw = tmp_path_factory.mktemp("scratch"), tmp_path_factory.mktemp("raw")
-        corpus = Corpus(data, scratch)
-        read_source(data, seed, corpus)
-        corpus.check()
-        splits, leaks = handle_leaks(corpus, choose_rows(corpus, data, seed), data)
-        report_missing_classes(corpus, splits, data)
-        write_raw(corpus, splits, leaks, data, raw)
-        tables = {split: pq.read_table(raw / f"{split}.parquet") for split in SPLITS}
-        rows = {split: list(zip(*table.to_pydict().values(), strict=True)) for split, table in tables.items()}
-        return rows, json.loads((raw / "dataset.json").read_text())
-
-    return run
+from stages.data.sources import link_source
 
 
 @pytest.fixture

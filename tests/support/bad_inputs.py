@@ -200,7 +200,8 @@ ROWS = [
     rows("parquet with junk in its pages", "rows.parquet: cannot be read", TABLE[:4] + b"x" * 90 + TABLE[94:],
          "parquet"),
     rows("parquet of numbers", "text is not a string", parquet(text=[1, 2], label=["a", "b"]), "parquet"),
-    rows("parquet of lists", "label is neither text nor a number", parquet(text=["x"], label=[[1]]), "parquet"),
+    rows("parquet of lists of lists", "label is neither text nor a number", parquet(text=["x"], label=[[[1]]]),
+         "parquet"),
     rows("a wrong checksum", r"data.sha256: .*its SHA-256 is \w{64}, expected 0000", GOOD, sha256="0" * 64),
     Case("a device as data", "download", "data.path: /dev/zero is neither a file nor a folder",
          params={"data.source": "csv", "data.path": "/dev/zero"}),
@@ -213,6 +214,75 @@ ROWS = [
          params={"data.source": "csv", "data.path": "SERVER/complete.csv", "data.sha256": "0" * 64}),
     Case("a download that does not exist", "download", "data.path: http.*/none.csv cannot be fetched .404",
          params={"data.source": "csv", "data.path": "SERVER/none.csv"}),
+]  # fmt: skip
+
+
+# Several labels a row, groups, slices, and an order of labels
+
+
+def splits(name: str, message: str, train: str, test: str, **params: Any) -> Case:
+    """A folder of two CSV files."""
+
+    def prepare(workspace: Path) -> None:
+        (workspace / "rows").mkdir()
+        write("rows/train.csv", train)(workspace)
+        write("rows/test.csv", test)(workspace)
+
+    values = {"data.source": "csv", "data.path": "rows"} | {f"data.{k}": v for k, v in params.items()}
+    return Case(name, "download", message, prepare, values)
+
+
+def listed(label: str) -> str:
+    """Good JSON lines with lists of labels, and one with another value as its label."""
+    return (
+        '{"text": "fine", "label": ["a", "b"]}\n{"text": "poor", "label": []}\n' * 20
+        + f'{{"text": "x", "label": {label}}}\n'
+    )
+
+
+SEVERAL = "text,label\n" + "fine,a;b\npoor,b\nneither,\n" * 20
+SWITCHED = "text,bug,bill\n" + "fine,1,0\npoor,0,1\n" * 20
+TWO = {"label_column": ["bug", "bill"]}
+BY_AUTHOR = "text,label,author\n" + "".join(f"text {n},{'ab'[n % 2]},author {n // 4}\n" for n in range(80))
+LABELS = [
+    rows("a separator that is in no label", r"data.label_separator: found '\|', which no label of rows.csv contains; "
+         "there is 'a;b' and 'b'", SEVERAL, label_separator="|"),
+    rows("a separator with null as a label", r"missing label \(1\): rows.jsonl line 21",
+         '{"text": "x", "label": "a|b"}\n' * 20 + '{"text": "x", "label": null}', "jsonl", label_separator="|"),
+    rows("a separator between lists", r"label is neither text nor a number \(41\)", listed('["a"]'), "jsonl",
+         label_separator="|"),
+    rows("a label among lists of labels", r"label is no list, unlike the labels before \(1\): rows.jsonl line 41",
+         listed('"a"'), "jsonl"),
+    rows("a list in a list of labels", r"label is neither text nor a number \(1\): rows.jsonl line 41",
+         listed('[["a"]]'), "jsonl"),
+    rows("a label of two encodings in a list", r"text is not utf-8 \(1\)", listed('["\\ud83d"]'), "jsonl"),
+    rows("lists of one label", r"rows.jsonl: the data has one label \(a\) in 9 rows; need two",
+         '{"text": "x", "label": ["a"]}\n' * 9, "jsonl"),
+    rows("a column of labels that is missing", "data.label_column: .*rows.csv has no column 'ask'; it has text, bug",
+         SWITCHED, label_column=["bug", "ask"]),
+    rows("a column of labels with a 2", r"a label column is neither 0 nor 1 \(1\): rows.csv row 41 \(line 42\)",
+         SWITCHED + "x,0,2\n", **TWO),
+    rows("a column of labels without a 1", "data.label_column: no row of train has the label bill, so",
+         SWITCHED.replace("0,1", "0,0"), **TWO),
+    rows("an order with an unknown label", "data.label_order: lacks b and has good, which no row of train has; it must "
+         "hold all labels, which are a, b", GOOD, label_order=["a", "good"]),
+    rows("an order of lists", "data.label_order: found .*; labels are lists, which have no order", listed('["a"]'),
+         "jsonl", label_order=["a", "b"]),
+    rows("a column of groups that is missing", "data.group_column: .*rows.csv has no column 'author'", GOOD,
+         group_column="author"),
+    rows("a group that is empty", r"missing group \(1\): rows.csv row 81 \(line 82\)", BY_AUTHOR + "x,a,\n",
+         group_column="author"),
+    rows("groups that cannot be split", "data.group_column: found 'label'; no split of whole groups has two classes",
+         GOOD, group_column="label"),
+    rows("one group", "data.group_column: found 'author'; 40 rows are all of one group, so they cannot be split",
+         "text,label,author\n" + "fine,a,x\npoor,b,x\n" * 20, group_column="author"),
+    splits("a group in two splits", r"rows: splits share groups(?s:.*)train and test \(1\): author 3 in train.csv "
+           r"row 13 .line 14. = author 3 in test.csv row 1 ", BY_AUTHOR,
+           "text,label,author\nx,a,author 3\ny,b,other\n", group_column="author", on_leak="error"),
+    splits("a slice that test lacks", "data.slice_columns: .*test.csv has no column 'author'; it has text, label",
+           BY_AUTHOR, GOOD, slice_columns=["author"]),
+    rows("a slice that is an object", r"slice is neither text nor a number \(1\): rows.jsonl line 1",
+         '{"text": "x", "label": "a", "channel": {}}', "jsonl", slice_columns=["channel"]),
 ]  # fmt: skip
 
 
@@ -347,4 +417,4 @@ DISKS = [
          lambda workspace: ((workspace / "data").rename(workspace / "moved"), (workspace / "data").write_text(""))),
 ]  # fmt: skip
 
-CASES = [*ARCHIVES, *ROWS, *PARAMS, *MODELS, *DISKS]
+CASES = [*ARCHIVES, *ROWS, *LABELS, *PARAMS, *MODELS, *DISKS]
