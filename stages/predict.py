@@ -4,16 +4,17 @@ python -m stages.predict "I loved it." "So dull."       # a line for each: label
 python -m stages.predict < lines.txt                    # the same for each line
 python -m stages.predict --csv in.csv --out out.csv     # in.csv with the columns label and probability added
 
-A model of pairs takes two texts with a tab between them. Texts that are longer than the model reads are truncated, and
-a warning on stderr says how many, unless the model reads long texts in windows. Precision and the format of CSV files
-are those of params.yaml, if there is one.
+A model of pairs takes two texts with a tab between them. A model with several labels a text joins them with |. One with
+a threshold gives no label to a text that it is not sure enough of. Texts that are longer than the model reads are
+truncated, and a warning on stderr says how many, unless the model reads long texts in windows. Precision and the format
+of CSV files are those of params.yaml, if there is one.
 """
 
 import argparse
 import io
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +26,7 @@ from stages.core.errors import UserError, escape_control
 from stages.core.paths import CLASSIFIER, PARAMS
 from stages.core.stage import report_errors
 from stages.inference.csv_file import Layout, check_added_columns, check_labels, open_table, write_table
-from stages.inference.output_columns import make_cells
+from stages.inference.output_columns import Answer, OutputColumns
 
 if TYPE_CHECKING:
     from stages.inference.predictor import Predictor
@@ -40,22 +41,26 @@ class Settings(NamedTuple):
 
 
 class Labeller:
-    """Computes the cells of the output's columns, and counts the texts that were truncated."""
+    """Computes the cells of the output's columns, and counts the texts that were truncated or have no label."""
 
-    def __init__(self, predictor: "Predictor"):
-        self.predictor = predictor
-        self.rows = self.truncated = 0
+    def __init__(self, predictor: "Predictor", write: Callable[[Answer], list[str]]):
+        self.predictor, self.write = predictor, write
+        self.rows = self.truncated = self.abstained = 0
 
     def __call__(self, texts: list[Any], locations: list[str]) -> list[list[str]]:
         answers = self.predictor.predict(texts, locations)
         self.rows += len(answers)
         self.truncated += sum(answer.truncated for answer in answers)
-        return [make_cells(answer) for answer in answers]
+        self.abstained += sum(answer.abstained for answer in answers)
+        return [self.write(answer) for answer in answers]
 
     def warn(self) -> None:
         if self.truncated:
             what = f"{self.truncated:,} of {self.rows:,} texts were longer than the model reads"
             print(f"warning: {what}, {self.predictor.max_length} tokens, and were truncated", file=sys.stderr)
+        if self.abstained and self.predictor.thresholds is not None:
+            what = f"{self.abstained:,} of {self.rows:,} texts have no label"
+            print(f"{what}: no probability reaches {self.predictor.thresholds[0]:g}", file=sys.stderr)
 
 
 def main() -> None:
@@ -83,7 +88,17 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
     return settings._replace(precision=arguments.precision) if arguments.precision else settings
 
 
-def load_labeller(model: Path, settings: Settings) -> Labeller:
+def read_columns(arguments: argparse.Namespace) -> OutputColumns:
+    """The columns of the output, from the options and the model's config; UserError when they do not fit together."""
+    from stages.model.folder import list_labels, read_classifier
+
+    config = read_classifier(arguments.model)
+    return OutputColumns.make(
+        list_labels(config), config.get("problem_type") or "", arguments.top_k, has_scores=arguments.scores
+    )
+
+
+def load_predictor(arguments: argparse.Namespace, settings: Settings) -> "Predictor":
     # Importing these takes seconds, which `--help` and errors need not wait for.
     from stages.core.memory import keep_few_kernels, keep_freed_memory, skip_last_collection
     from stages.inference.predictor import Predictor
@@ -91,23 +106,26 @@ def load_labeller(model: Path, settings: Settings) -> Labeller:
     keep_few_kernels()
     keep_freed_memory()
     skip_last_collection()
-    return Labeller(Predictor(model, settings.precision, settings.batch_size))
+    return Predictor(arguments.model, settings.precision, settings.batch_size, arguments.min_probability)
 
 
 def label_csv(arguments: argparse.Namespace, settings: Settings) -> None:
     out = None if arguments.out in ("-", "/dev/stdout") else Path(arguments.out)
     with open_table(arguments.csv, settings.layout) as table:
-        check_added_columns(table, arguments.prefix)
-        labeller = load_labeller(arguments.model, settings)
-        check_labels(table, labeller.predictor.names)
-        write_table(table, labeller, arguments.prefix, out)
+        columns = read_columns(arguments)
+        names = columns.list_names()
+        check_added_columns(table, names, arguments.prefix)
+        labeller = Labeller(load_predictor(arguments, settings), columns.make_cells)
+        check_labels(table, columns.list_label_cells())
+        write_table(table, labeller, [f"{arguments.prefix}{name}" for name in names], out)
     labeller.warn()
 
 
 def label_lines(arguments: argparse.Namespace, settings: Settings) -> None:
     if not arguments.texts and sys.stdin.isatty():
         print("reading one text a line; Ctrl-D ends", file=sys.stderr)
-    labeller = load_labeller(arguments.model, settings)
+    columns = read_columns(arguments)
+    labeller = Labeller(load_predictor(arguments, settings), columns.make_line)
     with tqdm(unit=" texts", delay=1, disable=sys.stdout.isatty()) as bar:
         for lines, locations in read_lines(arguments.texts):
             texts: list[Any] = lines
@@ -150,6 +168,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--text-pair-column", metavar="NAME", help="default: data.text_pair_column")
     parser.add_argument("--delimiter", help="default: data.delimiter, or a comma; \\t is a tab")
     parser.add_argument("--prefix", default="", help="what the names of the added columns begin with")
+    parser.add_argument("--scores", action="store_true", help="also give the probability of each label")
+    parser.add_argument(
+        "--top-k", type=read_count, default=1, metavar="K", help="also give the next best, K labels in all"
+    )
+    parser.add_argument(
+        "--min-probability", type=read_probability, metavar="P",
+        help="give a label only from this probability on (default: the thresholds that train fitted, if it did)",
+    )  # fmt: skip
     parser.add_argument("--model", type=Path, default=CLASSIFIER, help=f"model folder (default: {CLASSIFIER})")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: evaluate.precision")
     arguments = parser.parse_args()
@@ -162,6 +188,24 @@ def parse_arguments() -> argparse.Namespace:
         if len(arguments.delimiter) != 1 or arguments.delimiter in "\r\n":
             parser.error(f"--delimiter: found {arguments.delimiter!r}; allowed: one character, or \\t for a tab")
     return arguments
+
+
+def read_count(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a whole number from 1 on")
+    return int(text)
+
+
+def read_probability(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a number from 0 to 1")
+    return value
 
 
 if __name__ == "__main__":

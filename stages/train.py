@@ -12,6 +12,7 @@ from stages.core.csv_tables import read_numbers
 from stages.core.files import new_folder, read_json, write_json
 from stages.core.gpu_slots import take_gpu
 from stages.core.hardware import resolve_precision
+from stages.core.param_sections import FITTED_AFTER_TRAINING
 from stages.core.params import Params
 from stages.core.paths import (
     BASE,
@@ -35,6 +36,7 @@ from stages.tracking.callbacks import RunLogger, make_tensorboard_callbacks
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import log_datasets, log_feature_cache, log_history, log_resolved, open_run
+from stages.training.calibrate import Calibration, calibrate
 from stages.training.checkpoints import make_training_key, mark_finished, open_checkpoints
 from stages.training.history import write_history
 from stages.training.initial import build_initial_model
@@ -56,7 +58,8 @@ def main() -> dict[str, float]:
     model = build_initial_model(BASE, labels, problem_type, tokenizer, params.train, params.train_seed)
     describe_model(model)
     precision = resolve_precision("train.precision", params.train.precision)
-    sections = params.model_dump(include={"seed", "train", "cache"})
+    # What is fitted to the trained model is left out: with another goal, a training that is finished is not repeated.
+    sections = params.model_dump(include={"seed", "train", "cache"}, exclude={"train": FITTED_AFTER_TRAINING})
     training_key = make_training_key(sections | {"precision": precision}, [TOKENIZED, BASE])
     tags = make_run_tags(statistics, params.flat())
     with (
@@ -69,13 +72,14 @@ def main() -> dict[str, float]:
             log_feature_cache(run, inputs.report)
             trainer = fit(inputs, params, checkpoints, run)
         best = find_best_validation(trainer)
+        calibration = calibrate(inputs, params.train, precision)
         model.cpu()  # the part that was trained may be on a GPU
         with new_folder(CLASSIFIER) as folder:
             save_classifier(model, tokenizer, folder)
         write_history(trainer.state.log_history, best["step"], TRAINING_CURVE, VALIDATION_CURVE)
         # The callback logged what this process trained; an earlier one, with another run, may have trained the rest.
         log_history(run, read_numbers(TRAINING_CURVE), read_numbers(VALIDATION_CURVE))
-        write_metrics(best, model, trainer.args)
+        write_metrics(best, model, trainer.args, calibration)
         resolved = read_resolved(read_json(TRAIN_METRICS), CLASSIFIER)
         log_resolved(run, resolved)
         write_json(RUN, {"run": run.key})
@@ -107,11 +111,16 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> Clas
     return trainer
 
 
-def write_metrics(best: dict[str, float], model: PreTrainedModel, arguments: TrainingArguments) -> None:
-    """Write loss and accuracy of the chosen validation, the numbers of parameters, and what `auto` was."""
+def write_metrics(
+    best: dict[str, float], model: PreTrainedModel, arguments: TrainingArguments, calibration: Calibration
+) -> None:
+    """Write loss and accuracy of the chosen validation, the numbers of parameters, what `auto` was and what was fitted.
+
+    The loss is that of the training: before the calibration.
+    """
     validation = {f"validation_{name}": best[name] for name in ("loss", "accuracy")}
     automatic = {name: getattr(arguments, name) for name in WITH_LAYERS}
-    write_json(TRAIN_METRICS, validation | count_parameters(model) | automatic)
+    write_json(TRAIN_METRICS, validation | count_parameters(model) | automatic | calibration.describe())
 
 
 if __name__ == "__main__":

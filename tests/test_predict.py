@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import shutil
 import subprocess
 import sys
 
@@ -50,6 +52,19 @@ def fails(folder):
     return fails
 
 
+@pytest.fixture
+def change_model(folder, tmp_path):
+    """A copy of the model with another config, as `train` would write it."""
+
+    def change(**keys):
+        shutil.copytree(folder / "models/classifier", tmp_path / "changed")
+        config = json.loads((folder / "models/classifier/config.json").read_text())
+        (tmp_path / "changed/config.json").write_text(json.dumps(config | keys))
+        return tmp_path / "changed"
+
+    return change
+
+
 def write_rows(path, columns, rows):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
@@ -79,7 +94,7 @@ def test_texts_and_lines_are_answered_one_line_each(run):
 
 
 def test_labels_cannot_control_the_terminal(run, monkeypatch):
-    answers = [Answer("\x1b[2Ja\tb", 0.9, False)]
+    answers = [Answer("\x1b[2Ja\tb", 0.9, {}, False, False)]
     monkeypatch.setattr("stages.inference.predictor.Predictor.predict", lambda *arguments: answers)
     assert run("good").out == "\\x1b[2Ja\\tb\t0.9000\n"
 
@@ -138,6 +153,10 @@ def test_an_error_is_one_message(fails, tmp_path):
     assert "nowhere: has no model" in fails("--model", "nowhere", "good")
     assert "--out needs --csv" in fails("--out", "a.csv", code=2)
     assert "give either texts or --csv" in fails("--csv", "a.csv", "good", code=2)
+    found = fails("--min-probability", "2", "good", code=2)
+    assert "argument --min-probability: found '2'; allowed: a number from 0 to 1" in found
+    assert "argument --top-k: found '0'; allowed: a whole number from 1 on" in fails("--top-k", 0, "good", code=2)
+    assert "error in predict: --top-k: found 3; this model has 2 labels." in fails("--top-k", 3, "good")
 
 
 def test_the_output_may_be_named_as_stdout(run, tmp_path):
@@ -151,3 +170,73 @@ def test_it_works_without_params(run, folder, tmp_path, monkeypatch):
     expected = run("I loved it.").out
     monkeypatch.setattr(predict, "PARAMS", tmp_path / "params.yaml")
     assert run("--model", folder / "models/classifier", "I loved it.").out == expected
+
+
+def read_cells(output):
+    return [line.split("\t") for line in output.splitlines()]
+
+
+def test_a_text_below_the_threshold_has_no_label_and_its_probability(run, folder, change_model):
+    texts = [
+        text.replace("\n", " ") for text in pq.read_table(folder / "data/raw/test.parquet")["text"].to_pylist()[:20]
+    ]
+    plain = read_cells(run(*texts).out)
+    threshold = sorted({float(probability) for _, probability in plain})[-2] + 5e-5
+    found = run("--model", change_model(thresholds=[threshold]), *texts)
+    expected = [[label if float(probability) > threshold else "", probability] for label, probability in plain]
+    assert read_cells(found.out) == expected
+    empty = [label for label, _ in expected].count("")
+    assert 0 < empty < 20
+    assert f"{empty} of 20 texts have no label: no probability reaches {threshold:g}\n" in found.err
+
+
+def test_the_option_replaces_the_thresholds_of_the_model(run, change_model):
+    assert read_cells(run("--min-probability", 1, "So dull.").out)[0][0] == ""
+    model = change_model(thresholds=[1.0])
+    assert run("--model", model, "So dull.").out.startswith("\t")
+    assert run("--model", model, "--min-probability", "0", "So dull.").out == run("So dull.").out
+
+
+def test_scores_and_next_labels_are_added_where_they_are_asked_for(run, tmp_path):
+    path = write_rows(tmp_path / "in.csv", ("text",), [("I loved it.",), ("So dull.",)])
+    rows = list(csv.DictReader(io.StringIO(run("--csv", path, "--scores", "--top-k", 2, "--prefix", "my_").out)))
+    columns = ["label", "probability", "label_2", "probability_2", "score_negative", "score_positive"]
+    assert list(rows[0]) == ["text", *(f"my_{name}" for name in columns)]
+    for row in rows:
+        assert {row["my_label"], row["my_label_2"]} == {"negative", "positive"}
+        assert row[f"my_score_{row['my_label']}"] == row["my_probability"] >= row["my_probability_2"]
+        assert float(row["my_score_negative"]) + float(row["my_score_positive"]) == pytest.approx(1, abs=1e-3)
+    ((label, probability, *scores),) = read_cells(run("--scores", "I loved it.").out)
+    assert [one.split("=")[0] for one in scores] == ["negative", "positive"]
+    assert f"{label}={probability}" in scores
+
+
+def test_a_column_of_a_score_that_the_file_has_already_is_an_error(run, tmp_path):
+    path = write_rows(tmp_path / "in.csv", ("text", "score_positive"), [("fine", "1")])
+    assert run("--csv", path).out.startswith("text,score_positive,label,probability")
+    with pytest.raises(predict.UserError, match="has a column 'score_positive' already; --prefix predicted_ adds"):
+        run("--csv", path, "--scores")
+
+
+def test_several_labels_are_joined_and_none_is_an_empty_cell(run, change_model, tmp_path):
+    model = change_model(problem_type="multi_label_classification", thresholds=[0.0, 0.0])
+    ((labels, probabilities, *scores),) = read_cells(run("--model", model, "--scores", "I loved it.").out)
+    assert labels == "negative|positive"
+    assert scores == [f"{name}={p}" for name, p in zip(labels.split("|"), probabilities.split("|"), strict=True)]
+    path = write_rows(tmp_path / "in.csv", ("text",), [("I loved it.",)])
+    none = run("--csv", path, "--model", model, "--min-probability", 1)
+    assert none.out.splitlines()[1] == "I loved it.,,"
+    assert none.err == ""
+    with pytest.raises(predict.UserError, match=r"--top-k: found 2; this model gives a text any number of labels"):
+        run("--model", model, "--top-k", 2, "I loved it.")
+
+
+def test_joined_labels_that_the_format_cannot_hold_are_an_error(run, change_model, tmp_path):
+    model = change_model(problem_type="multi_label_classification")
+    path = write_rows(tmp_path / "in.csv", ("text",), [("fine",)])
+    (tmp_path / "params.yaml").write_text("")
+    settings = predict.Settings(predict.Layout(delimiter="|", quotechar=None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "read_settings", lambda arguments: settings)
+        with pytest.raises(predict.UserError, match=r"the label 'negative\|positive' of the model"):
+            run("--csv", path, "--model", model)

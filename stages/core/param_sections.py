@@ -15,6 +15,7 @@ from stages.core.param_types import (
     CountOrNull,
     Fraction,
     FreezeLayers,
+    GoalOrNull,
     NameOrNull,
     NotNegative,
     PositiveOrAuto,
@@ -38,6 +39,8 @@ OnMissingClass = Literal["warn", "error"]
 PoolingOrAuto = Literal["auto", "first", "mean"]
 TokenizerOrigin = Literal["pretrained", "train"]
 
+# Keys of `train` that are fitted to the finished model on validation: they change no training.
+FITTED_AFTER_TRAINING = {"calibration", "threshold"}
 TABLES = {"csv", "json", "parquet"}
 MOST_SLICE_COLUMNS = 20
 # The sources that each key is for.
@@ -264,6 +267,8 @@ class Train(Section):
     ] = 0.5
     early_stopping_patience: CountOrNull = None
     metric_for_best_model: Annotated[Metric, one_of(Metric)] = "accuracy"
+    calibration: Annotated[Literal["none", "temperature"], one_of(Literal["none", "temperature"])] = "none"
+    threshold: GoalOrNull = None
     logging_steps: Count = 10
     torch_compile: Switch = False
     full_determinism: Switch = False

@@ -28,6 +28,14 @@ FreezeLayers = Annotated[
 PositiveOrAuto = Annotated[
     Annotated[float, Field(gt=0, le=LARGEST)] | Literal["auto"], Field(description="a number > 0, or auto")
 ]
+GOAL_PATTERN = r"^(max f1|(precision|recall) *(>=|≥) *(1|1\.0|0\.\d*[1-9]\d*))$"
+GoalOrNull = Annotated[
+    str | None,
+    Field(
+        pattern=GOAL_PATTERN,
+        description="max f1, precision >= P or recall >= P, with a number P above 0 and up to 1; or null",
+    ),
+]
 Pooling = Literal["first", "mean"]
 ProblemType = Literal["single_label_classification", "multi_label_classification"]  # names of transformers
 SINGLE_LABEL: ProblemType = "single_label_classification"

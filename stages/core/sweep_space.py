@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from stages.core.param_sections import Train
+from stages.core.param_sections import FITTED_AFTER_TRAINING, Train
 from stages.core.param_types import describe_error
 
 ALLOWED = "low and high (and log), or choices"
@@ -45,6 +45,8 @@ def parse_dimension(key: str, value: Any) -> Dimension | str:
     name = key.removeprefix(PREFIX)
     if not key.startswith(PREFIX) or name not in Train.model_fields:
         return f"sweep.{key}: cannot be searched; allowed: keys of the section train, such as train.learning_rate"
+    if name in FITTED_AFTER_TRAINING:
+        return f"sweep.{key}: cannot be searched, because it is fitted after the training and changes no training"
     keys = set(value) if isinstance(value, dict) else set()
     if keys == {"choices"} and isinstance(value["choices"], list) and len(value["choices"]) > 1:
         dimension, tried = Dimension(choices=tuple(value["choices"])), value["choices"]

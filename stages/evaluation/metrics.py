@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from stages.core.errors import UserError
-from stages.evaluation.predictions import MULTI_LABEL, LabelledPredictions, MultiLabelPredictions
+from stages.core.problem_type import MULTI_LABEL
+from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
 from stages.evaluation.scores import (
     get_memberships,
     has_top,

@@ -24,7 +24,6 @@ from stages.core.csv_tables import (
 )  # fmt: skip
 from stages.core.errors import UserError, to_one_line
 from stages.core.files import new_file
-from stages.inference.output_columns import COLUMNS
 
 
 class Layout(NamedTuple):
@@ -111,13 +110,13 @@ def open_table(path: Path, layout: Layout) -> Iterator[TextTable]:
         yield TextTable(path, file, layout)
 
 
-def check_added_columns(table: TextTable, prefix: str) -> None:
+def check_added_columns(table: TextTable, names: Sequence[str], prefix: str) -> None:
     """Raise UserError when the table has one of the columns that are to be added."""
-    for name in COLUMNS:
+    for name in names:
         if table.header and f"{prefix}{name}" in table.header:
-            added = " and ".join(f"predicted_{name}" for name in COLUMNS)
             raise UserError(
-                f"{table.path}: has a column {f'{prefix}{name}'!r} already; --prefix predicted_ adds {added} instead."
+                f"{table.path}: has a column {to_one_line(f'{prefix}{name}')!r} already; --prefix predicted_ adds "
+                f"predicted_label and predicted_probability instead{', and so on' * (len(names) > 2)}."
             )
 
 
@@ -129,8 +128,8 @@ def check_labels(table: TextTable, labels: Sequence[str]) -> None:
         writer.write_row([label, ""], f"{table.path}: the label '{to_one_line(label)}' of the model")
 
 
-def write_table(table: TextTable, label_texts: LabelTexts, prefix: str, out: Path | None) -> None:
-    """Write the table with the output's columns added, in the same order; `prefix` begins their names.
+def write_table(table: TextTable, label_texts: LabelTexts, names: Sequence[str], out: Path | None) -> None:
+    """Write the table, its rows in the same order, with columns of these names added.
 
     The file `out` appears when it is complete, or not at all. None is stdout, where rows appear a chunk at a time. So
     they do in what is no file, such as a pipe.
@@ -139,10 +138,10 @@ def write_table(table: TextTable, label_texts: LabelTexts, prefix: str, out: Pat
     if out is None:
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding=encoding, errors=ENCODING_ERRORS, newline="")
-        write_rows(table, label_texts, prefix, sys.stdout)
+        write_rows(table, label_texts, names, sys.stdout)
         return
     with open_output(out) as path, path.open("w", newline="", encoding=encoding, errors=ENCODING_ERRORS) as file:
-        write_rows(table, label_texts, prefix, file)
+        write_rows(table, label_texts, names, file)
 
 
 @contextmanager
@@ -162,10 +161,10 @@ def open_output(out: Path) -> Iterator[Path]:
         yield part
 
 
-def write_rows(table: TextTable, label_texts: LabelTexts, prefix: str, file: TextIO) -> None:
+def write_rows(table: TextTable, label_texts: LabelTexts, names: Sequence[str], file: TextIO) -> None:
     writer = CsvWriter(file, table.layout.csv_format)
     if table.header:
-        writer.write_row([*table.header, *(f"{prefix}{name}" for name in COLUMNS)], f"{table.path} line 1")
+        writer.write_row([*table.header, *names], f"{table.path} line 1")
     size = table.path.stat().st_size or None  # a pipe has no size
     with tqdm(total=size, unit="B", unit_scale=True, desc=table.path.name, delay=1, disable=file.isatty()) as bar:
         for rows, texts, locations in table.read_chunks():

@@ -1,24 +1,102 @@
-"""The columns of predict's output. To add one, add a row to COLUMNS."""
+"""What is answered for a text, and the columns of predict's output."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from stages.core.errors import UserError
+from stages.core.problem_type import LABEL_SEPARATOR, MULTI_LABEL
+from stages.evaluation.predictions import Predictions
 
 
 class Answer(NamedTuple):
     """The prediction for one text; MLflow's server returns these fields."""
 
-    label: str
-    probability: float  # of that label
+    label: str | list[str]  # with several labels a text all that it gets, else one; empty when it is not sure enough
+    probability: float | list[float]  # of that label or of those labels; of the most probable one, if it abstained
+    scores: dict[str, float]  # the probability of each label of the model, in its order
+    abstained: bool  # whether the text has no label because no probability reaches the threshold; for one label a text
     truncated: bool  # whether the text has more tokens than the model reads
 
 
-# Name of each column, in the order of the output → how an answer is written in it.
-COLUMNS: dict[str, Callable[[Answer], str]] = {
-    "label": lambda answer: answer.label,
-    "probability": lambda answer: f"{answer.probability:.4f}",
-}
+def make_answers(predictions: Predictions, truncated: Sequence[bool], problem_type: str) -> list[Answer]:
+    """The answers to N texts; `truncated`, `(N,)`, says which of them the model did not read to the end."""
+    scores = [dict(zip(predictions.names, row, strict=True)) for row in predictions.probabilities.tolist()]
+    if problem_type == MULTI_LABEL:
+        return [
+            make_answer_of_several([name for name, is_given in zip(one, chosen, strict=True) if is_given], one, is_long)
+            for one, chosen, is_long in zip(scores, predictions.predicted.tolist(), truncated, strict=True)
+        ]
+    names, confidence = predictions.predicted_names, predictions.confidence.tolist()
+    return [
+        Answer(name if is_answer else "", probability, one, not is_answer, is_long)
+        for name, probability, one, is_answer, is_long in zip(
+            names, confidence, scores, predictions.answered.tolist(), truncated, strict=True
+        )
+    ]
 
 
-def make_cells(answer: Answer) -> list[str]:
-    """An answer as the cells of one row of the output."""
-    return [write(answer) for write in COLUMNS.values()]
+def make_answer_of_several(labels: list[str], scores: dict[str, float], truncated: bool) -> Answer:
+    """The answer with these labels, and their probabilities."""
+    return Answer(labels, [scores[label] for label in labels], scores, False, truncated)
+
+
+class OutputColumns(NamedTuple):
+    """Which columns there are: label and probability, the next best labels, and the score of each label."""
+
+    labels: Sequence[str]  # all that the model has
+    has_several: bool = False  # whether a text may get several of them
+    top_k: int = 1  # 3 adds label_2, probability_2, label_3 and probability_3
+    has_scores: bool = False
+
+    @classmethod
+    def make(cls, labels: Sequence[str], problem_type: str, top_k: int, has_scores: bool) -> "OutputColumns":
+        """UserError when the model has fewer labels than `top_k`, or gives a text several of them."""
+        has_several = problem_type == MULTI_LABEL
+        if top_k > 1 and has_several:
+            reason = "this model gives a text any number of labels, so that none is the second best"
+            raise UserError(f"--top-k: found {top_k}; {reason}. --scores adds the probability of each label.")
+        if top_k > len(labels):
+            raise UserError(f"--top-k: found {top_k}; this model has {len(labels)} labels.")
+        return cls(labels, has_several, top_k, has_scores)
+
+    def list_names(self) -> list[str]:
+        """The names of the columns."""
+        names = ["label", "probability"]
+        for rank in range(2, self.top_k + 1):
+            names += [f"label_{rank}", f"probability_{rank}"]
+        return names + [f"score_{label}" for label in self.labels if self.has_scores]
+
+    def list_label_cells(self) -> list[str]:
+        """What may be in the column of the label: each label and, where a text may get several, all of them."""
+        return [*self.labels, *[LABEL_SEPARATOR.join(self.labels)] * self.has_several]
+
+    def make_cells(self, answer: Answer) -> list[str]:
+        """An answer as the cells of one row."""
+        cells = self.make_answer_cells(answer)
+        return cells + [format_probability(answer.scores[label]) for label in self.labels if self.has_scores]
+
+    def make_line(self, answer: Answer) -> list[str]:
+        """An answer as the cells of a line without a header: scores have their labels beside them."""
+        cells = self.make_answer_cells(answer)
+        scores = [f"{label}={format_probability(answer.scores[label])}" for label in self.labels if self.has_scores]
+        return cells + scores
+
+    def make_answer_cells(self, answer: Answer) -> list[str]:
+        """The cells of label and probability, and of those that are next."""
+        if isinstance(answer.label, list):
+            assert isinstance(answer.probability, list)
+            probabilities = map(format_probability, answer.probability)
+            return [LABEL_SEPARATOR.join(answer.label), LABEL_SEPARATOR.join(probabilities)]
+        assert isinstance(answer.probability, float)
+        cells = [answer.label, format_probability(answer.probability)]
+        if self.top_k > 1:
+            ranked = sorted(answer.scores, key=lambda label: -answer.scores[label])
+            best = answer.label or ranked[0]
+            for label in [label for label in ranked if label != best][: self.top_k - 1]:
+                cells += [label, format_probability(answer.scores[label])]
+        return cells
+
+
+def format_probability(probability: float) -> str:
+    """`0.9123`"""
+    return f"{probability:.4f}"

@@ -10,10 +10,11 @@ from tokenizers import Encoding
 
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
-from stages.evaluation.predictions import Predictions
-from stages.inference.output_columns import Answer
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
+from stages.evaluation.predictions import make_predictions
+from stages.inference.output_columns import Answer, make_answers
 from stages.model.classifier import load_classifier
-from stages.model.folder import has_token_types, read_max_length
+from stages.model.folder import has_token_types, read_classifier, read_max_length
 from stages.model.partition import build_frozen_encoder, build_trainable_classifier
 from stages.model.prediction import Batch, find_device, predict_batches
 from stages.text.batches import TokenBudgetBatches, pad_batch, round_up_widths
@@ -30,14 +31,18 @@ class Predictor:
 
     As in `evaluate`, the frozen layers run in `precision` and the others under autocast. `max_length` is in tokens.
     `takes_pairs` says whether the model classifies pairs of texts or single texts; None, for a folder that `train` did
-    not make, allows both. Raises UserError when the folder has no model or no tokenizer.
+    not make, allows both. `thresholds` are those that `train` fitted, or `min_probability` for all; None without both.
+    Raises UserError when the folder has no model or no tokenizer.
     """
 
-    def __init__(self, folder: Path, precision: str = "auto", batch_size: int = 64):
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder}: has no model (no config.json); `dvc repro` makes models/classifier.")
+    def __init__(
+        self, folder: Path, precision: str = "auto", batch_size: int = 64, min_probability: float | None = None
+    ):
+        read_classifier(folder)
         model = load_classifier(folder).eval()
         self.names = [model.config.id2label[index] for index in range(model.config.num_labels)]
+        self.problem_type = model.config.problem_type or SINGLE_LABEL
+        self.thresholds = self.choose_thresholds(folder, getattr(model.config, "thresholds", None), min_probability)
         self.tokenizer = load_tokenizer(folder)
         self.strip_html = self.tokenizer.init_kwargs.get("strip_html", False)
         self.takes_pairs = self.tokenizer.init_kwargs.get("text_pairs")
@@ -55,6 +60,19 @@ class Predictor:
         torch.nn.Module.to(self.classifier, self.device)  # transformers types its own `to` wrongly
         enable_truncation(self.tokenizer)
 
+    def choose_thresholds(
+        self, folder: Path, stored: Sequence[float] | None, min_probability: float | None
+    ) -> np.ndarray | None:
+        """One threshold, or with several labels a text one for each label, `(C,)`; None for the usual answers."""
+        count = len(self.names) if self.problem_type == MULTI_LABEL else 1
+        if min_probability is not None:
+            return np.full(count, min_probability)
+        if stored is None:
+            return None
+        if len(stored) != count:
+            raise UserError(f"{folder}: config.json has {len(stored)} thresholds, and the model needs {count}.")
+        return np.array(stored, dtype=np.float64)
+
     def predict(self, texts: Sequence[Text], locations: Sequence[str]) -> list[Answer]:
         """The answers in the order of the texts, computed in batches of texts of similar length.
 
@@ -64,10 +82,9 @@ class Predictor:
         encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(prepared)
         windows, documents = flatten_windows(encodings) if self.has_windows else (encodings, range(len(encodings)))
         logits = pool_windows(self.compute_logits(windows), np.array(documents, dtype=int))
-        predictions = Predictions(logits, names=self.names)
+        predictions = make_predictions(self.problem_type, logits, names=self.names, thresholds=self.thresholds)
         truncated = [not self.has_windows and bool(encoding.overflowing) for encoding in encodings]
-        rows = zip(predictions.predicted_names, predictions.confidence.tolist(), truncated, strict=True)
-        return [Answer(*row) for row in rows]
+        return make_answers(predictions, truncated, self.problem_type)
 
     def prepare(self, text: Text, location: str) -> Text:
         """The cleaned text, or pair of texts; UserError when it is not text, is empty or cannot be decoded."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+FITTED_KEYS = {"calibration_temperature", "thresholds"}  # of a config: what `train` fits to a head
+
 
 def build_classifier(
     base: Path,
@@ -90,6 +92,9 @@ def load_model(folder: Path, new_head: bool, **changes: Any) -> "PreTrainedModel
     path = folder.resolve()
     try:
         config = transformers.AutoConfig.from_pretrained(path, output_hidden_states=False)
+        if new_head:  # what `train` fitted to the head of an earlier classifier, which is the base model now
+            for key in FITTED_KEYS & vars(config).keys():
+                delattr(config, key)
         config.update(changes)
         with torch.device("meta"):  # its class and names alone: takes no memory, and draws no random numbers
             outline: Any = make_classifier(config)  # Any, because from_pretrained returns a pair here

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.param_types import FreezeLayers, Pooling
 from stages.model.families import FAMILIES, find_family
@@ -30,6 +31,21 @@ TOKENIZER_FILES = [
 def read_config(base: Path) -> dict:
     """The config of a model folder; UserError when it is missing or broken."""
     return read_json(base / "config.json", ["model_type"])
+
+
+def read_classifier(folder: Path) -> dict:
+    """The config of a classifier that was made; UserError when there is none, or it is broken."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: has no model (no config.json); `dvc repro` makes models/classifier.")
+    return read_config(folder)
+
+
+def list_labels(config: dict) -> list[str]:
+    """The names of the labels in a classifier's config, in the order of its logits; LABEL_0 ... where it has none."""
+    names = config.get("id2label")
+    if not isinstance(names, dict):
+        return [f"LABEL_{number}" for number in range(config.get("num_labels", 2))]
+    return [names[key] for key in sorted(names, key=int)]
 
 
 def read_max_length(base: Path) -> int | None:

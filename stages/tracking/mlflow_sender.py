@@ -11,9 +11,10 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature, infer_signature
 from mlflow.models import utils as model_utils
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array, Map
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from stages.core.files import read_json
@@ -181,7 +182,6 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
     model, so that it cleans and classifies texts as `evaluate` does.
     """
     # Imported here, because most senders log no model.
-    import pandas as pd
     from mlflow import pyfunc
 
     for model in find_logged_models(client, client.get_run(journal.run_id)):
@@ -192,8 +192,7 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
     if "text_pair" in events[0]["columns"]:
         example = [{"text": example[0], "text_pair": "It is a comedy."}]
     folder = journal.folder / events[0]["path"]
-    label = next(iter(read_json(folder / "config.json", ["id2label"])["id2label"].values()))
-    answer = pd.DataFrame({"label": [label], "probability": [0.9], "truncated": [False]})
+    config = read_json(folder / "config.json", ["id2label"])
     mlflow.start_run(journal.run_id)
     try:
         with skip_validation():
@@ -203,13 +202,27 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
                 code_paths=[str(CODE)],
                 artifacts={"classifier": str(folder)},
                 model_config={"precision": find_precision(journal)},
-                signature=infer_signature(example, answer),
+                signature=make_signature(example, config.get("problem_type") == "multi_label_classification"),
                 input_example=example,
                 tags={"mlflow.source.name": "dvc.yaml"},
                 pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
             )
     finally:
         mlflow.end_run("RUNNING")
+
+
+def make_signature(example: list[Any], has_several_labels: bool) -> ModelSignature:
+    """What the served model takes, as in the example, and the fields of its answers."""
+    label, probability = (Array(kind) if has_several_labels else kind for kind in (DataType.string, DataType.double))
+    fields = {
+        "label": label,
+        "probability": probability,
+        "scores": Map(DataType.double),
+        "abstained": DataType.boolean,
+        "truncated": DataType.boolean,
+    }
+    outputs = Schema([ColSpec(kind, name) for name, kind in fields.items()])
+    return ModelSignature(inputs=infer_signature(example).inputs, outputs=outputs)
 
 
 @contextmanager

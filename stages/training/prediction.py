@@ -1,6 +1,7 @@
 """Logits of a split, without building a Trainer: with that and its metrics library, `evaluate` took 0.9 s longer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,21 +9,63 @@ from torch.utils.data import DataLoader
 
 from stages.core.hardware import resolve_precision
 from stages.core.param_sections import Evaluate
+from stages.core.problem_type import ProblemType
+from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.model.prediction import Batch, find_device, predict_batches
 from stages.text.batches import RowDataset, RowSubset, TokenBudgetBatches, pass_batch_through
-from stages.text.windows import pool_windows
+from stages.text.windows import find_first_windows, pool_windows
 from stages.training.feature_cache import CachedFeatures
 from stages.training.inputs import Inputs
 
 
 def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray:
     """Logits `(D, C)` of the split's documents in float32, in their order, computed in batches of similar length."""
+    precision = resolve_precision("evaluate.precision", evaluate.precision)
+    logits = predict_row_logits(inputs, split, precision, evaluate.per_device_eval_batch_size)
+    rows = inputs.rows[split]
+    return pool_windows(logits, rows.documents, rows.problem_type)
+
+
+@dataclass(frozen=True, eq=False)
+class RowLogits:
+    """Logits `(N, C)` of the rows of a split, and what makes them predictions of its D documents.
+
+    Rows are documents or their windows; `documents`, `(N,)`, has the number of each row's document. `labels` are those
+    of the documents: `(D,)`, or `(D, C)` with several labels a text.
+    """
+
+    logits: np.ndarray
+    documents: np.ndarray
+    labels: np.ndarray
+    names: Sequence[str]
+    problem_type: ProblemType
+    thresholds: Sequence[float] | None
+
+    def predict(self, temperature: float = 1.0) -> LabelledPredictions:
+        """The predictions of the documents; logits are divided by the temperature, and pooled after that."""
+        pooled = pool_windows(self.logits / temperature, self.documents, self.problem_type)
+        return make_predictions(self.problem_type, pooled, self.labels, self.names, self.thresholds)
+
+
+def predict_rows(inputs: Inputs, split: str, precision: str, batch_size: int) -> RowLogits:
+    """What the model of the inputs says of a split's rows; its config has the names of labels and the thresholds."""
+    rows, config = inputs.rows[split], inputs.model.config
+    return RowLogits(
+        logits=predict_row_logits(inputs, split, precision, batch_size),
+        documents=rows.documents,
+        labels=rows.labels[find_first_windows(rows.documents)],
+        names=[name for _, name in sorted((config.id2label or {}).items())],
+        problem_type=rows.problem_type,
+        thresholds=getattr(config, "thresholds", None),
+    )
+
+
+def predict_row_logits(inputs: Inputs, split: str, precision: str, batch_size: int) -> np.ndarray:
+    """Logits `(N, C)` of the split's rows in float32, in their order; rows are documents or their windows."""
     rows, model = inputs.rows[split], inputs.model.eval()
     torch.nn.Module.to(model, find_device())  # transformers types its own `to` wrongly
-    precision = resolve_precision("evaluate.precision", evaluate.precision)
-    batches = read_eval_batches(rows, evaluate.per_device_eval_batch_size)
-    logits = predict_batches(model, inputs.frozen, batches, len(rows), precision)
-    return pool_windows(logits, rows.documents, rows.problem_type)
+    batches = read_eval_batches(rows, batch_size)
+    return predict_batches(model, inputs.frozen, batches, len(rows), precision)
 
 
 def read_eval_batches(rows: RowDataset, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:

@@ -14,7 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
-from stages.core.param_sections import Train
+from stages.core.param_sections import FITTED_AFTER_TRAINING, Train
 from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.evaluate_metric import compute_validation_metrics
 from stages.evaluation.predictions import make_predictions
@@ -36,6 +36,7 @@ OWN_PARAMS = {
     "label_smoothing_factor",
     "dataloader_num_workers",
     "dataloader_pin_memory",
+    *FITTED_AFTER_TRAINING,
 }
 
 

@@ -22,6 +22,8 @@ def test_ranges_and_choices_are_read():
     [
         ("train.learning_rte", {"low": 1, "high": 2}, "sweep.train.learning_rte: cannot be searched; allowed: keys of"),
         ("seed", {"low": 1, "high": 2}, "sweep.seed: cannot be searched"),
+        ("train.threshold", {"choices": [None, "max f1"]}, "sweep.train.threshold: cannot be searched, because it is"),
+        ("train.calibration", {"choices": ["none", "temperature"]}, "sweep.train.calibration: cannot be searched, bec"),
         (
             "train.learning_rate",
             {"low": 2, "high": 1},

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stages.core.errors import UserError
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation.metrics import (
     bin_by_confidence,
     compute_class_metrics,
@@ -10,7 +11,7 @@ from stages.evaluation.metrics import (
     list_metrics,
     require_metric,
 )
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, LabelledPredictions, make_predictions
+from stages.evaluation.predictions import LabelledPredictions, make_predictions
 
 LOGITS = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0]], dtype=np.float32)
 LABELS = np.array([0, 1, 1, 2])

@@ -28,7 +28,7 @@ def label(path, out, labels=LABELS, prefix="", **layout):
 
     with open_table(path, Layout(**layout)) as table:
         check_labels(table, labels)
-        write_table(table, answer, prefix, out)
+        write_table(table, answer, [f"{prefix}label", f"{prefix}probability"], out)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -156,6 +157,62 @@ def test_logits_are_exactly_those_of_evaluate(make, params, monkeypatch, tmp_pat
     predictor, windows = Predictor(folder, precision), [SimpleNamespace(ids=row, type_ids=[0]) for row in ids]
     assert np.array_equal(predictor.compute_logits(windows), expected)
     assert all(np.array_equal(predictor.compute_logits(windows[row : row + 1])[0], expected[row]) for row in range(20))
+
+
+def set_config(folder, **keys):
+    """Change the config of a model, as `train` would have written it."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | keys))
+    return folder
+
+
+def test_scores_have_the_probability_of_every_label(make):
+    for answer in Predictor(make(), "fp32").predict(TEXTS, locate(TEXTS)):
+        assert list(answer.scores) == ["bad", "good", "so-so"]
+        assert sum(answer.scores.values()) == pytest.approx(1)
+        assert answer.scores[answer.label] == answer.probability == max(answer.scores.values())
+        assert not answer.abstained
+
+
+def test_a_text_below_the_models_threshold_has_no_label(make):
+    folder = make()
+    plain = Predictor(folder, "fp32").predict(TEXTS, locate(TEXTS))
+    threshold = sorted(answer.probability for answer in plain)[2]  # reached by two, one of them exactly
+    found = Predictor(set_config(folder, thresholds=[threshold]), "fp32").predict(TEXTS, locate(TEXTS))
+    assert sum(answer.abstained for answer in found) == 2
+    for before, after in zip(plain, found, strict=True):
+        is_sure = before.probability >= threshold
+        assert after == before._replace(label=before.label if is_sure else "", abstained=not is_sure)
+    asked = Predictor(folder, "fp32", min_probability=0.0).predict(TEXTS, locate(TEXTS))
+    assert asked == plain
+
+
+def test_a_model_of_several_labels_gives_each_from_its_threshold_on(make):
+    folder = set_config(make(), problem_type="multi_label_classification")
+    logits = predict_logits_publicly(folder, "Dull.")
+    expected = dict(zip(("bad", "good", "so-so"), logits.sigmoid().tolist(), strict=True))
+    for thresholds, labels in (
+        (None, [name for name, probability in expected.items() if probability >= 0.5]),
+        ([1.0, 0.0, 1.0], ["good"]),
+        ([0.0, 0.0, 1.0], ["bad", "good"]),
+        ([1.0, 1.0, 1.0], []),
+    ):
+        predictor = Predictor(set_config(folder, thresholds=thresholds), "fp32")
+        (answer,) = predictor.predict(["Dull."], ["text 1"])
+        assert (answer.label, answer.abstained) == (labels, False)
+        assert answer.probability == pytest.approx([expected[name] for name in labels], abs=1e-5)
+        assert answer.scores == pytest.approx(expected, abs=1e-5)
+
+
+def predict_logits_publicly(folder, text):
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    with torch.inference_mode():
+        return model(**tokenizer(text, return_tensors="pt")).logits[0]
+
+
+def test_thresholds_that_do_not_fit_the_model_are_an_error(make):
+    with pytest.raises(UserError, match=r"classifier: config.json has 3 thresholds, and the model needs 1"):
+        Predictor(set_config(make(), thresholds=[0.5, 0.5, 0.5]))
 
 
 def test_no_texts_have_no_answers(make):

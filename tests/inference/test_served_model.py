@@ -1,17 +1,25 @@
 """`mlflow models serve` of a registered model answers HTTP requests."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
+import pandas as pd
 import pytest
 import requests
+from mlflow.models import infer_signature
+from mlflow.pyfunc.scoring_server import predictions_to_json
 
-from stages.inference.served_model import choose_precision
+from stages.inference.output_columns import Answer
+from stages.inference.served_model import ServedClassifier, choose_precision
+from stages.tracking.mlflow_sender import make_signature
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +64,23 @@ def wait_until_ready(url, process, log):
     raise AssertionError(log.read_text())
 
 
+ANSWERS = [
+    Answer(["a", "b"], [0.9, 0.6], {"a": 0.9, "b": 0.6, "c.d e": 0.1}, False, False),
+    Answer([], [], {"a": 0.3, "b": 0.2, "c.d e": 0.1}, False, True),
+]
+
+
 def post(url, **body):
     return requests.post(f"{url}/invocations", json=body, timeout=60)
 
 
 def test_texts_are_answered_with_label_names_and_probabilities(url):
     answers = post(url, inputs=["I loved it.", "So dull."]).json()["predictions"]
-    assert [set(answer) for answer in answers] == [{"label", "probability", "truncated"}] * 2
+    assert [tuple(answer) for answer in answers] == [Answer._fields] * 2
     for answer in answers:
+        assert answer["scores"].keys() == {"negative", "positive"}
+        assert answer["scores"][answer["label"]] == answer["probability"]
+        assert answer["abstained"] is False
         assert answer["label"] in ("negative", "positive")
         assert 0.5 <= answer["probability"] <= 1
 
@@ -94,3 +111,20 @@ def test_a_precision_that_this_machine_lacks_is_replaced_with_a_warning(capsys):
     assert choose_precision("fp32") == "fp32"
     assert choose_precision("fp16") == "auto"
     assert "warning: evaluate.precision: found fp16; it needs a GPU" in capsys.readouterr().err
+
+
+def test_answers_of_several_labels_are_plain_json():
+    served = ServedClassifier()
+    served.predictor = SimpleNamespace(predict=lambda texts, locations: ANSWERS)
+    sent = StringIO()
+    predictions_to_json(served.predict(None, pd.DataFrame({"text": ["a", "b"]})), sent)
+    assert json.loads(sent.getvalue())["predictions"] == [answer._asdict() for answer in ANSWERS]
+
+
+def test_the_signature_has_the_fields_of_an_answer():
+    for answer, has_several in ((ANSWERS[0], True), (Answer("a", 0.9, {"a": 0.9, "b": 0.1}, False, False), False)):
+        outputs = make_signature(["a text"], has_several).outputs
+        assert tuple(outputs.input_names()) == Answer._fields
+        found = infer_signature(["a text"], pd.DataFrame([answer], columns=Answer._fields)).outputs
+        kinds = zip(outputs, found, strict=True)
+        assert [one.name for one, other in kinds if one.type != other.type] == ["scores"]  # inferred: one key a label

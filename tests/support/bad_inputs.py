@@ -308,6 +308,8 @@ PARAMS = [
     key("a param that is huge", "train.logging_steps: found 9{30}; allowed: a whole number ≥ 1, at most 2147483647",
         train__logging_steps=int("9" * 30)),
     key("a param that controls terminals", r"model.name: .*\\x1b", model__name=["\x1b[2J"]),
+    key("a goal that is none", "train.threshold: found 'precision > 0.9'; allowed: max f1, precision >= P or recall",
+        train__threshold="precision > 0.9"),
     params("params with tabs", "cannot be read as YAML: .*cannot start any token", "train:\n\tseed: 1\n"),
     params("params with a key twice", "cannot be read as YAML: the key 'seed' is given twice.*line 2",
            "seed: 1\nseed: 2\n"),
@@ -386,6 +388,9 @@ MODELS = [
          replace("models/base/config.json", '"num_attention_heads": 2', '"num_attention_heads": 5')),
     Case("a learning rate that breaks the model", "train", r"train.learning_rate: found 1e\+09; .* is not a number",
          params={"train.learning_rate": 1e9, "train.eval_steps": 0.999}),
+    Case("a goal that no threshold reaches", "train",
+         "train.threshold: found 'recall >= 1'; no threshold reaches it on validation, where the best recall is 0.*"
+         "Use a lower number", params={"train.threshold": "recall >= 1.0", "train.calibration": "temperature"}),
     Case("a truncated classifier", "evaluate", "models/classifier: cannot be loaded",
          truncate("models/classifier/model.safetensors", 9)),
     Case("a classifier of other shapes", "evaluate", "models/classifier: weights and config.json do not fit together",
