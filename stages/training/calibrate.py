@@ -12,7 +12,7 @@ from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.calibration import compute_loss, fit_temperature
 from stages.evaluation.predictions import LabelledMultiLabelPredictions, LabelledPredictions
 from stages.evaluation.thresholds import fit_thresholds, parse_goal
-from stages.model.calibration import scale_head
+from stages.model.temperature import scale_head
 from stages.training.inputs import Inputs
 from stages.training.prediction import predict_rows
 

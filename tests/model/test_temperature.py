@@ -5,10 +5,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
 
 from stages.core.errors import UserError
-from stages.model.calibration import scale_head
 from stages.model.classifier import build_classifier, load_classifier, save_classifier
 from stages.model.freezing import freeze
 from stages.model.partition import build_frozen_encoder, build_trainable_classifier
+from stages.model.temperature import scale_head
 from stages.text.tokenizer import load_tokenizer
 
 NAMES = ["bad", "good", "so-so"]
