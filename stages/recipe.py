@@ -105,7 +105,7 @@ def align_comment(section: CommentedMap, key: str) -> None:
 
 
 def put_on_one_line(value: Any) -> Any:
-    """A mapping as `{1: negative, 2: positive}`, so that each key of params.yaml keeps its line and its comment.
+    """A mapping as `{1: negative, 2: positive}`, a list as `[a, b]`: each key of params.yaml keeps line and comment.
 
     A mapping of mappings has a line for each of these.
     """
@@ -114,6 +114,9 @@ def put_on_one_line(value: Any) -> Any:
         value = CommentedMap({key: put_on_one_line(part) for key, part in value.items()})
         if not is_nested:
             value.fa.set_flow_style()
+    elif isinstance(value, list):
+        value = CommentedSeq(map(put_on_one_line, value))
+        value.fa.set_flow_style()
     return value
 
 

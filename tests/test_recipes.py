@@ -177,6 +177,9 @@ data:
   label_names:
     1: negative  # one star
     2: "no: positive"
+  slice_columns:
+  - channel  # by mail or on the web
+  - language
   delimiter: "\\t"
   quotechar: null
 """
@@ -185,6 +188,7 @@ data:
     text = (folder / "params.yaml").read_text()
     assert '\n  label_names: {1: negative, 2: "no: positive"} # {1: negative' in text
     assert "\n  splits: {train: a.csv, test: b.csv} # {train: name" in text
+    assert "\n  slice_columns: [channel, language]  # [channel" in text
     assert '\n  delimiter: "\\t"                     # csv' in text
     assert 'data.label_names: null → {1: negative, 2: "no: positive"}' in capsys.readouterr().out
     assert Params.load().data.label_names == {1: "negative", 2: "no: positive"}

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from stages.core.data_section import Data
 from stages.core.errors import UserError
-from stages.core.param_sections import Cache, Data, Evaluate, Gate, Model, Preprocess, Tracking, Train
+from stages.core.param_sections import Cache, Evaluate, Gate, Model, Preprocess, Tracking, Train
 from stages.core.param_types import ALL_KEYS, MISSING, Section, Seed, describe_error
 from stages.core.paths import PARAMS
 from stages.core.secrets import redact

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from stages.core.data_section import Data, Split
 from stages.core.errors import UserError, list_names
-from stages.core.param_sections import Data, Split
 from stages.data.labels import BadRow, LabelReader, LabelSets, format_value
 from stages.data.rows import Row, RowErrors, UsableRow, hash_texts, hash_values, read_row
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from stages.core.csv_tables import ROWS_AT_ONCE
+from stages.core.data_section import Data
 from stages.core.errors import UserError, to_one_line
-from stages.core.param_sections import Data
 from stages.data.rows import Row, list_columns, make_row
 
 COMMIT = re.compile("[0-9a-f]{40}")

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.data_section import Data
 from stages.core.errors import UserError, to_one_line
-from stages.core.param_sections import Data
 
 SWITCHES = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}  # values of label columns
 SEPARATED_EXAMPLES = 2  # values of the label column that an error message shows

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stages.core.data_section import Data
 from stages.core.errors import UserError, list_names, to_one_line
-from stages.core.param_sections import Data
 from stages.data.corpus import SPLITS, Corpus
 from stages.data.splits import Selection, count_labels, list_lost
 

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stages.core.data_section import Data
 from stages.core.files import sha256, write_json
-from stages.core.param_sections import Data
 from stages.core.param_types import MULTI_LABEL, SINGLE_LABEL
 from stages.core.paths import MANIFEST
 from stages.core.secrets import redact

@@ -21,8 +21,8 @@ from stages.core.csv_tables import (
     read_csv_rows,
     read_lines,
 )  # fmt: skip
+from stages.core.data_section import Data
 from stages.core.errors import UserError, to_one_line
-from stages.core.param_sections import Data
 from stages.data.archives import SizeLimit
 from stages.data.rows import Row, list_columns, make_row
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from stages.core.data_section import Data
 from stages.core.errors import UserError, to_one_line
-from stages.core.param_sections import Data
 from stages.data.labels import BadRow, LabelReader, format_value
 
 EXAMPLES = 3  # rows that an error message names for each reason

@@ -1,6 +1,6 @@
 """Sources of labelled text, each read into a `Corpus` of the splits train, validation and test.
 
-A new source is one function in `READERS`, and its name in `stages.core.param_sections`.
+A new source is one function in `READERS`, and its name in `stages.core.data_section`.
 """
 
 from collections.abc import Callable, Iterable
@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from stages.core.data_section import Data
 from stages.core.errors import UserError, list_names, to_one_line
 from stages.core.files import check_sha256, is_url, resolve_path
-from stages.core.param_sections import Data
 from stages.core.secrets import redact
 from stages.data import archives, demo_corpus, hub
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stages.core.data_section import Data
 from stages.core.files import cache_dir, is_url, main_checkout
 from stages.core.git import run_git
-from stages.core.param_sections import Data, Model
+from stages.core.param_sections import Model
 
 # Settings of the user's other work: experiments that DVC runs, the MLflow store, the cache of downloads and features.
 REMOVED_VARIABLES = ("DVC_", "MLFLOW_", "PIPELINE_CACHE")

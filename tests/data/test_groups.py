@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.core.data_section import Data
 from stages.core.errors import UserError
-from stages.core.param_sections import Data
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
 from stages.data.groups import carve_groups
 from stages.data.labels import LabelSets

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.core.data_section import Data
 from stages.core.errors import UserError
-from stages.core.param_sections import Data
 from stages.data.labels import BadRow, LabelReader, LabelSets
 
 # Forty rows: each third one is about the bill, each fourth one about a bug, and some are about neither.
