@@ -1,6 +1,6 @@
 """The results on slices: the rows that have the same value in a column, such as a language or a source."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +28,7 @@ class Slice(NamedTuple):
         return self.rows >= FEWEST_ROWS
 
 
-def measure_slices(predictions: LabelledPredictions, slices: dict[str, Sequence[str]], seed: int) -> list[Slice]:
+def measure_slices(predictions: LabelledPredictions, slices: Mapping[str, Sequence[str]], seed: int) -> list[Slice]:
     """The slices of each column, the largest first; `slices` has the values of all N rows by column."""
     return [one for column, values in slices.items() for one in measure_column(predictions, column, values, seed)]
 

@@ -63,7 +63,7 @@ def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
         (
             "gate.metrics",
             {"min_f1_mirco": 0.5},
-            r"gate.metrics.min_f1_mirco: unknown metric; did you mean min_f1_micro\?",
+            r"metrics.min_f1_mirco: unknown metric; did you mean min_f1_micro\?",
         ),
         ("gate.metrics", {"max_loss": True}, r"gate.metrics.max_loss: found True; allowed: a number"),
         ("gate.metrics", {1: 2}, r"gate.metrics.1: unknown metric; did you mean m"),
