@@ -19,7 +19,7 @@ ifdef RECIPE
 endif
 	dvc repro
 	@echo
-	@dvc metrics show metrics/evaluate.json
+	@dvc metrics show metrics/test.json
 	@echo
 	@echo "model         models/classifier; reports/model_card.md says how to load it in Python"
 	@echo "compare runs  make ui, then open http://127.0.0.1:5000"

@@ -29,16 +29,23 @@ from stages.core.paths import (
     SECONDS,
     SEED_SPREAD,
     STATISTICS,
+    TEST_HEADLINES,
     TEST_METRICS,
     TOKENIZED,
     TRAIN_METRICS,
     TRAINING_CURVE,
     VALIDATION_CURVE,
 )
+from stages.core.problem_type import SINGLE_LABEL
 from stages.core.stage import measure_process, read_timings, run_stage
 from stages.core.study_files import read_study
-from stages.evaluation.metrics import compute_test_metrics
-from stages.evaluation.predictions import LabelledPredictions, make_predictions
+from stages.evaluation.metrics import compute_test_metrics, select_headlines
+from stages.evaluation.predictions import (
+    LabelledPredictions,
+    MultiLabelPredictions,
+    make_predictions,
+)
+from stages.evaluation.slices import Slice, find_worst_accuracy, measure_slices
 from stages.model.classifier import load_classifier
 from stages.model.mean_pooling import MODULES_FILE
 from stages.report.curves import History, write_curves
@@ -53,9 +60,10 @@ from stages.report.tables import (
     write_mistakes,
     write_predictions,
     write_seconds,
+    write_slices,
 )
-from stages.text.encoding import load_splits, read_raw_texts
-from stages.text.labels import get_document_labels, get_label_names, get_problem_type
+from stages.text.encoding import load_splits, read_raw_texts, read_slices
+from stages.text.labels import get_document_labels
 from stages.text.tokenizer import load_tokenizer
 from stages.text.windows import count_document_tokens, get_documents
 from stages.tracking.journal import Journal
@@ -83,20 +91,22 @@ def main() -> None:
         log_weights(run, CLASSIFIER, facts.parameters)
         log_resolved(run, facts.resolved)
         tokenizer = load_tokenizer(CLASSIFIER)
-        predictions = predict_test(data, tokenizer, facts.precision, params, run)
-        metrics = compute_test_metrics(predictions)
-        write_json(TEST_METRICS, metrics)
+        predictions = predict_test(data, tokenizer, facts, params, run)
+        slices = measure_test_slices(predictions, facts, params.seed)
+        metrics = compute_test_metrics(predictions) | find_worst_accuracy(slices)
+        write_metrics(metrics, predictions.problem_type)
         texts = read_raw_texts(RAW / "test.parquet")
         lengths = count_test_tokens(data["test"], tokenizer)
-        summary = summarize(predictions, metrics, lengths, texts, params.evaluate.num_mistakes, params.seed)
-        write_tables(predictions, texts, params.evaluate.num_mistakes)
+        summary = summarize(predictions, metrics, lengths, texts, params.evaluate.num_mistakes, params.seed, slices)
+        write_tables(predictions, slices, texts, params.evaluate.num_mistakes)
         write_curves(history, PLOTS / "curves.png")
         write_card(summary, facts, history, tokenizer)
         timings = read_timings() | measure_process("evaluate")
         write_seconds(timings, SECONDS)
         write_report(REPORTS, summary, facts, history, timings)
         log_results(run, metrics, timings, [REPORTS, PLOTS, PARAMS, LOCK])
-    results = f"accuracy {metrics['accuracy']:.4f} on {metrics['rows']:,} test rows"
+    name = "f1_micro" if summary.is_multi_label else "accuracy"
+    results = f"{name} {metrics[name]:.4f} on {metrics['rows']:,} test rows"
     print(f"{TEST_METRICS}: {results}; more in {REPORTS}/report.html")
 
 
@@ -114,6 +124,7 @@ def read_facts(params: Params) -> RunFacts:
         parameters=trained,
         precision=resolve_precision("evaluate.precision", params.evaluate.precision),
         resolved=read_resolved(trained, CLASSIFIER),
+        temperature=read_json(CLASSIFIER / "config.json").get("calibration_temperature"),
         library="sentence-transformers" if (CLASSIFIER / MODULES_FILE).is_file() else "transformers",
         seeds=read_study(SEED_SPREAD, ("count", "metrics"), *studied),
         label_issues=read_study(LABEL_SUMMARY, ("issues", "rows", "first"), *studied),
@@ -121,18 +132,36 @@ def read_facts(params: Params) -> RunFacts:
 
 
 def predict_test(
-    data: DatasetDict, tokenizer: PreTrainedTokenizerBase, precision: str, params: Params, run: Journal
+    data: DatasetDict, tokenizer: PreTrainedTokenizerBase, facts: RunFacts, params: Params, run: Journal
 ) -> LabelledPredictions:
     """What the classifier predicts for the documents of the test split, with their labels."""
     model = load_classifier(CLASSIFIER)
     cache = None if params.evaluate.full_model else params.cache
     with reserve_cores():
-        inputs = prepare_inputs(model, data, ("test",), tokenizer, precision, cache)
+        inputs = prepare_inputs(model, data, ("test",), tokenizer, facts.precision, cache)
         logits = predict_logits(inputs, "test", params.evaluate)
     log_feature_cache(run, inputs.report)
-    names = get_label_names(data["test"])
-    labels = get_document_labels(data["test"])
-    return make_predictions(get_problem_type(data["test"]), logits, labels, names)
+    config = read_json(CLASSIFIER / "config.json")
+    return make_predictions(
+        config.get("problem_type") or SINGLE_LABEL,
+        logits,
+        get_document_labels(data["test"]),
+        names=facts.manifest["labels"],
+        thresholds=config.get("thresholds"),
+        is_ordinal=facts.manifest.get("is_ordinal", False),
+    )
+
+
+def measure_test_slices(predictions: LabelledPredictions, facts: RunFacts, seed: int) -> list[Slice]:
+    """The results on the slices that `data.slice_columns` asked for."""
+    columns = facts.manifest.get("slice_columns", [])
+    return measure_slices(predictions, read_slices(RAW / "test.parquet", columns), seed)
+
+
+def write_metrics(metrics: dict[str, float], problem_type: str) -> None:
+    """Write all metrics, and the few that DVC compares."""
+    write_json(TEST_METRICS, metrics)
+    write_json(TEST_HEADLINES, select_headlines(metrics, problem_type))
 
 
 def count_test_tokens(test: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
@@ -141,10 +170,13 @@ def count_test_tokens(test: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.n
     return count_document_tokens(lengths, get_documents(test), tokenizer)
 
 
-def write_tables(predictions: LabelledPredictions, texts: Sequence[str], num_mistakes: int) -> None:
-    """Write the tables of predictions, classes and mistakes, and the confusion matrix."""
+def write_tables(
+    predictions: LabelledPredictions, slices: Sequence[Slice], texts: Sequence[str], num_mistakes: int
+) -> None:
+    """Write the tables of predictions, classes, slices and mistakes, and the confusion matrix."""
     write_predictions(predictions, PREDICTIONS)
     write_class_metrics(predictions, REPORTS / "by_class.csv")
+    write_slices(slices, isinstance(predictions, MultiLabelPredictions), REPORTS / "by_slice.csv")
     write_mistakes(predictions, texts, num_mistakes, REPORTS / "mistakes.csv")
     write_confusion(predictions, PLOTS / "confusion.csv")
     draw_confusion_matrix(predictions, PLOTS / "confusion_matrix.png")

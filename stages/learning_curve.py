@@ -17,6 +17,7 @@ from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json
 from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
+from stages.core.metric_names import LOWER_IS_BETTER
 from stages.core.params import Params
 from stages.core.paths import MANIFEST, RAW, STATISTICS, STUDY_REPORTS
 from stages.core.secrets import redact_output
@@ -53,7 +54,7 @@ def main() -> None:
     trials = Trials.open(params.cache)
     key = make_study_key(params.flat_train(), statistics["tokenized_sha256"], sampling=params.seed)
     metric = params.train.metric_for_best_model
-    study = Study(name_study("learning-curve", key), find_storage(None), metric == "loss", params.seed)
+    study = Study(name_study("learning-curve", key), find_storage(None), metric in LOWER_IS_BETTER, params.seed)
     plan = make_plan(statistics["splits"]["train"]["rows"], len(trials.labels), arguments.draws)
     tags = make_run_tags(statistics, params.flat())
     with (
@@ -122,7 +123,7 @@ def write_reports(
     results = [(part, found[part[ROWS], part[DRAW]]) for part in plan]
     sizes = np.array([part[ROWS] for part, _ in results])
     scores = np.array([result["best"][metric] for _, result in results])
-    law = fit_power_law(sizes, scores, metric == "loss", params.seed)
+    law = fit_power_law(sizes, scores, metric in LOWER_IS_BETTER, params.seed)
     largest = int(sizes.max())
     manifest = read_json(MANIFEST, ["source"])
     facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))

@@ -21,6 +21,7 @@ from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json
 from stages.core.git import query_git
 from stages.core.gpu_slots import return_gpu, take_gpu
+from stages.core.metric_names import LOWER_IS_BETTER
 from stages.core.params import Params
 from stages.core.paths import MANIFEST, PARAMS, STATISTICS, STUDY_REPORTS, TEST_METRICS, TRAIN_METRICS
 from stages.core.secrets import redact_output
@@ -75,7 +76,7 @@ def open_sweep(params: Params, statistics: dict[str, Any], storage: str | None) 
     """The study of these data, base model and params, but for those that are searched."""
     fixed = {key: value for key, value in params.flat_train().items() if key not in params.sweep}
     key = make_study_key(fixed, statistics["tokenized_sha256"], space=params.sweep)
-    lower_is_better = params.train.metric_for_best_model == "loss"
+    lower_is_better = params.train.metric_for_best_model in LOWER_IS_BETTER
     return Study(name_study("sweep", key), find_storage(storage), lower_is_better, params.train_seed)
 
 

@@ -51,6 +51,6 @@ def test_a_pull_request_is_judged_against_its_base_and_reported(checkout):
     accuracy = checkout.json("metrics/evaluate.json")["accuracy"]
     assert report.startswith(f"### Test accuracy {accuracy:.3f}")
     assert re.search(r"^\| champion_confidence +\| no loss +\|.* against version 1 +\|", report, re.MULTILINE)
-    assert re.search(r"^\| metrics/evaluate.json +\| loss +\|", report, re.MULTILINE)
+    assert re.search(r"^\| metrics/test.json +\| loss +\|", report, re.MULTILINE)
     assert re.search(r"^\| params.yaml +\| train.learning_rate +\| 0.001 +\| 0.0001 +\|", report, re.MULTILINE)
     assert b"\r" not in (checkout.folder / "comment.md").read_bytes()  # no progress bar

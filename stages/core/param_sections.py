@@ -5,10 +5,12 @@ The section `data` is in `stages.core.data_section`.
 A default is the project's own value. Recipes have it for each key that they do not name, and tests start from it.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from stages.core.metric_names import LOWER_IS_BETTER as LOWER_IS_BETTER
+from stages.core.metric_names import Metric, find_limit_problem
 from stages.core.param_types import (
     LARGEST,
     Count,
@@ -25,7 +27,6 @@ from stages.core.param_types import (
     one_of,
 )  # fmt: skip
 
-Metric = Literal["accuracy", "precision_macro", "recall_macro", "f1_macro", "loss"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 Side = Literal["right", "left"]
@@ -147,12 +148,14 @@ class Tracking(Section):
 
 
 class Gate(Section):
-    """`min_<metric>` and `max_<metric>` limit the metric or timing of that name."""
+    """`min_<metric>` and `max_<metric>` limit the metric or timing of that name, as the keys of `metrics` do."""
 
     min_accuracy: ShareOrNull = 0.85
     min_recall_worst_class: ShareOrNull = 0.8
+    min_accuracy_worst_slice: ShareOrNull = None
     max_calibration_error: ShareOrNull = 0.1
     max_train_seconds: Annotated[float | None, Field(gt=0, le=LARGEST, description="a number > 0, or null")] = 600
+    metrics: dict[str, float] = Field(default={}, description="a mapping {min_f1_macro: 0.8, max_loss: 0.3}, or {}")
     champion_confidence: Annotated[
         float | None, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded, or null")
     ] = 0.95
@@ -164,3 +167,14 @@ class Gate(Section):
             description="a name of letters, digits, spaces and . - _, at most 256",
         ),
     ] = "text-classifier"
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def check_metrics(cls, value: Any) -> Any:
+        """Name each unknown metric, with the one that may be meant, and each limit that is not a number."""
+        if not isinstance(value, dict):
+            return value
+        problems = [problem for rule, limit in value.items() if (problem := find_limit_problem(rule, limit))]
+        if problems:
+            raise ValueError("\n  ".join(f"gate.metrics.{problem}" for problem in problems))
+        return value

@@ -26,7 +26,8 @@ TRAIN_METRICS = Path("metrics/train.json")
 TRAINING_CURVE = Path("plots/training.csv")
 VALIDATION_CURVE = Path("plots/validation.csv")
 # evaluate
-TEST_METRICS = Path("metrics/evaluate.json")
+TEST_METRICS = Path("metrics/evaluate.json")  # all of them
+TEST_HEADLINES = Path("metrics/test.json")  # those that DVC compares
 REPORTS = Path("reports")
 PLOTS = Path("plots")
 PREDICTIONS = REPORTS / "predictions.csv"

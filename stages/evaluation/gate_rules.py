@@ -27,7 +27,7 @@ OTHER_ROWS = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one key of `gate` in params.yaml: pass, fail or off; with advice where the remedy is not plain."""
+    """The verdict on a rule of `gate` in params.yaml: pass, fail or off; with advice where the remedy is not plain."""
 
     rule: str
     wanted: str
@@ -65,8 +65,11 @@ class RowResults:
 
 
 def judge_limits(gate: Gate, metrics: dict[str, Any]) -> list[Verdict]:
-    """Judge each `min_<metric>` and `max_<metric>` of the section; a metric that is missing or not a number fails."""
-    rules = [(key, limit) for key, limit in gate if key.startswith(("min_", "max_"))]
+    """Judge each `min_<metric>` and `max_<metric>` of the section and of its `metrics`.
+
+    A metric that is missing or not a number fails.
+    """
+    rules = [(key, limit) for key, limit in gate if key.startswith(("min_", "max_"))] + list(gate.metrics.items())
     return [judge_limit(key, limit, metrics.get(key[len("min_") :])) for key, limit in rules]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from stages.core.errors import UserError
-from stages.core.problem_type import MULTI_LABEL
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
 from stages.evaluation.scores import (
     get_memberships,
@@ -61,6 +61,11 @@ MULTI_LABEL_METRICS = {
     "calibration_error": "Expected calibration error",
 }
 SLICE_METRICS = {"accuracy_worst_slice": "Lowest accuracy of a slice"}
+# The content of `metrics/test.json`, which `dvc exp show` has columns for.
+HEADLINES = {
+    SINGLE_LABEL: ("accuracy", "f1_macro", "loss", "recall_worst_class", "calibration_error"),
+    MULTI_LABEL: ("accuracy", "f1_micro", "f1_macro", "loss"),
+}
 TEST_ONLY = {"recall_worst_class", "calibration_error", *SLICE_METRICS}
 CALIBRATION_BINS = 15  # of equal width: Guo et al., On Calibration of Modern Neural Networks, ICML 2017
 
@@ -116,6 +121,12 @@ def compute_test_metrics(predictions: LabelledPredictions) -> dict[str, float]:
         | lowest
         | {"calibration_error": compute_calibration_error(predictions), "rows": len(predictions.labels)}
     )
+
+
+def select_headlines(metrics: dict[str, float], problem_type: str) -> dict[str, float]:
+    """The few of the test's metrics by which experiments are compared."""
+    chosen = (*HEADLINES[problem_type], *SLICE_METRICS, "rows")
+    return {name: metrics[name] for name in chosen if name in metrics}
 
 
 def compute_class_metrics(predictions: LabelledPredictions) -> ClassMetrics:

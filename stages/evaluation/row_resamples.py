@@ -26,9 +26,10 @@ def count_resamples(rows: int, classes: int) -> int:
 
 def resample_rows(predictions: LabelledPredictions, generator: np.random.Generator) -> Resampled:
     """The metrics of `count_resamples` resamples."""
+    rows, classes = predictions.logits.shape
     measures = list_measures(predictions)
-    weights = draw_weights(*predictions.logits.shape, generator)
-    return join([merge([measure(part) for measure in measures]) for part in weights])
+    parts = draw_weights(rows, classes, generator)
+    return join([merge([measure(weights) for measure in measures]) for weights in parts])
 
 
 def draw_weights(rows: int, classes: int, generator: np.random.Generator) -> Iterator[np.ndarray]:

@@ -43,14 +43,15 @@ GROUP_ID = re.compile(r' id="(figure|axes|patch|line2d|text|matplotlib|xtick|yti
 
 def draw_figures(summary: Summary) -> dict[str, str]:
     """The figures of the test results in the report, as SVG by the name by which `report.html` places them."""
-    figures = {"calibration": draw_calibration(summary.calibration)}
+    figures = {"calibration": draw_calibration(summary.calibration, summary.is_multi_label)}
     if len(summary.names) > MOST_CLASSES:
         figures["confusion"] = draw_confusion_map(summary.confusion)
     return figures
 
 
-def draw_calibration(bins: list[dict[str, Any]]) -> str:
+def draw_calibration(bins: list[dict[str, Any]], is_multi_label: bool = False) -> str:
     """SVG: accuracy by confidence with its intervals, and the diagonal where both are equal."""
+    named = ("probability of a label", "share of texts with it") if is_multi_label else ("confidence", "accuracy")
 
     def draw(axes: "Axes") -> None:
         confidence = [one["confidence"] for one in bins]
@@ -59,7 +60,7 @@ def draw_calibration(bins: list[dict[str, Any]]) -> str:
         axes.plot([0, 1], [0, 1], "--", color=INK, alpha=0.5, label="perfect calibration")
         axes.vlines(confidence, low, high, color=BLUE, alpha=0.5)
         axes.plot(confidence, accuracy, "o-", color=BLUE, label="this model")
-        axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set(xlabel=named[0], ylabel=named[1], xlim=(0, 1.02), ylim=(0, 1.02))
         axes.legend()
         axes.grid()
 
@@ -84,8 +85,9 @@ def draw_confusion_matrix(predictions: LabelledPredictions, path: Path) -> None:
     from matplotlib.figure import Figure
     from sklearn.metrics import ConfusionMatrixDisplay
 
-    names = [name.replace("$", r"\$") for name in predictions.names]  # Matplotlib takes $...$ for mathematics
-    is_small = len(names) <= MOST_CLASSES
+    # Matplotlib takes $...$ for mathematics.
+    names = [name.replace("$", r"\$") for name in predictions.confusion_names]
+    is_small = len(predictions.names) <= MOST_CLASSES
     size = min(3 + 0.7 * len(names), 14)
     figure = Figure(figsize=(size + 0.5, size), layout="constrained")
     display = ConfusionMatrixDisplay(predictions.confusion, display_labels=names if is_small else None)

@@ -14,8 +14,8 @@ from markupsafe import Markup
 from stages.core.files import new_file
 from stages.core.hardware import cpu_name, describe_processor
 from stages.core.stage import STAGES
-from stages.evaluation.intervals import RESAMPLES
-from stages.evaluation.metrics import CALIBRATION_BINS, METRIC_LABELS
+from stages.evaluation.metrics import CALIBRATION_BINS
+from stages.evaluation.slices import FEWEST_ROWS
 from stages.report.curves import CHARTS, History, draw_curves
 from stages.report.facts import RunFacts
 from stages.report.figures import draw_figures
@@ -35,11 +35,12 @@ def write_report(folder: Path, summary: Summary, facts: RunFacts, history: Histo
         "charts": CHARTS,
         "figures": {name: Markup(figure) for name, figure in figures.items()},  # not escaped
         "hardware": describe_hardware(),
-        "labels": METRIC_LABELS,
+        "fewest_rows": FEWEST_ROWS,
+        "kind": "label" if summary.is_multi_label else "class",
+        "kinds": "labels" if summary.is_multi_label else "classes",
         "most_classes": MOST_CLASSES,
         "num_bins": CALIBRATION_BINS,
         "repeat": describe_repeat(facts.tags),
-        "resamples": RESAMPLES,
         "source": name_source(facts.manifest["source"]),
         "stages": [stage for stage in STAGES if f"{stage}_seconds" in timings],
         "timings": timings,

@@ -6,7 +6,6 @@ Its head is YAML as the Hugging Face hub reads it. Two runs that make the same m
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages.evaluation.metrics import METRIC_LABELS
 from stages.report.facts import RunFacts
 from stages.report.rendering import name_source, render_template
 from stages.report.summary import MOST_CLASSES, Summary
@@ -19,6 +18,7 @@ MODEL_NAME = "text-classifier"  # of the results in the card's head; the hub sho
 # What the hub calls the results that it shows, with the arguments of its metric.
 HUB_METRICS: dict[str, tuple[str, dict[str, str] | None]] = {
     "accuracy": ("accuracy", None),
+    "f1_micro": ("f1", {"average": "micro"}),
     "f1_macro": ("f1", {"average": "macro"}),
 }
 
@@ -44,7 +44,12 @@ def make_card(
         "names": facts.manifest["labels"],
         "splits": splits,
         "shares": splits["train"]["share_classes"],
-        "labels": METRIC_LABELS,
+        "labels": summary.labels,
+        "is_multi_label": summary.is_multi_label,
+        "kind": "label" if summary.is_multi_label else "class",
+        "kinds": "labels" if summary.is_multi_label else "classes",
+        "thresholds": summary.thresholds,
+        "temperature": facts.temperature,
         "missing_classes": facts.statistics["missing_classes"],
         "most_classes": MOST_CLASSES,
         "metrics": summary.metrics,
@@ -90,9 +95,10 @@ def make_eval_results(summary: Summary, source: dict[str, Any]) -> list["EvalRes
             dataset_split="test",
             dataset_revision=source["revision"] if is_on_hub else None,
             metric_type=metric,
-            metric_name=METRIC_LABELS[key],
+            metric_name=summary.labels[key],
             metric_args=arguments,
             metric_value=round(summary.metrics[key], 4),
         )
         for key, (metric, arguments) in HUB_METRICS.items()
+        if key in summary.metrics
     ]

@@ -1,4 +1,4 @@
-"""What the test split says of a model, in plain values: overall, by class, by confidence, by length, and mistakes."""
+"""What the test split says of a model, in plain values: overall, by class, confidence, length and slice; mistakes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluation.intervals import bootstrap_mean, bootstrap_metrics, bootstrap_shares
-from stages.evaluation.metrics import bin_by_confidence, compute_class_metrics
-from stages.evaluation.predictions import LabelledPredictions
+from stages.evaluation.intervals import RESAMPLES, Intervals, bootstrap_metrics, bootstrap_shares
+from stages.evaluation.metrics import bin_by_confidence, compute_class_metrics, list_metrics
+from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
+from stages.evaluation.slices import Slice
 
 LENGTH_BINS = 5
 MOST_CLASSES = 20  # in a table by class, or a confusion matrix with numbers
@@ -19,14 +20,22 @@ MOST_CHARACTERS = 1000  # of a text that is shown
 class Summary:
     """The results on test; an interval is its low and high end, 95 %."""
 
+    is_multi_label: bool
     metrics: dict[str, float]  # as in metrics/evaluate.json
+    labels: dict[str, str]  # what the metrics that are shown are called
     intervals: dict[str, list[float]]  # of the metrics that have one
+    resamples: int  # of intervals of metrics that come from a confusion table
+    row_resamples: int  # of those that do not
     names: Sequence[str]  # of the classes, (C,)
-    confusion: np.ndarray  # (C, C): actual, predicted
-    classes: list[dict[str, Any]]  # name, rows; precision, recall and f1 as (value, low, high)
+    thresholds: Sequence[float]  # of the labels, or of the confidence of an answer; empty where they were not fitted
+    answers: tuple[float, ...]  # share of rows that are answered, and the accuracy of these as (value, low, high)
+    confusion: np.ndarray  # (C, C), or (C + 1, C + 1) for several labels a text: actual, predicted
+    confusion_names: Sequence[str]
+    classes: list[dict[str, Any]]  # name, rows; precision, recall, f1 and average_precision as (value, low, high)
     confused: list[dict[str, Any]]  # actual, predicted, rows
     calibration: list[dict[str, Any]]  # confidence, accuracy, rows, interval of the accuracy
     lengths: list[dict[str, Any]]  # shortest, longest, rows; accuracy as (value, low, high)
+    slices: dict[str, list[Slice]]  # by column, the largest first
     mistakes: list[dict[str, Any]]  # row, actual, predicted, confidence, text
 
 
@@ -37,42 +46,61 @@ def summarize(
     texts: Sequence[str],
     num_mistakes: int,
     seed: int,
+    slices: Sequence[Slice] = (),
 ) -> Summary:
-    """Summarize predictions of N texts; `metrics` are theirs, `lengths` `(N,)` are in tokens."""
-    intervals = bootstrap_metrics(predictions.confusion, seed)
-    overall = {name: ends.tolist() for name, ends in intervals.items() if ends.ndim == 1}
+    """Summarize predictions of N texts; metrics and slices are theirs, `lengths` `(N,)` are in tokens."""
+    intervals = bootstrap_metrics(predictions, seed)
+    is_multi_label = isinstance(predictions, MultiLabelPredictions)
+    known = list_metrics(predictions.problem_type, len(predictions.names), predictions.is_ordinal)
     return Summary(
+        is_multi_label=is_multi_label,
         metrics=metrics,
-        intervals=overall | {"loss": bootstrap_mean(predictions.losses, seed).tolist()},
+        labels={name: label for name, label in known.items() if name in metrics},
+        intervals=intervals.overall,
+        resamples=intervals.row_resamples if is_multi_label else RESAMPLES,
+        row_resamples=intervals.row_resamples,
         names=predictions.names,
+        thresholds=[] if predictions.thresholds is None else predictions.thresholds.tolist(),
+        answers=describe_answers(predictions, seed),
         confusion=predictions.confusion,
+        confusion_names=predictions.confusion_names,
         classes=describe_classes(predictions, intervals),
         confused=find_most_confused(predictions),
         calibration=describe_calibration(predictions, seed),
         lengths=group_by_length(lengths, predictions.correct, seed),
+        slices={one.column: [other for other in slices if other.column == one.column] for one in slices},
         mistakes=describe_mistakes(predictions, texts, num_mistakes),
     )
 
 
-def describe_classes(predictions: LabelledPredictions, intervals: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def describe_answers(predictions: LabelledPredictions, seed: int) -> tuple[float, ...]:
+    """The share of rows that are sure enough to be answered, and the accuracy of these with its interval."""
+    rows, correct = predictions.answered.sum(), predictions.correct[predictions.answered].sum()
+    if not rows:
+        return (0.0,)
+    ends = bootstrap_shares(np.array([correct]), np.array([rows]), seed)[:, 0].tolist()
+    return (float(predictions.answered.mean()), float(correct / rows), *ends)
+
+
+def describe_classes(predictions: LabelledPredictions, intervals: Intervals) -> list[dict[str, Any]]:
     """Metrics of each class in the model's order; of many classes those with the lowest F1, lowest first."""
     metrics = compute_class_metrics(predictions)
     count = len(predictions.names)
     order = range(count) if count <= MOST_CLASSES else np.argsort(metrics.f1, kind="stable")[:MOST_CLASSES]
 
     def find_interval(measure: str, index: int) -> tuple[float, ...]:
-        return (float(getattr(metrics, measure)[index]), *map(float, intervals[measure][:, index]))
+        return (float(getattr(metrics, measure)[index]), *map(float, intervals.by_class[measure][:, index]))
 
     return [
         {"name": predictions.names[index], "rows": int(metrics.rows[index])}
-        | {measure: find_interval(measure, index) for measure in ("precision", "recall", "f1")}
+        | {measure: find_interval(measure, index) for measure in intervals.by_class}
         for index in order
     ]
 
 
 def find_most_confused(predictions: LabelledPredictions) -> list[dict[str, Any]]:
     """The pairs of an actual and a predicted class that have the most mistakes, most first."""
-    names = predictions.names
+    names = predictions.confusion_names
     mistakes = predictions.confusion * (1 - np.eye(len(names), dtype=int))
     cells = np.argsort(-mistakes, axis=None, kind="stable")[:MOST_CLASSES]
     return [
@@ -114,13 +142,20 @@ def describe_mistakes(predictions: LabelledPredictions, texts: Sequence[str], co
     return [
         {
             "row": int(row),
-            "actual": predictions.label_names[row],
-            "predicted": predictions.predicted_names[row],
+            "actual": name_labels(predictions, predictions.labels[row]),
+            "predicted": name_labels(predictions, predictions.predicted[row]),
             "confidence": float(predictions.confidence[row]),
             "text": truncate_text(texts[row]),
         }
         for row in predictions.find_most_confident_mistakes(count)
     ]
+
+
+def name_labels(predictions: LabelledPredictions, labels: np.ndarray) -> str:
+    """The name of the class, or of the labels that are chosen, bool `(C,)`."""
+    if not isinstance(predictions, MultiLabelPredictions):
+        return predictions.names[int(labels)]
+    return ", ".join(predictions.names[index] for index in np.flatnonzero(labels).tolist()) or "no label"
 
 
 def truncate_text(text: str) -> str:

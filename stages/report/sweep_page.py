@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from stages.core.metric_names import LOWER_IS_BETTER
 from stages.core.sweep_space import Dimension
 from stages.report.study_figures import draw_importance, draw_parallel, draw_search
 from stages.report.study_page import StudyPage
@@ -31,7 +32,7 @@ def make_sweep_page(
 
     `winner` has the name of the best trial's `experiment` and the metrics of its `test`, where it was run.
     """
-    lower = metric == "loss"
+    lower = metric in LOWER_IS_BETTER
     complete = [one for one in trials if one.value is not None]
     best = min(complete, key=lambda one: (1 if lower else -1) * (one.value or 0))
     stopped = sum(one.value is None for one in trials)
@@ -94,7 +95,7 @@ def list_trials(
     others = tuple(name for name in METRICS if name != metric)
     names = [key.removeprefix("train.") for key in space]
     columns = ("trial", metric, *others, *names, "seconds", "state")
-    sign = 1 if metric == "loss" else -1
+    sign = 1 if metric in LOWER_IS_BETTER else -1
     in_order = sorted(trials, key=lambda one: (one.value is None, sign * (one.value or 0), one.number))
     rows = [
         (

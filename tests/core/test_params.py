@@ -82,6 +82,15 @@ def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
         ("tracking.experiment", "", r"tracking.experiment: found ''; allowed: a name of at most 256 characters"),
         ("tracking.experiment", "a" * 257, r"tracking.experiment: found .*; allowed: a name of at most 256 characters"),
         ("gate.min_f2", 0.5, r"gate.min_f2: unknown key"),
+        (
+            "gate.metrics",
+            {"min_f1_mirco": 0.5},
+            r"metrics.min_f1_mirco: unknown metric; did you mean min_f1_micro\?",
+        ),
+        ("gate.metrics", {"max_loss": True}, r"gate.metrics.max_loss: found True; allowed: a number"),
+        ("gate.metrics", {1: 2}, r"gate.metrics.1: unknown metric; did you mean m"),
+        ("gate.metrics", None, r"gate.metrics: found None; allowed: a mapping \{min_f1_macro: 0.8, "),
+        ("train.metric_for_best_model", "f1", r"train.metric_for_best_model: found 'f1'; allowed: one of accuracy, "),
         ("zzz", {}, r"zzz: unknown key; known: seed, data"),
     ],
 )

@@ -8,13 +8,13 @@ from stages.evaluation.gate_rules import RowResults, bootstrap_difference, forma
 
 OFF = {
     "min_accuracy": None, "min_recall_worst_class": None, "max_calibration_error": None, "max_train_seconds": None,
-    "champion_confidence": None, "registered_model": "test",
+    "min_accuracy_worst_slice": None, "champion_confidence": None, "registered_model": "test",
 }  # fmt: skip
 
 
-def judge(metrics, **rules):
+def judge(measured, **rules):
     """The verdicts of the rules that are on."""
-    verdicts = judge_limits(Gate(**OFF | rules), metrics)
+    verdicts = judge_limits(Gate(**OFF | rules), measured)
     return {verdict.rule: verdict.verdict for verdict in verdicts if verdict.verdict != "off"}
 
 
@@ -27,6 +27,12 @@ def test_a_value_equal_to_the_limit_passes():
     rules = {"min_accuracy": 0.9, "max_train_seconds": 60.0}
     assert judge({"accuracy": 0.9, "train_seconds": 60}, **rules) == dict.fromkeys(rules, "pass")
     assert judge({"accuracy": 0.899, "train_seconds": 60.1}, **rules) == dict.fromkeys(rules, "fail")
+
+
+def test_any_metric_can_have_limits_which_are_judged_like_the_others():
+    limits = {"min_f1_micro": 0.6, "max_hamming_loss": 0.1, "min_roc_auc": 0.5}
+    found = judge({"f1_micro": 0.6, "hamming_loss": 0.2}, metrics=limits)
+    assert found == {"min_f1_micro": "pass", "max_hamming_loss": "fail", "min_roc_auc": "fail"}
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "0.9"])
@@ -124,5 +130,5 @@ def test_the_table_is_markdown_with_a_row_for_each_rule():
     assert lines[0].replace(" ", "") == "|rule|wanted|found|verdict|"
     assert set(lines[1]) == set("| -")
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["min_accuracy", "≥ 0.85", "0.909", "pass"]
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert len({len(line) for line in lines}) == 1

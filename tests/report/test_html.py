@@ -34,9 +34,9 @@ class Page(HTMLParser):
         self.text += data
 
 
-def write(folder, names=("bad", "good"), text="a text", **facts):
+def write(folder, names=("bad", "good"), text="a text", results=None, **facts):
     """The text of both pages."""
-    write_report(folder, make_summary(names, text), make_facts(names, **facts), HISTORY, TIMINGS)
+    write_report(folder, make_summary(names, text, **results or {}), make_facts(names, **facts), HISTORY, TIMINGS)
     return (folder / "report.html").read_text(), (folder / "report.md").read_text()
 
 
@@ -96,6 +96,44 @@ def test_both_pages_say_what_was_measured_with_its_interval(tmp_path):
         assert text in Page(html).text
     assert f"git checkout {'c' * 40}\ndvc repro" in html
     assert f"git checkout {'c' * 40}\ndvc repro" in markdown
+
+
+def test_pages_of_several_labels_a_text_speak_of_labels(tmp_path):
+    names = ["late", HOSTILE]
+    html, markdown = write(tmp_path, names, results={"is_multi_label": True, "thresholds": [0.4, 0.6]})
+    page = Page(html)
+    assert re.match(r"### Test F1 \(micro\) 0\.\d+ \(0\.\d+–0\.\d+\)\n", markdown)
+    for text in ("Subset accuracy (all labels right)", "By label", "(none)", "A text may have several labels, or none"):
+        assert text in page.text
+    assert "predicted as no label" in page.text
+    assert not re.search(r"\bclass(es)?\b", page.text.replace("Expected", ""))
+    assert "script" not in page.tags
+    assert "| label | rows |" in markdown
+
+
+@pytest.mark.parametrize("is_multi_label", [False, True])
+def test_slices_are_shown_with_what_does_not_count(tmp_path, is_multi_label):
+    languages = ["en"] * 40 + ["de"] * 17 + ["", "<b>", "|"]
+    results = {"slices": {"language": languages, "row": [str(row) for row in range(60)]}}
+    html, markdown = write(tmp_path, results=results | {"is_multi_label": is_multi_label})
+    page = Page(html)
+    for text in ("By slice", "Lowest accuracy of a slice", "(empty)", "<b>", "The 20 of 60 values with the most rows"):
+        assert text in page.text
+    assert "| `en` | 40 |" in markdown
+    assert html.count('<tr class="soft">') == 4 + 20
+    assert "By slice" not in write(tmp_path)[0]
+
+
+def test_metrics_of_an_order_and_answers_are_shown_where_there_are_any(tmp_path):
+    html, markdown = write(tmp_path, "abcdef", results={"is_ordinal": True, "thresholds": [0.5]})
+    for text in ("Kappa, quadratic weights", "Mean absolute error, in classes", "Class among the three most likely"):
+        assert text in html
+        assert text in markdown
+        assert text not in write(tmp_path)[0]
+    html, markdown = write(tmp_path, "abcdef", results={"thresholds": [0.5]})
+    assert "An answer needs a confidence of 0.500" in html
+    assert "With a confidence of 0.500 or more, " in markdown
+    assert "No prediction reaches the confidence 1.000" in write(tmp_path, results={"thresholds": [1.0]})[0]
 
 
 def test_equal_runs_have_equal_pages(tmp_path):

@@ -15,10 +15,10 @@ VALIDATION = {
 }  # fmt: skip
 
 
-def make(labels=("bad", "good"), side="right", stride=None, **facts):
+def make(labels=("bad", "good"), side="right", stride=None, results=None, **facts):
     """The text of a card."""
     tokenizer = SimpleNamespace(model_max_length=128, truncation_side=side, init_kwargs={"window_stride": stride})
-    return make_card(make_summary(labels), make_facts(labels, **facts), VALIDATION, tokenizer)
+    return make_card(make_summary(labels, **results or {}), make_facts(labels, **facts), VALIDATION, tokenizer)
 
 
 def test_the_head_is_what_the_hub_reads():
@@ -63,6 +63,26 @@ def test_test_and_validation_results_are_in_one_table():
 )
 def test_the_text_has_data_limits_and_params(words, options):
     assert words in make(**options)
+
+
+def test_a_card_of_several_labels_a_text_says_how_to_get_all_of_them():
+    text = make(results={"is_multi_label": True})
+    assert 'function_to_apply="sigmoid", top_k=None)' in text
+    assert "A text gets each label whose probability is 0.5 or more." in text
+    assert "has, several of them, one or none:\n`bad`, `good`." in text
+    assert "| Subset accuracy (all labels right) | 0." in text
+    assert "class" not in text.replace("classif", "").replace("Classif", "")
+    found = [(one.metric_type, one.metric_args) for one in ModelCard(text).data.eval_results]
+    assert found == [("accuracy", None), ("f1", {"average": "micro"}), ("f1", {"average": "macro"})]
+    fitted = make(results={"is_multi_label": True, "thresholds": [0.25, 0.75]})
+    assert "| `bad` | 0.2500 |\n| `good` | 0.7500 |" in fitted
+    assert "logits.sigmoid()" in make(results={"is_multi_label": True}, library="sentence-transformers")
+
+
+def test_a_card_says_what_was_fitted_on_validation():
+    assert "Its probabilities were not calibrated after training." in make()
+    assert "were calibrated after training, on validation (temperature 1.500," in make(temperature=1.5)
+    assert "A prediction is an answer when its probability is 0.7500 or more." in make(results={"thresholds": [0.75]})
 
 
 def test_only_the_demo_corpus_is_called_synthetic():

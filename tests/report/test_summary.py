@@ -1,7 +1,8 @@
 import numpy as np
 
 from stages.evaluation.metrics import compute_test_metrics
-from stages.evaluation.predictions import LabelledPredictions
+from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, LabelledPredictions, make_predictions
+from stages.evaluation.slices import measure_slices
 from stages.report.summary import MOST_CHARACTERS, MOST_CLASSES, group_by_length, summarize
 
 
@@ -61,3 +62,49 @@ def test_a_model_that_is_always_correct_has_no_mistakes():
     labels = np.arange(20) % 2
     found = make_summary(2, 20, logits=np.eye(2, dtype=np.float32)[labels] * 9)
     assert (found.mistakes, found.confused, found.intervals["accuracy"]) == ([], [], [1, 1])
+
+
+def make_multi(classes=3, rows=300):
+    random = np.random.default_rng(0)
+    labels = random.random((rows, classes)) < 0.3
+    logits = random.normal(size=(rows, classes)) + 2 * labels - 1
+    made = make_predictions(MULTI_LABEL, logits, labels, [f"label {number}" for number in range(classes)])
+    slices = measure_slices(made, {"language": ["en", "de"] * (rows // 2), "source": ["web"] * rows}, 0)
+    summary = summarize(made, compute_test_metrics(made), np.arange(rows), ["text"] * rows, 5, 0, slices)
+    return made, summary
+
+
+def test_results_of_several_labels_a_text():
+    made, found = make_multi()
+    assert next(iter(found.labels)) == "f1_micro"
+    assert set(found.labels) == set(found.metrics) - {"rows"}
+    assert [one["rows"] for one in found.classes] == made.labels.sum(0).tolist()
+    assert all(one["average_precision"][1] < one["average_precision"][0] for one in found.classes)
+    assert sum(one["rows"] for one in found.calibration) == 900
+    assert {one["actual"] == "(none)" or one["predicted"] == "(none)" for one in found.confused} == {True}
+    assert {column: [one.value for one in parts] for column, parts in found.slices.items()} == {
+        "language": ["de", "en"], "source": ["web"]
+    }  # fmt: skip
+
+
+def test_mistakes_of_several_labels_a_text_name_all_of_them_or_say_that_there_are_none():
+    made, found = make_multi()
+    for one in found.mistakes:
+        assert one["actual"] == (made.label_names[one["row"]].replace("|", ", ") or "no label")
+        assert one["predicted"] == (made.predicted_names[one["row"]].replace("|", ", ") or "no label")
+
+
+def test_of_many_labels_those_with_the_lowest_f1_are_shown():
+    _, found = make_multi(classes=30)
+    assert len(found.classes) == MOST_CLASSES
+    assert found.confusion.shape == (31, 31)
+
+
+def test_with_a_threshold_the_share_of_answers_and_their_accuracy_are_known():
+    logits, labels = np.array([[0.0, 3], [0, 0.1], [3, 0], [4, 0]]), np.array([1, 0, 0, 1])
+    names, metrics = ["bad", "good"], {"rows": 4}
+    for thresholds, expected in (([0.9], (0.75, 2 / 3)), ([0.99], (0.0,)), (None, (1.0, 0.5))):
+        made = make_predictions(SINGLE_LABEL, logits, labels, names, thresholds)
+        found = summarize(made, metrics, np.arange(4), ["text"] * 4, 5, 0)
+        assert found.answers[:2] == expected
+        assert list(found.thresholds) == (thresholds or [])

@@ -3,17 +3,23 @@ import csv
 import numpy as np
 import pytest
 
-from stages.evaluation.predictions import LabelledPredictions
+from stages.evaluation.predictions import LabelledMultiLabelPredictions, LabelledPredictions
+from stages.evaluation.slices import measure_slices
 from stages.report.tables import (
     write_class_metrics,
     write_confusion,
     write_mistakes,
     write_predictions,
     write_seconds,
+    write_slices,
 )
 
 LOGITS = np.array([[3.0, 0.0], [0.0, 1.0], [0.0, 5.0], [2.0, 0.0], [0.0, 9.0]], dtype=np.float32)
 PREDICTIONS = LabelledPredictions(LOGITS, np.array([0, 0, 0, 1, 1]), names=["bad", "good"])
+MULTI = LabelledMultiLabelPredictions(
+    np.array([[2.0, -2.0], [-3.0, -1.0], [1.0, 4.0]]), np.array([[True, True], [False] * 2, [False, True]]),
+    names=["late", "rude"],
+)  # fmt: skip
 TEXTS = ["fine", "weak", 'a "sure"\nmistake, 好', "wrong", "right"]
 
 
@@ -62,10 +68,42 @@ def test_all_predictions_are_listed_in_the_order_of_the_rows(path):
 
 def test_each_class_has_its_metrics(path):
     write_class_metrics(PREDICTIONS, path)
-    assert read(path) == [
-        {"label": "bad", "precision": "0.5", "recall": "0.3333", "f1": "0.4", "rows": "3"},
-        {"label": "good", "precision": "0.3333", "recall": "0.5", "f1": "0.4", "rows": "2"},
-    ]
+    assert [list(row.values()) for row in read(path)] == [
+        ["bad", "0.5", "0.3333", "0.4", "0.8056", "3"], ["good", "0.3333", "0.5", "0.4", "0.75", "2"]
+    ]  # fmt: skip
+    assert path.read_text().splitlines()[0] == "label,precision,recall,f1,average_precision,rows"
+
+
+def test_the_average_precision_of_a_class_without_rows_is_empty(path):
+    write_class_metrics(LabelledPredictions(LOGITS, np.zeros(5, dtype=int), names=["bad", "good"]), path)
+    assert [(row["average_precision"], row["rows"]) for row in read(path)] == [("1.0", "5"), ("", "0")]
+
+
+def test_tables_of_several_labels_a_text_have_them_in_one_cell(path):
+    write_predictions(MULTI, path)
+    assert [(row["actual"], row["predicted"], row["confidence"]) for row in read(path)] == [
+        ("late|rude", "late", "0.8808"), ("", "", "0.7311"), ("rude", "late|rude", "0.7311")
+    ]  # fmt: skip
+    write_mistakes(MULTI, TEXTS, 1, path)
+    assert [(row["row"], row["actual"], row["predicted"]) for row in read(path)] == [("0", "late|rude", "late")]
+
+
+def test_the_confusion_table_of_several_labels_a_text_has_a_row_for_each_decision(path):
+    write_confusion(MULTI, path)
+    assert [(row["actual"], row["predicted"]) for row in read(path)] == [
+        ("late", "late"), ("rude", "rude"), ("rude", "(none)"), ("(none)", "late")
+    ]  # fmt: skip
+
+
+def test_each_slice_has_its_results_and_without_slices_there_is_a_header(path):
+    write_slices(measure_slices(PREDICTIONS, {"language": ["en"] * 4 + [""]}, 0), False, path)
+    assert [(row["column"], row["value"], row["rows"], row["accuracy"]) for row in read(path)] == [
+        ("language", "en", "4", "0.25"), ("language", "", "1", "1.0")
+    ]  # fmt: skip
+    write_slices(measure_slices(MULTI, {"language": ["en"] * 3}, 0), True, path)
+    assert read(path)[0]["f1_micro"] == "0.6667"
+    write_slices([], False, path)
+    assert path.read_text() == "column,value,rows,accuracy,accuracy_low,accuracy_high\n"
 
 
 def test_the_confusion_table_has_a_row_for_each_text(path):

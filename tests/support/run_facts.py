@@ -3,7 +3,8 @@
 import numpy as np
 
 from stages.evaluation.metrics import compute_test_metrics
-from stages.evaluation.predictions import LabelledPredictions
+from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, LabelledPredictions, make_predictions
+from stages.evaluation.slices import find_worst_accuracy, measure_slices
 from stages.report.facts import RunFacts
 from stages.report.summary import Summary, summarize
 
@@ -11,7 +12,14 @@ SOURCE = {"source": "csv", "path": "https://me:secret@example.org/a.csv?token=se
 
 
 def make_facts(
-    labels=("bad", "good"), source=SOURCE, base=None, columns=("text", "label"), params=None, tags=None, missing=None
+    labels=("bad", "good"),
+    source=SOURCE,
+    base=None,
+    columns=("text", "label"),
+    params=None,
+    tags=None,
+    missing=None,
+    **others,
 ) -> RunFacts:
     split = {"rows": 1234, "tokens": 5678, "length": {"p50": 3}, "share_truncated": 0.125}
     train = split | {"share_classes": {label: 1 / len(labels) for label in labels}}
@@ -32,12 +40,22 @@ def make_facts(
         },
         parameters={"trainable_parameters": 1, "total_parameters": 2},
         precision="fp32",
+        **others,
     )
 
 
-def make_summary(names=("bad", "good"), text="a text", rows=60) -> Summary:
+def make_test_predictions(names, is_multi_label=False, rows=60, **options) -> LabelledPredictions:
+    """Random ones."""
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(rows, len(names))).astype(np.float32)
+    if is_multi_label:
+        return make_predictions(MULTI_LABEL, logits, random.random(logits.shape) < 0.4, list(names), **options)
+    return make_predictions(SINGLE_LABEL, logits, np.arange(rows) % len(names), list(names), **options)
+
+
+def make_summary(names=("bad", "good"), text="a text", rows=60, slices=None, **options) -> Summary:
     """Results of random predictions, with five mistakes; row i has i tokens."""
-    logits = np.random.default_rng(0).normal(size=(rows, len(names))).astype(np.float32)
-    predictions = LabelledPredictions(logits, np.arange(rows) % len(names), names=list(names))
-    metrics = compute_test_metrics(predictions)
-    return summarize(predictions, metrics, np.arange(rows), [text] * rows, num_mistakes=5, seed=0)
+    predictions = make_test_predictions(names, rows=rows, **options)
+    measured = measure_slices(predictions, slices or {}, seed=0)
+    metrics = compute_test_metrics(predictions) | find_worst_accuracy(measured)
+    return summarize(predictions, metrics, np.arange(rows), [text] * rows, num_mistakes=5, seed=0, slices=measured)
