@@ -42,6 +42,7 @@ from stages.evaluation.predictions import LabelledPredictions
 from stages.model.classifier import load_classifier
 from stages.model.mean_pooling import MODULES_FILE
 from stages.report.curves import History, write_curves
+from stages.report.decisions import Decisions, describe_decisions
 from stages.report.facts import RunFacts
 from stages.report.figures import draw_confusion_matrix
 from stages.report.html import write_report
@@ -56,13 +57,13 @@ from stages.report.tables import (
 )
 from stages.text.encoding import load_splits, read_raw_texts
 from stages.text.tokenizer import load_tokenizer
-from stages.text.windows import count_document_tokens, get_document_labels, get_documents
+from stages.text.windows import count_document_tokens, get_documents
 from stages.tracking.journal import Journal
 from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished, log_feature_cache, log_resolved, log_results, log_weights, resume_run
 from stages.training.checkpoints import remove_finished
 from stages.training.inputs import prepare_inputs
-from stages.training.prediction import predict_logits
+from stages.training.prediction import RowLogits, predict_rows
 from stages.training.settings import read_resolved
 
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks", "missing_classes")
@@ -82,18 +83,20 @@ def main() -> None:
         log_weights(run, CLASSIFIER, facts.parameters)
         log_resolved(run, facts.resolved)
         tokenizer = load_tokenizer(CLASSIFIER)
-        predictions = predict_test(data, tokenizer, facts.precision, params, run)
+        rows = predict_test(data, tokenizer, facts.precision, params, run)
+        predictions = rows.predict()
         metrics = compute_test_metrics(predictions)
         write_json(TEST_METRICS, metrics)
         texts = read_raw_texts(RAW / "test.parquet")
         lengths = count_test_tokens(data["test"], tokenizer)
         summary = summarize(predictions, metrics, lengths, texts, params.evaluate.num_mistakes, params.seed)
+        decisions = describe_decisions(rows.predict, facts.parameters.get("temperature"))
         write_tables(predictions, texts, params.evaluate.num_mistakes)
         write_curves(history, PLOTS / "curves.png")
-        write_card(summary, facts, history, tokenizer)
+        write_card(summary, facts, history, tokenizer, decisions)
         timings = read_timings() | measure_process("evaluate")
         write_seconds(timings, SECONDS)
-        write_report(REPORTS, summary, facts, history, timings)
+        write_report(REPORTS, summary, facts, history, timings, decisions)
         log_results(run, metrics, timings, [REPORTS, PLOTS, PARAMS, LOCK])
     results = f"accuracy {metrics['accuracy']:.4f} on {metrics['rows']:,} test rows"
     print(f"{TEST_METRICS}: {results}; more in {REPORTS}/report.html")
@@ -121,16 +124,15 @@ def read_facts(params: Params) -> RunFacts:
 
 def predict_test(
     data: DatasetDict, tokenizer: PreTrainedTokenizerBase, precision: str, params: Params, run: Journal
-) -> LabelledPredictions:
-    """What the classifier predicts for the documents of the test split, with their labels."""
+) -> RowLogits:
+    """What the classifier says of the rows of the test split, with the labels of their documents."""
     model = load_classifier(CLASSIFIER)
     cache = None if params.evaluate.full_model else params.cache
     with reserve_cores():
         inputs = prepare_inputs(model, data, ("test",), tokenizer, precision, cache)
-        logits = predict_logits(inputs, "test", params.evaluate)
+        rows = predict_rows(inputs, "test", precision, params.evaluate.per_device_eval_batch_size)
     log_feature_cache(run, inputs.report)
-    names = data["test"].features["labels"].names
-    return LabelledPredictions(logits, get_document_labels(data["test"]), names=names)
+    return rows
 
 
 def count_test_tokens(test: Dataset, tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
@@ -148,9 +150,11 @@ def write_tables(predictions: LabelledPredictions, texts: Sequence[str], num_mis
     draw_confusion_matrix(predictions, PLOTS / "confusion_matrix.png")
 
 
-def write_card(summary: Summary, facts: RunFacts, history: History, tokenizer: PreTrainedTokenizerBase) -> None:
+def write_card(
+    summary: Summary, facts: RunFacts, history: History, tokenizer: PreTrainedTokenizerBase, decisions: Decisions
+) -> None:
     """Write the model card."""
-    card = make_card(summary, facts, history.best_validation, tokenizer)
+    card = make_card(summary, facts, history.best_validation, tokenizer, decisions)
     with new_file(REPORTS / "model_card.md") as part:
         part.write_text(card, encoding="utf-8")
 

@@ -8,13 +8,13 @@ import torch
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 from support import easy_task
+from support.easy_task import predict_logits
 from transformers import TrainingArguments
 
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.text.batches import TokenBudgetBatches
 from stages.training import inputs, prediction
-from stages.training.prediction import predict_logits
 from stages.training.trainer import balance_classes, find_best_validation, make_loss, measure_speed
 
 
