@@ -14,6 +14,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from stages.core.errors import UserError
+from stages.model.classifier import build_classifier
 from stages.model.freezing import freeze
 from stages.model.partition import (
     CODE,
