@@ -36,19 +36,18 @@ from stages.core.paths import (
     TRAINING_CURVE,
     VALIDATION_CURVE,
 )
-from stages.core.problem_type import SINGLE_LABEL
 from stages.core.stage import measure_process, read_timings, run_stage
 from stages.core.study_files import read_study
 from stages.evaluation.metrics import compute_test_metrics, select_headlines
 from stages.evaluation.predictions import (
     LabelledPredictions,
     MultiLabelPredictions,
-    make_predictions,
 )
 from stages.evaluation.slices import Slice, find_worst_accuracy, measure_slices
 from stages.model.classifier import load_classifier
 from stages.model.mean_pooling import MODULES_FILE
 from stages.report.curves import History, write_curves
+from stages.report.decisions import Decisions, describe_decisions
 from stages.report.facts import RunFacts
 from stages.report.figures import draw_confusion_matrix
 from stages.report.html import write_report
@@ -63,7 +62,6 @@ from stages.report.tables import (
     write_slices,
 )
 from stages.text.encoding import load_splits, read_raw_texts, read_slices
-from stages.text.labels import get_document_labels
 from stages.text.tokenizer import load_tokenizer
 from stages.text.windows import count_document_tokens, get_documents
 from stages.tracking.journal import Journal
@@ -71,7 +69,7 @@ from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished, log_feature_cache, log_resolved, log_results, log_weights, resume_run
 from stages.training.checkpoints import remove_finished
 from stages.training.inputs import prepare_inputs
-from stages.training.prediction import predict_logits
+from stages.training.prediction import RowLogits, predict_rows
 from stages.training.settings import read_resolved
 
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks", "missing_classes")
@@ -91,19 +89,21 @@ def main() -> None:
         log_weights(run, CLASSIFIER, facts.parameters)
         log_resolved(run, facts.resolved)
         tokenizer = load_tokenizer(CLASSIFIER)
-        predictions = predict_test(data, tokenizer, facts, params, run)
+        rows = predict_test(data, tokenizer, facts.precision, params, run)
+        predictions = rows.predict()
         slices = measure_test_slices(predictions, facts, params.seed)
         metrics = compute_test_metrics(predictions) | find_worst_accuracy(slices)
         write_metrics(metrics, predictions.problem_type)
         texts = read_raw_texts(RAW / "test.parquet")
         lengths = count_test_tokens(data["test"], tokenizer)
         summary = summarize(predictions, metrics, lengths, texts, params.evaluate.num_mistakes, params.seed, slices)
+        decisions = describe_decisions(rows.predict, facts.parameters.get("temperature"))
         write_tables(predictions, slices, texts, params.evaluate.num_mistakes)
         write_curves(history, PLOTS / "curves.png")
-        write_card(summary, facts, history, tokenizer)
+        write_card(summary, facts, history, tokenizer, decisions)
         timings = read_timings() | measure_process("evaluate")
         write_seconds(timings, SECONDS)
-        write_report(REPORTS, summary, facts, history, timings)
+        write_report(REPORTS, summary, facts, history, timings, decisions)
         log_results(run, metrics, timings, [REPORTS, PLOTS, PARAMS, LOCK])
     name = "f1_micro" if summary.is_multi_label else "accuracy"
     results = f"{name} {metrics[name]:.4f} on {metrics['rows']:,} test rows"
@@ -124,7 +124,6 @@ def read_facts(params: Params) -> RunFacts:
         parameters=trained,
         precision=resolve_precision("evaluate.precision", params.evaluate.precision),
         resolved=read_resolved(trained, CLASSIFIER),
-        temperature=read_json(CLASSIFIER / "config.json").get("calibration_temperature"),
         library="sentence-transformers" if (CLASSIFIER / MODULES_FILE).is_file() else "transformers",
         seeds=read_study(SEED_SPREAD, ("count", "metrics"), *studied),
         label_issues=read_study(LABEL_SUMMARY, ("issues", "rows", "first"), *studied),
@@ -132,24 +131,16 @@ def read_facts(params: Params) -> RunFacts:
 
 
 def predict_test(
-    data: DatasetDict, tokenizer: PreTrainedTokenizerBase, facts: RunFacts, params: Params, run: Journal
-) -> LabelledPredictions:
-    """What the classifier predicts for the documents of the test split, with their labels."""
+    data: DatasetDict, tokenizer: PreTrainedTokenizerBase, precision: str, params: Params, run: Journal
+) -> RowLogits:
+    """What the classifier says of the rows of the test split, with the labels of their documents."""
     model = load_classifier(CLASSIFIER)
     cache = None if params.evaluate.full_model else params.cache
     with reserve_cores():
-        inputs = prepare_inputs(model, data, ("test",), tokenizer, facts.precision, cache)
-        logits = predict_logits(inputs, "test", params.evaluate)
+        inputs = prepare_inputs(model, data, ("test",), tokenizer, precision, cache)
+        rows = predict_rows(inputs, "test", precision, params.evaluate.per_device_eval_batch_size)
     log_feature_cache(run, inputs.report)
-    config = read_json(CLASSIFIER / "config.json")
-    return make_predictions(
-        config.get("problem_type") or SINGLE_LABEL,
-        logits,
-        get_document_labels(data["test"]),
-        names=facts.manifest["labels"],
-        thresholds=config.get("thresholds"),
-        is_ordinal=facts.manifest.get("is_ordinal", False),
-    )
+    return rows
 
 
 def measure_test_slices(predictions: LabelledPredictions, facts: RunFacts, seed: int) -> list[Slice]:
@@ -182,9 +173,11 @@ def write_tables(
     draw_confusion_matrix(predictions, PLOTS / "confusion_matrix.png")
 
 
-def write_card(summary: Summary, facts: RunFacts, history: History, tokenizer: PreTrainedTokenizerBase) -> None:
+def write_card(
+    summary: Summary, facts: RunFacts, history: History, tokenizer: PreTrainedTokenizerBase, decisions: Decisions
+) -> None:
     """Write the model card."""
-    card = make_card(summary, facts, history.best_validation, tokenizer)
+    card = make_card(summary, facts, history.best_validation, tokenizer, decisions)
     with new_file(REPORTS / "model_card.md") as part:
         part.write_text(card, encoding="utf-8")
 

@@ -83,7 +83,7 @@ class ClassMetrics(NamedTuple):
     rows: np.ndarray
 
 
-def list_metrics(problem_type: str, num_classes: int, is_ordinal: bool = False) -> dict[str, str]:
+def list_metrics(problem_type: ProblemType, num_classes: int, is_ordinal: bool = False) -> dict[str, str]:
     """The metrics of a test by their keys, in the order and with the names of the reports."""
     if problem_type == MULTI_LABEL:
         return MULTI_LABEL_METRICS | SLICE_METRICS
@@ -91,7 +91,7 @@ def list_metrics(problem_type: str, num_classes: int, is_ordinal: bool = False) 
     return SINGLE_LABEL_METRICS | top | (ORDINAL_METRICS if is_ordinal else {}) | SLICE_METRICS
 
 
-def require_metric(key: str, metric: str, problem_type: str, num_classes: int, is_ordinal: bool = False) -> None:
+def require_metric(key: str, metric: str, problem_type: ProblemType, num_classes: int, is_ordinal: bool = False) -> None:
     """UserError, which names the param `key`, unless a validation with these labels has the metric."""
     known = [name for name in list_metrics(problem_type, num_classes, is_ordinal) if name not in TEST_ONLY]
     if metric not in known:
@@ -123,7 +123,7 @@ def compute_test_metrics(predictions: LabelledPredictions) -> dict[str, float]:
     )
 
 
-def select_headlines(metrics: dict[str, float], problem_type: str) -> dict[str, float]:
+def select_headlines(metrics: dict[str, float], problem_type: ProblemType) -> dict[str, float]:
     """The few of the test's metrics by which experiments are compared."""
     chosen = (*HEADLINES[problem_type], *SLICE_METRICS, "rows")
     return {name: metrics[name] for name in chosen if name in metrics}

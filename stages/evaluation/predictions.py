@@ -199,7 +199,7 @@ def join_names(chosen: np.ndarray, names: Sequence[str]) -> list[str]:
 
 @overload
 def make_predictions(
-    problem_type: str,
+    problem_type: ProblemType,
     logits: np.ndarray,
     labels: None = None,
     names: Sequence[str] = (),
@@ -210,7 +210,7 @@ def make_predictions(
 
 @overload
 def make_predictions(
-    problem_type: str,
+    problem_type: ProblemType,
     logits: np.ndarray,
     labels: np.ndarray,
     names: Sequence[str] = (),
@@ -220,7 +220,7 @@ def make_predictions(
 
 
 def make_predictions(
-    problem_type: str,
+    problem_type: ProblemType,
     logits: np.ndarray,
     labels: np.ndarray | None = None,
     names: Sequence[str] = (),

@@ -16,7 +16,6 @@ from stages.core.hardware import describe_processor
 from stages.core.param_types import FreezeLayers, Pooling
 from stages.model.attention import use_chunked_attention
 from stages.model.batch_invariance import WholeBlocks, fill_up_batch
-from stages.model.classifier import FITTED_KEYS
 from stages.model.families import Family, find_family
 from stages.model.freezing import find_layers
 from stages.model.pooling import find_pooling, pool
@@ -34,7 +33,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Keys of a config that do not affect a frozen encoder's features; nor do those of dropout, which is off in evaluation.
 NOT_IN_KEY = {
     *("id2label", "label2id", "num_labels", "problem_type", "architectures", "frozen_layers", "_name_or_path"),
-    *FITTED_KEYS,
+    *("calibration_temperature", "thresholds"),  # fitted to the head
     *("pooling", "classifier_pooling"),  # `key_at` has them where they matter
     "use_cache",  # is about decoders; Trainer sets it, so that a trained model has another one than the base model
 }

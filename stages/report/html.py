@@ -17,6 +17,7 @@ from stages.core.stage import STAGES
 from stages.evaluation.metrics import CALIBRATION_BINS
 from stages.evaluation.slices import FEWEST_ROWS
 from stages.report.curves import CHARTS, History, draw_curves
+from stages.report.decisions import NOTHING_FITTED, Decisions
 from stages.report.facts import RunFacts
 from stages.report.figures import draw_figures
 from stages.report.rendering import name_source, render_template
@@ -26,13 +27,21 @@ PAGES = ("report.html", "report.md")
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn", "numpy", "dvc", "mlflow")
 
 
-def write_report(folder: Path, summary: Summary, facts: RunFacts, history: History, timings: dict[str, float]) -> None:
+def write_report(
+    folder: Path,
+    summary: Summary,
+    facts: RunFacts,
+    history: History,
+    timings: dict[str, float],
+    decisions: Decisions = NOTHING_FITTED,
+) -> None:
     """Write both pages; `timings` are those of all stages, as `<stage>_seconds` and `<stage>_peak_memory_mb`."""
-    figures = draw_curves(history) | draw_figures(summary)
+    figures = draw_curves(history) | draw_figures(summary) | decisions.draw_figures()
     values = vars(facts) | vars(summary)
     values |= {
         "params": facts.shown_params,
         "charts": CHARTS,
+        "decisions": decisions,
         "figures": {name: Markup(figure) for name, figure in figures.items()},  # not escaped
         "hardware": describe_hardware(),
         "fewest_rows": FEWEST_ROWS,

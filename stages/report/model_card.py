@@ -6,6 +6,7 @@ Its head is YAML as the Hugging Face hub reads it. Two runs that make the same m
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.report.decisions import NOTHING_FITTED, Decisions
 from stages.report.facts import RunFacts
 from stages.report.rendering import name_source, render_template
 from stages.report.summary import MOST_CLASSES, Summary
@@ -24,7 +25,11 @@ HUB_METRICS: dict[str, tuple[str, dict[str, str] | None]] = {
 
 
 def make_card(
-    summary: Summary, facts: RunFacts, validation: dict[str, float], tokenizer: "PreTrainedTokenizerBase"
+    summary: Summary,
+    facts: RunFacts,
+    validation: dict[str, float],
+    tokenizer: "PreTrainedTokenizerBase",
+    decisions: Decisions = NOTHING_FITTED,
 ) -> str:
     """The text of the card; `validation` is the one of the checkpoint that was chosen, the tokenizer is the model's."""
     source = facts.manifest["source"]
@@ -41,6 +46,7 @@ def make_card(
         "data_revision": source["revision"],
         "is_demo": source["source"] == "demo",
         "has_pairs": "text_pair" in facts.manifest["columns"],
+        "decisions": decisions,
         "names": facts.manifest["labels"],
         "splits": splits,
         "shares": splits["train"]["share_classes"],
@@ -49,7 +55,6 @@ def make_card(
         "kind": "label" if summary.is_multi_label else "class",
         "kinds": "labels" if summary.is_multi_label else "classes",
         "thresholds": summary.thresholds,
-        "temperature": facts.temperature,
         "missing_classes": facts.statistics["missing_classes"],
         "most_classes": MOST_CLASSES,
         "metrics": summary.metrics,

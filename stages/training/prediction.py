@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from stages.core.hardware import resolve_precision
-from stages.core.param_sections import Evaluate
 from stages.core.problem_type import ProblemType
 from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.model.prediction import Batch, find_device, predict_batches
@@ -16,14 +14,6 @@ from stages.text.batches import RowDataset, RowSubset, TokenBudgetBatches, pass_
 from stages.text.windows import find_first_windows, pool_windows
 from stages.training.feature_cache import CachedFeatures
 from stages.training.inputs import Inputs
-
-
-def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray:
-    """Logits `(D, C)` of the split's documents in float32, in their order, computed in batches of similar length."""
-    precision = resolve_precision("evaluate.precision", evaluate.precision)
-    logits = predict_row_logits(inputs, split, precision, evaluate.per_device_eval_batch_size)
-    rows = inputs.rows[split]
-    return pool_windows(logits, rows.documents, rows.problem_type)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +30,12 @@ class RowLogits:
     names: Sequence[str]
     problem_type: ProblemType
     thresholds: Sequence[float] | None
+    is_ordinal: bool = False  # whether the classes have an order; the model does not know it
 
     def predict(self, temperature: float = 1.0) -> LabelledPredictions:
         """The predictions of the documents; logits are divided by the temperature, and pooled after that."""
         pooled = pool_windows(self.logits / temperature, self.documents, self.problem_type)
-        return make_predictions(self.problem_type, pooled, self.labels, self.names, self.thresholds)
+        return make_predictions(self.problem_type, pooled, self.labels, self.names, self.thresholds, self.is_ordinal)
 
 
 def predict_rows(inputs: Inputs, split: str, precision: str, batch_size: int) -> RowLogits:

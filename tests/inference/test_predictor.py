@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
+from support.easy_task import predict_logits
 from support.tiny_models import FAMILIES, tiny_config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -15,7 +16,6 @@ from stages.model.classifier import build_classifier, load_classifier
 from stages.model.freezing import freeze
 from stages.text.tokenizer import configure, enable_truncation, load_tokenizer, train_tokenizer
 from stages.training.inputs import prepare_inputs
-from stages.training.prediction import predict_logits
 
 TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, and not too long for me."]
 

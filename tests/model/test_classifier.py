@@ -24,6 +24,15 @@ def test_a_head_for_other_labels_is_replaced(tiny_model, tmp_path):
     assert model.config.id2label == {0: "bad", 1: "good"}
 
 
+def test_what_was_fitted_to_a_replaced_head_is_not_kept(tiny_model, tmp_path):
+    model = build_classifier(tiny_model, ["a", "b"], None)
+    model.config.calibration_temperature, model.config.thresholds = 2.0, [0.7]
+    model.save_pretrained(tmp_path)
+    assert load_classifier(tmp_path).config.thresholds == [0.7]
+    config = build_classifier(tmp_path, ["bad", "good"], None).config.to_dict()
+    assert not {"calibration_temperature", "thresholds"} & set(config)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_head_for_as_many_other_labels_is_made_anew_by_the_seed(tiny_model, tmp_path, family):
     bare, headed = tmp_path / "bare", tmp_path / "headed"

@@ -14,6 +14,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from stages.core.errors import UserError
+from stages.model.classifier import build_classifier
 from stages.model.freezing import freeze
 from stages.model.partition import (
     CODE,
@@ -280,3 +281,11 @@ def test_a_model_of_one_layer_can_have_a_convolution_after_it():
         frozen = build_frozen_encoder(model, freeze_layers, "fp32")
         logits = build_trainable_classifier(model, freeze_layers)(**(frozen(batch) if frozen else batch)).logits
         assert torch.allclose(logits, expected, atol=1e-5)
+
+
+def test_what_is_fitted_to_the_head_changes_no_features(tiny_model):
+    model = build_classifier(tiny_model, ["a", "b"], None)
+    freeze(model, 1)
+    before = build_frozen_encoder(model, 1, "fp32").key_at(1)
+    model.config.calibration_temperature, model.config.thresholds = 2.0, [0.7]
+    assert build_frozen_encoder(model, 1, "fp32").key_at(1) == before

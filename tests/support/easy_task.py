@@ -8,12 +8,14 @@ import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from transformers import set_seed
 
-from stages.core.param_sections import Cache
+from stages.core.hardware import resolve_precision
+from stages.core.param_sections import Cache, Evaluate
 from stages.core.params import Params
 from stages.model.classifier import build_classifier
 from stages.model.freezing import freeze
 from stages.text.labels import get_problem_type
-from stages.training.inputs import prepare_inputs
+from stages.training.inputs import Inputs, prepare_inputs
+from stages.training.prediction import predict_rows
 from stages.training.trainer import ClassifierTrainer, make_trainer
 
 SPLITS = ("train", "validation", "test")
@@ -84,3 +86,9 @@ def train(
     trainer.complete_model, trainer.inputs = model, inputs
     trainer.fit()
     return trainer, data
+
+
+def predict_logits(inputs: Inputs, split: str, evaluate: Evaluate) -> np.ndarray:
+    """Logits `(D, C)` of the split's documents, as `evaluate` computes them."""
+    precision = resolve_precision("evaluate.precision", evaluate.precision)
+    return predict_rows(inputs, split, precision, evaluate.per_device_eval_batch_size).predict().logits

@@ -4,9 +4,9 @@ import sys
 import numpy as np
 import pytest
 from support import easy_task
+from support.easy_task import predict_logits
 
 from stages.training.inputs import Inputs
-from stages.training.prediction import predict_logits
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -8,6 +8,7 @@ import torch
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 from support import easy_task
+from support.easy_task import predict_logits
 from transformers import TrainingArguments
 
 from stages.core.errors import UserError
@@ -15,7 +16,6 @@ from stages.core.hardware import resolve_precision
 from stages.text.batches import TokenBudgetBatches
 from stages.text.labels import get_document_labels, read_labels
 from stages.training import inputs, prediction
-from stages.training.prediction import predict_logits
 from stages.training.trainer import (
     balance_classes,
     find_best_validation,
