@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from stages.core.errors import UserError
-from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
 from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
 from stages.evaluation.scores import (
     get_memberships,
