@@ -11,10 +11,8 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature, infer_signature
 from mlflow.models import utils as model_utils
-from mlflow.types import ColSpec, DataType, Schema
-from mlflow.types.schema import Array, Map
+from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from stages.core.files import read_json
@@ -34,6 +32,7 @@ from stages.tracking.mlflow_store import (
 )  # fmt: skip
 from stages.tracking.nested_runs import send_trial
 from stages.tracking.provenance import KEY_TAG
+from stages.tracking.signature import make_signature
 
 CODE = Path(__file__).parent.parent  # the package `stages`, which a served model needs
 MAX_METRICS = 500  # in one request; MLflow accepts 1,000
@@ -209,20 +208,6 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
             )
     finally:
         mlflow.end_run("RUNNING")
-
-
-def make_signature(example: list[Any], has_several_labels: bool) -> ModelSignature:
-    """What the served model takes, as in the example, and the fields of its answers."""
-    label, probability = (Array(kind) if has_several_labels else kind for kind in (DataType.string, DataType.double))
-    fields = {
-        "label": label,
-        "probability": probability,
-        "scores": Map(DataType.double),
-        "abstained": DataType.boolean,
-        "truncated": DataType.boolean,
-    }
-    outputs = Schema([ColSpec(kind, name) for name, kind in fields.items()])
-    return ModelSignature(inputs=infer_signature(example).inputs, outputs=outputs)
 
 
 @contextmanager

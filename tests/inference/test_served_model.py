@@ -19,7 +19,7 @@ from mlflow.pyfunc.scoring_server import predictions_to_json
 
 from stages.inference.output_columns import Answer
 from stages.inference.served_model import ServedClassifier, choose_precision
-from stages.tracking.mlflow_sender import make_signature
+from stages.tracking.signature import make_signature
 
 
 @pytest.fixture(scope="module")
