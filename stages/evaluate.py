@@ -4,6 +4,7 @@ python -m stages.evaluate
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from datasets import Dataset, DatasetDict
@@ -36,15 +37,11 @@ from stages.core.paths import (
     TRAINING_CURVE,
     VALIDATION_CURVE,
 )
+from stages.core.problem_type import SINGLE_LABEL, ProblemType
 from stages.core.stage import measure_process, read_timings, run_stage
 from stages.core.study_files import read_study
 from stages.evaluation.metrics import compute_test_metrics, select_headlines
-from stages.evaluation.predictions import (
-    SINGLE_LABEL,
-    LabelledPredictions,
-    MultiLabelPredictions,
-    make_predictions,
-)
+from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions, make_predictions
 from stages.evaluation.slices import Slice, find_worst_accuracy, measure_slices
 from stages.model.classifier import load_classifier
 from stages.model.mean_pooling import MODULES_FILE
@@ -90,7 +87,8 @@ def main() -> None:
         log_weights(run, CLASSIFIER, facts.parameters)
         log_resolved(run, facts.resolved)
         tokenizer = load_tokenizer(CLASSIFIER)
-        predictions = predict_test(data, tokenizer, facts, params, run)
+        predictions = predict_test(data, tokenizer, facts.precision, params, run)
+        predictions = replace(predictions, is_ordinal=facts.manifest.get("is_ordinal", False))
         slices = measure_test_slices(predictions, facts, params.seed)
         metrics = compute_test_metrics(predictions) | find_worst_accuracy(slices)
         write_metrics(metrics, predictions.problem_type)
@@ -123,7 +121,6 @@ def read_facts(params: Params) -> RunFacts:
         parameters=trained,
         precision=resolve_precision("evaluate.precision", params.evaluate.precision),
         resolved=read_resolved(trained, CLASSIFIER),
-        temperature=read_json(CLASSIFIER / "config.json").get("calibration_temperature"),
         library="sentence-transformers" if (CLASSIFIER / MODULES_FILE).is_file() else "transformers",
         seeds=read_study(SEED_SPREAD, ("count", "metrics"), *studied),
         label_issues=read_study(LABEL_SUMMARY, ("issues", "rows", "first"), *studied),
@@ -131,23 +128,19 @@ def read_facts(params: Params) -> RunFacts:
 
 
 def predict_test(
-    data: DatasetDict, tokenizer: PreTrainedTokenizerBase, facts: RunFacts, params: Params, run: Journal
+    data: DatasetDict, tokenizer: PreTrainedTokenizerBase, precision: str, params: Params, run: Journal
 ) -> LabelledPredictions:
     """What the classifier predicts for the documents of the test split, with their labels."""
     model = load_classifier(CLASSIFIER)
     cache = None if params.evaluate.full_model else params.cache
     with reserve_cores():
-        inputs = prepare_inputs(model, data, ("test",), tokenizer, facts.precision, cache)
+        inputs = prepare_inputs(model, data, ("test",), tokenizer, precision, cache)
         logits = predict_logits(inputs, "test", params.evaluate)
     log_feature_cache(run, inputs.report)
+    labels, names = get_document_labels(data["test"]), read_json(MANIFEST)["labels"]
     config = read_json(CLASSIFIER / "config.json")
     return make_predictions(
-        config.get("problem_type") or SINGLE_LABEL,
-        logits,
-        get_document_labels(data["test"]),
-        names=facts.manifest["labels"],
-        thresholds=config.get("thresholds"),
-        is_ordinal=facts.manifest.get("is_ordinal", False),
+        config.get("problem_type") or SINGLE_LABEL, logits, labels, names, thresholds=config.get("thresholds")
     )
 
 
@@ -157,7 +150,7 @@ def measure_test_slices(predictions: LabelledPredictions, facts: RunFacts, seed:
     return measure_slices(predictions, read_slices(RAW / "test.parquet", columns), seed)
 
 
-def write_metrics(metrics: dict[str, float], problem_type: str) -> None:
+def write_metrics(metrics: dict[str, float], problem_type: ProblemType) -> None:
     """Write all metrics, and the few that DVC compares."""
     write_json(TEST_METRICS, metrics)
     write_json(TEST_HEADLINES, select_headlines(metrics, problem_type))

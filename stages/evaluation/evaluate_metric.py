@@ -9,8 +9,9 @@ import datasets
 import evaluate
 import numpy as np
 
+from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.metrics import compute_metrics
-from stages.evaluation.predictions import MULTI_LABEL, LabelledPredictions, make_predictions
+from stages.evaluation.predictions import LabelledPredictions, make_predictions
 
 CITATION = "Pedregosa et al., Scikit-learn: Machine Learning in Python, JMLR 12, pp. 2825-2830, 2011."
 

@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from stages.core.errors import UserError
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, LabelledPredictions, MultiLabelPredictions
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
+from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
 from stages.evaluation.scores import (
     get_memberships,
     has_top,
@@ -61,7 +62,7 @@ MULTI_LABEL_METRICS = {
 }
 SLICE_METRICS = {"accuracy_worst_slice": "Lowest accuracy of a slice"}
 # The content of `metrics/test.json`, which `dvc exp show` has columns for.
-HEADLINES = {
+HEADLINES: dict[ProblemType, tuple[str, ...]] = {
     SINGLE_LABEL: ("accuracy", "f1_macro", "loss", "recall_worst_class", "calibration_error"),
     MULTI_LABEL: ("accuracy", "f1_micro", "f1_macro", "loss"),
 }
@@ -122,7 +123,7 @@ def compute_test_metrics(predictions: LabelledPredictions) -> dict[str, float]:
     )
 
 
-def select_headlines(metrics: dict[str, float], problem_type: str) -> dict[str, float]:
+def select_headlines(metrics: dict[str, float], problem_type: ProblemType) -> dict[str, float]:
     """The few of the test's metrics by which experiments are compared."""
     chosen = (*HEADLINES[problem_type], *SLICE_METRICS, "rows")
     return {name: metrics[name] for name in chosen if name in metrics}

@@ -11,9 +11,8 @@ from typing import Any, overload
 
 import numpy as np
 
-SINGLE_LABEL = "single_label_classification"  # transformers' names of the two problem types
-MULTI_LABEL = "multi_label_classification"
-LABEL_SEPARATOR = "|"  # between the labels of a text, where they are one string
+from stages.core.problem_type import LABEL_SEPARATOR, MULTI_LABEL, SINGLE_LABEL, ProblemType
+
 NO_LABEL = "(none)"  # in a confusion matrix: where a label has no counterpart
 
 
@@ -31,7 +30,7 @@ class Predictions:
     is_ordinal: bool = field(default=False, kw_only=True)  # the classes have an order, lowest first
 
     @property
-    def problem_type(self) -> str:
+    def problem_type(self) -> ProblemType:
         """Transformers' name of it."""
         return SINGLE_LABEL
 
@@ -117,7 +116,7 @@ class MultiLabelPredictions(Predictions):
     """
 
     @property
-    def problem_type(self) -> str:
+    def problem_type(self) -> ProblemType:
         """Transformers' name of it."""
         return MULTI_LABEL
 

@@ -16,7 +16,6 @@ class RunFacts:
     parameters: dict[str, Any]  # metrics/train.json: `trainable_parameters` and `total_parameters`
     precision: str  # that the test ran in
     resolved: dict[str, Any] = field(default_factory=dict)  # what params that may be `auto` were, by dotted key
-    temperature: float | None = None  # that the logits were divided by after the training, where it was fitted
     library: str = "transformers"  # that loads the model
     seeds: dict[str, Any] | None = None  # what `stages.seeds` found for these params and data
     label_issues: dict[str, Any] | None = None  # what `stages.label_issues` found

@@ -4,9 +4,10 @@ import evaluate
 import numpy as np
 import pytest
 
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation.evaluate_metric import ClassificationMetrics, compute_validation_metrics
 from stages.evaluation.metrics import compute_metrics
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, make_predictions
+from stages.evaluation.predictions import make_predictions
 
 
 def test_the_metric_is_one_of_the_evaluate_library_and_needs_no_hub(monkeypatch):

@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation import intervals, row_resamples
 from stages.evaluation.intervals import bootstrap_metrics, bootstrap_ratio, bootstrap_shares, find_ends
 from stages.evaluation.metrics import compute_metrics
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, make_predictions
+from stages.evaluation.predictions import make_predictions
 
 
 def make_single(rows=300, classes=3, seed=0, is_ordinal=False):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stages.core.errors import UserError
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation.metrics import (
     bin_by_confidence,
     compute_class_metrics,
@@ -9,8 +10,9 @@ from stages.evaluation.metrics import (
     compute_test_metrics,
     list_metrics,
     require_metric,
+    select_headlines,
 )
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, LabelledPredictions, make_predictions
+from stages.evaluation.predictions import LabelledPredictions, make_predictions
 
 LOGITS = np.array([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [2.0, 0.0, 0.0], [0.0, 2.0, 0.0]], dtype=np.float32)
 LABELS = np.array([0, 1, 1, 2])
@@ -112,3 +114,12 @@ def test_a_label_without_rows_is_not_the_one_with_the_lowest_recall():
     assert compute_test_metrics(MULTI)["recall_worst_class"] == 1 / 2
     none = make_predictions(MULTI_LABEL, LOGITS, np.zeros_like(MULTI_LABELS))
     assert "recall_worst_class" not in compute_test_metrics(none)
+
+
+def test_experiments_are_compared_by_few_metrics():
+    measured = compute_test_metrics(MULTI) | {"accuracy_worst_slice": 0.5}
+    found = select_headlines(measured, MULTI_LABEL)
+    assert list(found) == ["accuracy", "f1_micro", "f1_macro", "loss", "accuracy_worst_slice", "rows"]
+    assert found.items() <= measured.items()
+    single = select_headlines(compute_test_metrics(PREDICTIONS), SINGLE_LABEL)
+    assert list(single) == ["accuracy", "f1_macro", "loss", "recall_worst_class", "calibration_error", "rows"]

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation.metrics import compute_metrics
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, make_predictions
+from stages.evaluation.predictions import make_predictions
 
 
 def make_single(rows=60, classes=3, seed=0, occurring=None, is_ordinal=False):
