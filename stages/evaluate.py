@@ -36,6 +36,7 @@ from stages.core.paths import (
     TRAINING_CURVE,
     VALIDATION_CURVE,
 )
+from stages.core.problem_type import ProblemType
 from stages.core.stage import measure_process, read_timings, run_stage
 from stages.core.study_files import read_study
 from stages.evaluation.metrics import compute_test_metrics, select_headlines
@@ -149,7 +150,7 @@ def measure_test_slices(predictions: LabelledPredictions, facts: RunFacts, seed:
     return measure_slices(predictions, read_slices(RAW / "test.parquet", columns), seed)
 
 
-def write_metrics(metrics: dict[str, float], problem_type: str) -> None:
+def write_metrics(metrics: dict[str, float], problem_type: ProblemType) -> None:
     """Write all metrics, and the few that DVC compares."""
     write_json(TEST_METRICS, metrics)
     write_json(TEST_HEADLINES, select_headlines(metrics, problem_type))

@@ -136,7 +136,7 @@ def run_trial(trials: Trials, params: Params, judged: Judged, part: dict[str, in
     rows = {"train": np.flatnonzero(~is_held_out), "validation": np.flatnonzero(is_held_out)}
     last = params.change_train({"train.eval_steps": LARGEST, "train.early_stopping_patience": None})
     training = trials.run(last.train, last.train_seed, rows)
-    probabilities = make_predictions(trials.problem_type, training.predict_validation()).probabilities
+    probabilities = make_predictions(trials.task.problem_type, training.predict_validation()).probabilities
     with new_file(judged.folder / f"{part[FOLD]}.npy") as path, path.open("wb") as file:
         np.save(file, probabilities)
     return Outcome(training.best["accuracy"], training.describe())

@@ -18,7 +18,17 @@ from stages.text.encoding import encode_split, index_splits, read_cleaned_texts
 from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import configure, load_tokenizer, train_tokenizer
 
-MANIFEST_KEYS = ("columns", "labels", "problem_type", "splits", "ignored", "dropped", "leaks", "missing_classes")
+MANIFEST_KEYS = (
+    "columns",
+    "labels",
+    "problem_type",
+    "is_ordinal",
+    "splits",
+    "ignored",
+    "dropped",
+    "leaks",
+    "missing_classes",
+)
 
 
 def main() -> None:
@@ -76,6 +86,7 @@ def collect_statistics(
         "raw_sha256": sha256(MANIFEST),
         "tokenized_sha256": tokenized_sha256,
         "columns": manifest["columns"],
+        "is_ordinal": manifest["is_ordinal"],
         "vocabulary": vocabulary,
         "splits": {
             name: {"raw_sha256": manifest["splits"][name]["sha256"]} | split.summarize()

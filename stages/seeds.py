@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SPACE = {SEED: Dimension(0, 2**32 - 1)}
-METRICS = ("accuracy", "f1_macro", "precision_macro", "recall_macro", "loss")
+METRICS = ("accuracy", "f1_micro", "f1_macro", "precision_macro", "recall_macro", "loss")  # those that the task has
 
 
 def main() -> None:
@@ -92,7 +92,8 @@ def write_reports(
     """Write page, table and the spread that report and gate read; log the means."""
     found = {trial.params[SEED]: trial.user_attrs[RESULT] for trial in study.trials("COMPLETE")}
     results = {params_of_one[SEED]: found[params_of_one[SEED]] for params_of_one in plan}
-    values = {metric: [result["best"][metric] for result in results.values()] for metric in METRICS}
+    scores = [result["best"] for result in results.values()]
+    values = {metric: [score[metric] for score in scores] for metric in METRICS if metric in scores[0]}
     spreads = summarize_seeds(values)
     manifest = read_json(MANIFEST, ["source"])
     facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))

@@ -30,7 +30,7 @@ from stages.model.classifier import save_classifier
 from stages.model.freezing import count_parameters
 from stages.model.pooling import find_pooling
 from stages.text.encoding import load_splits
-from stages.text.labels import get_label_names, get_problem_type
+from stages.text.labels import make_task
 from stages.text.tokenizer import load_tokenizer
 from stages.tracking.callbacks import RunLogger, make_tensorboard_callbacks
 from stages.tracking.journal import Journal
@@ -45,7 +45,7 @@ from stages.training.settings import WITH_LAYERS, read_resolved
 from stages.training.trainer import ClassifierTrainer, find_best_validation, make_trainer, measure_speed
 
 SPLITS = ("train", "validation")
-STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "columns", "dropped", "leaks")
+STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "columns", "is_ordinal", "dropped", "leaks")
 
 
 def main() -> dict[str, float]:
@@ -54,8 +54,8 @@ def main() -> dict[str, float]:
     data = load_splits(TOKENIZED)
     statistics = read_json(STATISTICS, STATISTICS_KEYS)
     tokenizer = load_tokenizer(TOKENIZER)
-    labels, problem_type = get_label_names(data["train"]), get_problem_type(data["train"])
-    model = build_initial_model(BASE, labels, problem_type, tokenizer, params.train, params.train_seed)
+    task = make_task(data["train"], statistics["is_ordinal"])
+    model = build_initial_model(BASE, task, tokenizer, params.train, params.train_seed)
     describe_model(model)
     precision = resolve_precision("train.precision", params.train.precision)
     # What is fitted to the trained model is left out: with another goal, a training that is finished is not repeated.

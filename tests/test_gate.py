@@ -17,7 +17,8 @@ GATE = {
     "gate.max_train_seconds": 3600,
     "gate.champion_confidence": 0.95,
 }
-GATE_RULES = [name.removeprefix("gate.") for name in GATE]
+RULES = [name.removeprefix("gate.") for name in GATE]
+OFF = {"max_calibration_error": "off", "min_accuracy_worst_slice": "off"}
 WORDS = {"good": ("fine", "great", "splendid"), "bad": ("poor", "dull", "dreadful")}
 
 
@@ -60,7 +61,7 @@ def aliases(checkout):
 
 def test_the_first_model_that_passes_becomes_challenger_and_is_promoted(checkout):
     output = gate(checkout)
-    assert verdicts(output) == dict.fromkeys(GATE_RULES, "pass") | {"max_calibration_error": "off"}
+    assert verdicts(output) == dict.fromkeys(RULES, "pass") | OFF
     assert "no champion yet" in output
     assert "passes: version 1 of text-classifier is the challenger" in gate(checkout)
     assert aliases(checkout) == {"challenger": "1"}
@@ -108,6 +109,18 @@ def test_a_metric_that_is_missing_fails(checkout):
     assert verdicts(output)["min_recall_worst_class"] == "fail"
     assert "error in gate: the model fails min_recall_worst_class." in output
     path.write_text(complete)
+
+
+def test_any_metric_of_the_test_can_have_a_limit(checkout):
+    metrics = checkout.json("metrics/evaluate.json")
+    limits = {"min_roc_auc": metrics["roc_auc"], "max_loss": metrics["loss"] / 2, "min_f1_micro": 0.1}
+    set_params(checkout, {"gate.metrics": limits})
+    output = gate(checkout, fails=True)
+    assert {rule: verdicts(output)[rule] for rule in limits} == {
+        "min_roc_auc": "pass", "max_loss": "fail", "min_f1_micro": "fail"
+    }  # fmt: skip
+    assert "error in gate: the model fails max_loss, min_f1_micro." in output
+    set_params(checkout, {"gate.metrics": {}})
 
 
 def test_results_of_another_model_are_refused(checkout):

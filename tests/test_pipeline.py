@@ -54,6 +54,10 @@ def test_metrics_have_the_promised_keys(checkout):
     assert set(checkout.json("metrics/evaluate.json")) >= keys
     assert checkout.json("metrics/evaluate.json")["rows"] == 100
     assert checkout.json("metrics/train.json")["total_parameters"] > 10_000
+    assert checkout.json("metrics/test.json") == {
+        name: checkout.json("metrics/evaluate.json")[name]
+        for name in ("accuracy", "f1_macro", "loss", "recall_worst_class", "calibration_error", "rows")
+    }
 
 
 def test_data_and_model_are_where_they_should_be(checkout):

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from stages.core.metric_names import LOWER_IS_BETTER as LOWER_IS_BETTER
 from stages.core.metric_names import Metric, find_limit_problem
 from stages.core.param_types import (
     LARGEST,

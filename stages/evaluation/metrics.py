@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from stages.core.errors import UserError
-from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType, Task
 from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
 from stages.evaluation.scores import (
     get_memberships,
@@ -62,7 +62,7 @@ MULTI_LABEL_METRICS = {
 }
 SLICE_METRICS = {"accuracy_worst_slice": "Lowest accuracy of a slice"}
 # The content of `metrics/test.json`, which `dvc exp show` has columns for.
-HEADLINES = {
+HEADLINES: dict[ProblemType, tuple[str, ...]] = {
     SINGLE_LABEL: ("accuracy", "f1_macro", "loss", "recall_worst_class", "calibration_error"),
     MULTI_LABEL: ("accuracy", "f1_micro", "f1_macro", "loss"),
 }
@@ -91,11 +91,13 @@ def list_metrics(problem_type: ProblemType, num_classes: int, is_ordinal: bool =
     return SINGLE_LABEL_METRICS | top | (ORDINAL_METRICS if is_ordinal else {}) | SLICE_METRICS
 
 
-def require_metric(key: str, metric: str, problem_type: ProblemType, num_classes: int, is_ordinal: bool = False) -> None:
-    """UserError, which names the param `key`, unless a validation with these labels has the metric."""
-    known = [name for name in list_metrics(problem_type, num_classes, is_ordinal) if name not in TEST_ONLY]
+def require_metric(key: str, metric: str, task: Task) -> None:
+    """UserError, which names the param `key`, unless a validation of this task has the metric."""
+    named = list_metrics(task.problem_type, len(task.labels), task.is_ordinal)
+    known = [name for name in named if name not in TEST_ONLY]
     if metric not in known:
-        kind = "several labels a text" if problem_type == MULTI_LABEL else f"one of {num_classes} labels a text"
+        is_multi_label = task.problem_type == MULTI_LABEL
+        kind = "several labels a text" if is_multi_label else f"one of {len(task.labels)} labels a text"
         raise UserError(f"{key}: found {metric!r}; for {kind} allowed: {', '.join(known)}.")
 
 

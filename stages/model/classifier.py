@@ -24,11 +24,12 @@ def build_classifier(
     tokenizer: "PreTrainedTokenizerBase",
     freeze_layers: FreezeLayers = 0,
     problem_type: ProblemType = SINGLE_LABEL,
+    is_ordinal: bool = False,
 ) -> "PreTrainedModel":
     """The encoder with a new head of `len(labels)` outputs; torch's random state decides all new weights.
 
     The label names are saved in the config, from which the served model reads them. `freeze_layers` layers will be
-    frozen, which may decide what the head reads.
+    frozen, which may decide what the head reads. `is_ordinal` says that the labels have an order, the lowest first.
     """
     head: dict[str, Any] = {
         "num_labels": len(labels),
@@ -36,6 +37,8 @@ def build_classifier(
         "label2id": {label: index for index, label in enumerate(labels)},
         "problem_type": problem_type,
     }
+    if is_ordinal:
+        head["is_ordinal"] = True
     if pooling := choose_pooling(base, freeze_layers):
         key = find_family(read_config(base)["model_type"]).pooling
         head[key] = "cls" if key == "classifier_pooling" and pooling == "first" else pooling  # ModernBERT's name for it

@@ -54,7 +54,7 @@ def make_card(
         "is_multi_label": summary.is_multi_label,
         "kind": "label" if summary.is_multi_label else "class",
         "kinds": "labels" if summary.is_multi_label else "classes",
-        "thresholds": summary.thresholds,
+        "has_thresholds": summary.has_thresholds,
         "missing_classes": facts.statistics["missing_classes"],
         "most_classes": MOST_CLASSES,
         "metrics": summary.metrics,

@@ -27,8 +27,7 @@ class Summary:
     resamples: int  # of intervals of metrics that come from a confusion table
     row_resamples: int  # of those that do not
     names: Sequence[str]  # of the classes, (C,)
-    thresholds: Sequence[float]  # of the labels, or of the confidence of an answer; empty where they were not fitted
-    answers: tuple[float, ...]  # share of rows that are answered, and the accuracy of these as (value, low, high)
+    has_thresholds: bool  # that were fitted
     confusion: np.ndarray  # (C, C), or (C + 1, C + 1) for several labels a text: actual, predicted
     confusion_names: Sequence[str]
     classes: list[dict[str, Any]]  # name, rows; precision, recall, f1 and average_precision as (value, low, high)
@@ -60,8 +59,7 @@ def summarize(
         resamples=intervals.row_resamples if is_multi_label else RESAMPLES,
         row_resamples=intervals.row_resamples,
         names=predictions.names,
-        thresholds=[] if predictions.thresholds is None else predictions.thresholds.tolist(),
-        answers=describe_answers(predictions, seed),
+        has_thresholds=predictions.thresholds is not None,
         confusion=predictions.confusion,
         confusion_names=predictions.confusion_names,
         classes=describe_classes(predictions, intervals),
@@ -71,15 +69,6 @@ def summarize(
         slices={one.column: [other for other in slices if other.column == one.column] for one in slices},
         mistakes=describe_mistakes(predictions, texts, num_mistakes),
     )
-
-
-def describe_answers(predictions: LabelledPredictions, seed: int) -> tuple[float, ...]:
-    """The share of rows that are sure enough to be answered, and the accuracy of these with its interval."""
-    rows, correct = predictions.answered.sum(), predictions.correct[predictions.answered].sum()
-    if not rows:
-        return (0.0,)
-    ends = bootstrap_shares(np.array([correct]), np.array([rows]), seed)[:, 0].tolist()
-    return (float(predictions.answered.mean()), float(correct / rows), *ends)
 
 
 def describe_classes(predictions: LabelledPredictions, intervals: Intervals) -> list[dict[str, Any]]:

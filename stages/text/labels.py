@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType, Task
 from stages.text.windows import find_first_windows, get_documents
 
 if TYPE_CHECKING:  # a served model reads no data set, and need not have the library
@@ -25,6 +25,11 @@ def get_label_names(split: "Dataset") -> list[str]:
     """The names of the labels, in the order of their indices."""
     feature = split.features["labels"]
     return getattr(feature, "feature", feature).names
+
+
+def make_task(split: "Dataset", is_ordinal: bool) -> Task:
+    """What a classifier of these rows has to answer; `data/statistics.json` has whether the labels have an order."""
+    return Task(get_label_names(split), get_problem_type(split), is_ordinal)
 
 
 def read_labels(split: "Dataset") -> np.ndarray:

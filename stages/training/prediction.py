@@ -30,7 +30,7 @@ class RowLogits:
     names: Sequence[str]
     problem_type: ProblemType
     thresholds: Sequence[float] | None
-    is_ordinal: bool = False  # whether the classes have an order; the model does not know it
+    is_ordinal: bool  # whether the labels have an order, the lowest first
 
     def predict(self, temperature: float = 1.0) -> LabelledPredictions:
         """The predictions of the documents; logits are divided by the temperature, and pooled after that."""
@@ -48,6 +48,7 @@ def predict_rows(inputs: Inputs, split: str, precision: str, batch_size: int) ->
         names=[name for _, name in sorted((config.id2label or {}).items())],
         problem_type=rows.problem_type,
         thresholds=getattr(config, "thresholds", None),
+        is_ordinal=getattr(config, "is_ordinal", False),
     )
 
 

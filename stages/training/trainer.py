@@ -14,6 +14,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
+from stages.core.metric_names import LOWER_IS_BETTER
 from stages.core.param_sections import FITTED_AFTER_TRAINING, Train
 from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.evaluate_metric import compute_validation_metrics
@@ -66,7 +67,7 @@ def make_trainer(
         save_steps=train.eval_steps,
         restore_callback_states_from_checkpoint=True,
         load_best_model_at_end=True,
-        greater_is_better=train.metric_for_best_model != "loss",
+        greater_is_better=train.metric_for_best_model not in LOWER_IS_BETTER,
         remove_unused_columns=False,
         report_to="none",
     )
@@ -119,6 +120,7 @@ class ClassifierTrainer(ResumableTrainer):
 
     def __init__(self, inputs: Inputs, arguments: TrainingArguments, **kwargs: Any):
         self.frozen = inputs.frozen
+        self.is_ordinal = getattr(inputs.model.config, "is_ordinal", False)
         super().__init__(inputs.model, arguments, data_collator=pass_batch_through, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> LengthGroupedSampler:
@@ -172,7 +174,8 @@ class ClassifierTrainer(ResumableTrainer):
         labels = rows.labels[find_first_windows(rows.documents)]
         metrics = output.metrics or {}
         if metric_key_prefix == "eval":
-            values = compute_validation_metrics(make_predictions(rows.problem_type, logits, labels))
+            predictions = make_predictions(rows.problem_type, logits, labels, is_ordinal=self.is_ordinal)
+            values = compute_validation_metrics(predictions)
             metrics |= {f"eval_{name}": value for name, value in values.items()}
         return output._replace(predictions=logits, label_ids=labels, metrics=metrics)
 

@@ -20,13 +20,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from stages.core.cpu_slots import reserve_cores
+from stages.core.files import read_json
 from stages.core.hardware import describe_processor, resolve_precision
 from stages.core.param_sections import Cache, Train
-from stages.core.paths import BASE, TOKENIZED, TOKENIZER
-from stages.core.problem_type import ProblemType
+from stages.core.paths import BASE, STATISTICS, TOKENIZED, TOKENIZER
 from stages.text.batches import RowSubset
 from stages.text.encoding import load_splits
-from stages.text.labels import get_label_names, get_problem_type
+from stages.text.labels import make_task
 from stages.text.tokenizer import load_tokenizer
 from stages.training.history import list_points, list_validations
 from stages.training.initial import build_initial_model
@@ -119,21 +119,25 @@ class Trials:
     @classmethod
     def open(cls, cache: Cache) -> "Trials":
         """Those of the pipeline's base model and data; UserError when they are missing."""
-        return cls(BASE, load_splits(TOKENIZED), load_tokenizer(TOKENIZER), cache)
+        is_ordinal = read_json(STATISTICS, ["is_ordinal"])["is_ordinal"]
+        return cls(BASE, load_splits(TOKENIZED), load_tokenizer(TOKENIZER), cache, is_ordinal)
 
-    def __init__(self, base: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, cache: Cache):
+    def __init__(
+        self,
+        base: Path,
+        data: DatasetDict,
+        tokenizer: PreTrainedTokenizerBase,
+        cache: Cache,
+        is_ordinal: bool = False,
+    ):
         self.base, self.data, self.tokenizer, self.cache = base, data, tokenizer, cache
+        self.task = make_task(data["train"], is_ordinal)
         self.prepared: dict[tuple[Any, ...], Prepared] = {}
 
     @property
     def labels(self) -> list[str]:
-        """The names of the classes."""
-        return get_label_names(self.data["train"])
-
-    @property
-    def problem_type(self) -> ProblemType:
-        """Whether a row has one label or several."""
-        return get_problem_type(self.data["train"])
+        """The names of the labels."""
+        return self.task.labels
 
     def run(
         self,
@@ -182,7 +186,7 @@ class Trials:
         return self.prepared[key]
 
     def make_prepared(self, train: Train, seed: int, precision: str) -> Prepared:
-        model = build_initial_model(self.base, self.labels, self.problem_type, self.tokenizer, train, seed)
+        model = build_initial_model(self.base, self.task, self.tokenizer, train, seed)
         with redirect_stdout(StringIO()):  # the numbers of rows found and computed, for each number of frozen layers
             inputs = prepare_inputs(model, self.data, SPLITS, self.tokenizer, precision, self.cache)
         return Prepared(inputs.model, inputs, copy_trained(inputs.model))

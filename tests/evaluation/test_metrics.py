@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from stages.core.errors import UserError
-from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, Task
 from stages.evaluation.metrics import (
     bin_by_confidence,
     compute_class_metrics,
@@ -10,6 +10,7 @@ from stages.evaluation.metrics import (
     compute_test_metrics,
     list_metrics,
     require_metric,
+    select_headlines,
 )
 from stages.evaluation.predictions import LabelledPredictions, make_predictions
 
@@ -57,13 +58,13 @@ def test_every_metric_that_is_shown_is_measured(problem_type, classes, is_ordina
 
 
 def test_a_metric_that_the_labels_do_not_have_is_one_message():
-    require_metric("train.metric_for_best_model", "hamming_loss", MULTI_LABEL, 3)
+    require_metric("train.metric_for_best_model", "hamming_loss", Task(["a", "b", "c"], MULTI_LABEL))
     with pytest.raises(UserError, match=r"model: found 'hamming_loss'; for one of 3 labels a text allowed: accuracy, "):
-        require_metric("train.metric_for_best_model", "hamming_loss", SINGLE_LABEL, 3)
+        require_metric("train.metric_for_best_model", "hamming_loss", Task(["a", "b", "c"], SINGLE_LABEL))
     with pytest.raises(UserError, match=r"for several labels a text allowed: f1_micro, "):
-        require_metric("train.metric_for_best_model", "balanced_accuracy", MULTI_LABEL, 3)
+        require_metric("train.metric_for_best_model", "balanced_accuracy", Task(["a", "b", "c"], MULTI_LABEL))
     with pytest.raises(UserError, match=r"found 'accuracy_worst_slice'"):
-        require_metric("train.metric_for_best_model", "accuracy_worst_slice", SINGLE_LABEL, 3)
+        require_metric("train.metric_for_best_model", "accuracy_worst_slice", Task(["a", "b", "c"], SINGLE_LABEL))
 
 
 @pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL])
@@ -113,3 +114,12 @@ def test_a_label_without_rows_is_not_the_one_with_the_lowest_recall():
     assert compute_test_metrics(MULTI)["recall_worst_class"] == 1 / 2
     none = make_predictions(MULTI_LABEL, LOGITS, np.zeros_like(MULTI_LABELS))
     assert "recall_worst_class" not in compute_test_metrics(none)
+
+
+def test_experiments_are_compared_by_few_metrics():
+    measured = compute_test_metrics(MULTI) | {"accuracy_worst_slice": 0.5}
+    found = select_headlines(measured, MULTI_LABEL)
+    assert list(found) == ["accuracy", "f1_micro", "f1_macro", "loss", "accuracy_worst_slice", "rows"]
+    assert found.items() <= measured.items()
+    single = select_headlines(compute_test_metrics(PREDICTIONS), SINGLE_LABEL)
+    assert list(single) == ["accuracy", "f1_macro", "loss", "recall_worst_class", "calibration_error", "rows"]

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.project import ROOT
 
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation.predictions import (
-    MULTI_LABEL,
-    SINGLE_LABEL,
     LabelledMultiLabelPredictions,
     LabelledPredictions,
     MultiLabelPredictions,

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, make_predictions
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
+from stages.evaluation.predictions import make_predictions
 from stages.evaluation.slices import find_worst_accuracy, measure_slices
 
 VALUES = ["en"] * 60 + ["de"] * 30 + ["fr"] * 10

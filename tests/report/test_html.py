@@ -124,16 +124,12 @@ def test_slices_are_shown_with_what_does_not_count(tmp_path, is_multi_label):
     assert "By slice" not in write(tmp_path)[0]
 
 
-def test_metrics_of_an_order_and_answers_are_shown_where_there_are_any(tmp_path):
-    html, markdown = write(tmp_path, "abcdef", results={"is_ordinal": True, "thresholds": [0.5]})
+def test_metrics_of_an_order_are_shown_where_there_is_one(tmp_path):
+    html, markdown = write(tmp_path, "abcdef", results={"is_ordinal": True})
     for text in ("Kappa, quadratic weights", "Mean absolute error, in classes", "Class among the three most likely"):
         assert text in html
         assert text in markdown
         assert text not in write(tmp_path)[0]
-    html, markdown = write(tmp_path, "abcdef", results={"thresholds": [0.5]})
-    assert "An answer needs a confidence of 0.500" in html
-    assert "With a confidence of 0.500 or more, " in markdown
-    assert "No prediction reaches the confidence 1.000" in write(tmp_path, results={"thresholds": [1.0]})[0]
 
 
 def test_equal_runs_have_equal_pages(tmp_path):

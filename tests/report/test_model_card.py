@@ -68,21 +68,15 @@ def test_the_text_has_data_limits_and_params(words, options):
 def test_a_card_of_several_labels_a_text_says_how_to_get_all_of_them():
     text = make(results={"is_multi_label": True})
     assert 'function_to_apply="sigmoid", top_k=None)' in text
-    assert "A text gets each label whose probability is 0.5 or more." in text
+    assert "A text gets each label whose probability is\n0.5 or more." in text
     assert "has, several of them, one or none:\n`bad`, `good`." in text
     assert "| Subset accuracy (all labels right) | 0." in text
     assert "class" not in text.replace("classif", "").replace("Classif", "")
     found = [(one.metric_type, one.metric_args) for one in ModelCard(text).data.eval_results]
     assert found == [("accuracy", None), ("f1", {"average": "micro"}), ("f1", {"average": "macro"})]
     fitted = make(results={"is_multi_label": True, "thresholds": [0.25, 0.75]})
-    assert "| `bad` | 0.2500 |\n| `good` | 0.7500 |" in fitted
+    assert "its threshold or more: those under Limits" in fitted
     assert "logits.sigmoid()" in make(results={"is_multi_label": True}, library="sentence-transformers")
-
-
-def test_a_card_says_what_was_fitted_on_validation():
-    assert "Its probabilities were not calibrated after training." in make()
-    assert "were calibrated after training, on validation (temperature 1.500," in make(temperature=1.5)
-    assert "A prediction is an answer when its probability is 0.7500 or more." in make(results={"thresholds": [0.75]})
 
 
 def test_only_the_demo_corpus_is_called_synthetic():

@@ -1,7 +1,8 @@
 import numpy as np
 
+from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.metrics import compute_test_metrics
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, LabelledPredictions, make_predictions
+from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.evaluation.slices import measure_slices
 from stages.report.summary import MOST_CHARACTERS, MOST_CLASSES, group_by_length, summarize
 
@@ -98,13 +99,3 @@ def test_of_many_labels_those_with_the_lowest_f1_are_shown():
     _, found = make_multi(classes=30)
     assert len(found.classes) == MOST_CLASSES
     assert found.confusion.shape == (31, 31)
-
-
-def test_with_a_threshold_the_share_of_answers_and_their_accuracy_are_known():
-    logits, labels = np.array([[0.0, 3], [0, 0.1], [3, 0], [4, 0]]), np.array([1, 0, 0, 1])
-    names, metrics = ["bad", "good"], {"rows": 4}
-    for thresholds, expected in (([0.9], (0.75, 2 / 3)), ([0.99], (0.0,)), (None, (1.0, 0.5))):
-        made = make_predictions(SINGLE_LABEL, logits, labels, names, thresholds)
-        found = summarize(made, metrics, np.arange(4), ["text"] * 4, 5, 0)
-        assert found.answers[:2] == expected
-        assert list(found.thresholds) == (thresholds or [])

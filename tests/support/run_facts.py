@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation.metrics import compute_test_metrics
-from stages.evaluation.predictions import MULTI_LABEL, SINGLE_LABEL, LabelledPredictions, make_predictions
+from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.evaluation.slices import find_worst_accuracy, measure_slices
 from stages.report.facts import RunFacts
 from stages.report.summary import Summary, summarize

@@ -7,7 +7,7 @@ from stages.core.errors import UserError
 from stages.core.param_sections import Preprocess
 from stages.core.problem_type import MULTI_LABEL
 from stages.data.demo_corpus import LABELS, make_reviews
-from stages.text.encoding import encode_split, index_splits, load_splits
+from stages.text.encoding import encode_split, index_splits, load_splits, read_slices
 from stages.text.labels import get_label_names, read_labels
 from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import configure, load_tokenizer
@@ -155,3 +155,13 @@ def test_a_missing_or_broken_data_set_is_an_error(tmp_path, tiny_model):
     (tmp_path / "tokenized/train/state.json").write_text("{}")
     with pytest.raises(UserError, match=r"tokenized: cannot be read"):
         load_splits(tmp_path / "tokenized")
+
+
+def test_slices_are_read_by_the_name_of_their_column(tmp_path):
+    columns = {"text": ["a", "b"], "slice_source": ["web", ""], "slice_slice_of": ["x", "y"]}
+    pq.write_table(pa.table(columns), tmp_path / "test.parquet")
+    found = read_slices(tmp_path / "test.parquet", ["slice_of", "source"])
+    assert found == {"slice_of": ["x", "y"], "source": ["web", ""]}
+    assert read_slices(tmp_path / "test.parquet", []) == {}
+    with pytest.raises(UserError, match=r"test.parquet: cannot be read \(.*; run `dvc repro download`, which makes it"):
+        read_slices(tmp_path / "test.parquet", ["language"])
