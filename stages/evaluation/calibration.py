@@ -1,6 +1,7 @@
 """Calibration: one temperature, by which all logits are divided, makes a model as sure as it is right on validation.
 
-Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The order of the logits stays, and with it the label.
+Guo et al., On Calibration of Modern Neural Networks, ICML 2017. The order of a row's logits
+stays, and with it the label; that of a text in windows may change, because the mean over them is another one.
 """
 
 import math
