@@ -190,7 +190,8 @@ def read_groups(raw: Path) -> list[str] | None:
 def read_slices(raw: Path, columns: list[str]) -> dict[str, list[str]]:
     """The values of columns of slices in a Parquet file of `data/raw`, by column; UserError when it is broken."""
     try:
-        table = pq.read_table(raw, columns=[f"slice_{column}" for column in columns])
+        with pq.ParquetFile(raw) as file:
+            table = file.read([f"slice_{column}" for column in columns])
         return {column: table.column(f"slice_{column}").to_pylist() for column in columns}
     except (OSError, pa.ArrowException, KeyError) as error:
         raise UserError(f"{raw}: cannot be read ({error}); run `dvc repro download`, which makes it.") from None
