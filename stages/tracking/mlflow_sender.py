@@ -16,6 +16,7 @@ from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from stages.core.files import read_json
+from stages.core.problem_type import MULTI_LABEL
 from stages.core.secrets import redact
 from stages.tracking.journal import Event, Journal
 from stages.tracking.mlflow_store import (
@@ -201,7 +202,7 @@ def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> N
                 code_paths=[str(CODE)],
                 artifacts={"classifier": str(folder)},
                 model_config={"precision": find_precision(journal)},
-                signature=make_signature(example, config.get("problem_type") == "multi_label_classification"),
+                signature=make_signature(example, config.get("problem_type") == MULTI_LABEL),
                 input_example=example,
                 tags={"mlflow.source.name": "dvc.yaml"},
                 pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
