@@ -45,6 +45,7 @@ from stages.training.settings import WITH_LAYERS, read_resolved
 from stages.training.trainer import ClassifierTrainer, find_best_validation, make_trainer, measure_speed
 
 SPLITS = ("train", "validation")
+VALIDATION_SCORES = ("loss", "accuracy", "f1_micro")  # the last one, where a text may have several labels
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "columns", "is_ordinal", "dropped", "leaks")
 
 
@@ -86,7 +87,8 @@ def main() -> dict[str, float]:
         if params.tracking.log_model:
             run.log_file("model", CLASSIFIER, columns=statistics["columns"])
         mark_finished(checkpoints, run.key)
-    print(f"{CLASSIFIER}: the best on validation, accuracy {best['accuracy']:.4f}")
+    metric = params.train.metric_for_best_model
+    print(f"{CLASSIFIER}: the best on validation, {metric} {best[metric]:.4f}")
     speed = measure_speed(trainer, statistics["splits"]["train"]["tokens"])
     return trainer.measure() | speed | {"train_frozen_seconds": round(inputs.seconds, 2)}
 
@@ -114,11 +116,11 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> Clas
 def write_metrics(
     best: dict[str, float], model: PreTrainedModel, arguments: TrainingArguments, calibration: Calibration
 ) -> None:
-    """Write loss and accuracy of the chosen validation, the numbers of parameters, what `auto` was and what was fitted.
+    """Write scores of the chosen validation, the numbers of parameters, what `auto` was and what was fitted.
 
-    The loss is that of the training: before the calibration.
+    The scores are those of the training: before calibration and thresholds.
     """
-    validation = {f"validation_{name}": best[name] for name in ("loss", "accuracy")}
+    validation = {f"validation_{name}": best[name] for name in VALIDATION_SCORES if name in best}
     automatic = {name: getattr(arguments, name) for name in WITH_LAYERS}
     write_json(TRAIN_METRICS, validation | count_parameters(model) | automatic | calibration.describe())
 

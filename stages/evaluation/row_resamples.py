@@ -98,7 +98,7 @@ def compute_row_values(predictions: LabelledPredictions) -> dict[str, np.ndarray
         return values | {
             "accuracy": predictions.correct,
             "hamming_loss": (labels != predicted).mean(-1),
-            "f1_samples": 2 * (labels & predicted).sum(-1) / np.maximum(size, 1),
+            "f1_samples": np.where(size == 0, 1, 2 * (labels & predicted).sum(-1) / np.maximum(size, 1)),
             "brier_score": squares.mean(-1),
         }
     classes = squares.shape[1]

@@ -73,7 +73,7 @@ def score_order(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 def score_label_sets(predictions: LabelledPredictions) -> dict[str, float]:
     """Metrics of texts that have any number of labels: of the decisions, and of the probabilities.
 
-    As in scikit-learn, a text without labels adds 0 to `f1_samples`, also when none is predicted.
+    A text without labels that gets none adds 1 to `f1_samples`.
     """
     labels, predicted = predictions.labels, predictions.predicted
     occurring = np.flatnonzero(labels.any(0) | predicted.any(0))
@@ -81,7 +81,8 @@ def score_label_sets(predictions: LabelledPredictions) -> dict[str, float]:
         "accuracy": accuracy_score(labels, predicted),
         "hamming_loss": hamming_loss(labels, predicted),
         "f1_weighted": f1_score(labels, predicted, average="weighted", zero_division=0),
-        "f1_samples": f1_score(labels, predicted, average="samples", zero_division=0),
+        # A text without labels that gets none is right: 1, not 0 as by default.
+        "f1_samples": f1_score(labels, predicted, average="samples", zero_division=1),
         "brier_score": np.square(predictions.probabilities - labels).mean(),
     }
     for average in ("micro", "macro"):

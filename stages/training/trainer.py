@@ -176,8 +176,18 @@ class ClassifierTrainer(ResumableTrainer):
         if metric_key_prefix == "eval":
             predictions = make_predictions(rows.problem_type, logits, labels, is_ordinal=self.is_ordinal)
             values = compute_validation_metrics(predictions)
+            self.check_metric(values)
             metrics |= {f"eval_{name}": value for name, value in values.items()}
         return output._replace(predictions=logits, label_ids=labels, metrics=metrics)
+
+    def check_metric(self, values: dict[str, float]) -> None:
+        """UserError when the metric that chooses the best model is not defined on the rows of validation."""
+        name = str(self.args.metric_for_best_model)
+        if name not in values:
+            raise UserError(
+                f"train.metric_for_best_model: {name} is not defined on validation, because none of its rows, or each "
+                f"of them, has the label. Use more rows of validation, or one of {', '.join(values)}."
+            )
 
 
 def require_rows(dataset: Any) -> RowDataset:

@@ -70,8 +70,9 @@ def test_metrics_of_sets_of_labels_are_those_of_scikit_learn(classes, seed):
         "brier_score": metrics.mean_squared_error(labels, probabilities),
         "loss": metrics.log_loss(labels.ravel(), probabilities.ravel()),
     }
-    for average in ("micro", "macro", "weighted", "samples"):
+    for average in ("micro", "macro", "weighted"):
         expected[f"f1_{average}"] = metrics.f1_score(labels, predicted, average=average, zero_division=0)
+    expected["f1_samples"] = metrics.f1_score(labels, predicted, average="samples", zero_division=1)
     for average in ("micro", "macro"):
         expected[f"precision_{average}"] = metrics.precision_score(labels, predicted, average=average, zero_division=0)
         expected[f"recall_{average}"] = metrics.recall_score(labels, predicted, average=average, zero_division=0)
@@ -119,4 +120,4 @@ def test_without_any_label_there_is_no_ranking_and_no_warning():
         found = compute_metrics(make_multi(share=0))
         none = compute_metrics(make_predictions(MULTI_LABEL, -np.ones((3, 2)), np.zeros((3, 2))))
     assert not {"roc_auc", "average_precision", "average_precision_micro"} & set(found)
-    assert (none["accuracy"], none["f1_macro"], none["f1_samples"]) == (1, 0, 0)
+    assert (none["accuracy"], none["f1_macro"], none["f1_samples"]) == (1, 0, 1)
