@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from stages.core.data_section import Data, Split
 from stages.core.errors import UserError, list_names
+from stages.core.problem_type import LABEL_SEPARATOR
 from stages.data.labels import BadRow, LabelReader, LabelSets, format_value
 from stages.data.rows import Row, RowErrors, UsableRow, hash_texts, hash_values, read_row
 
@@ -100,6 +101,7 @@ class Corpus:
             self.drop_unknown(split, is_known)
         self.errors.raise_if_any(source)
         known = [name for name, is_in_train in zip(self.names, is_known, strict=True) if is_in_train]
+        self.check_names(known)
         self.check_columns(known)
         self.check_order(known)
 
@@ -117,6 +119,15 @@ class Corpus:
         for location, index in zip(locations, labels[is_unknown], strict=True):
             names = [self.names[label] for label in self.label_sets.sets[index] if not is_known[label]]
             self.errors.add(UNKNOWN_LABEL, f"{location} ({', '.join(names)})")
+
+    def check_names(self, known: list[str]) -> None:
+        """UserError for a label whose name could not be told from two, where results join those of a row."""
+        joined = [name for name in known if LABEL_SEPARATOR in name] if self.is_multi_label else []
+        if joined:
+            raise UserError(
+                f"data.label_names: the label{'s' * (len(joined) > 1)} {list_names(joined)} must have another name, "
+                f"because {LABEL_SEPARATOR!r} is between the labels of a row in results."
+            )
 
     def check_columns(self, known: list[str]) -> None:
         """UserError when a column of `data.label_column` is 1 in no row of train."""

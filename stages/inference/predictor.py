@@ -81,7 +81,7 @@ class Predictor:
         prepared = [self.prepare(text, location) for text, location in zip(texts, locations, strict=True)]
         encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(prepared)
         windows, documents = flatten_windows(encodings) if self.has_windows else (encodings, range(len(encodings)))
-        logits = pool_windows(self.compute_logits(windows), np.array(documents, dtype=int))
+        logits = pool_windows(self.compute_logits(windows), np.array(documents, dtype=int), self.problem_type)
         predictions = make_predictions(self.problem_type, logits, names=self.names, thresholds=self.thresholds)
         truncated = [not self.has_windows and bool(encoding.overflowing) for encoding in encodings]
         return make_answers(predictions, truncated, self.problem_type)

@@ -41,6 +41,7 @@ CHARTS = {
         (
             Series("accuracy", "validation", "accuracy", BLUE, "o-"),
             Series("F1, macro", "validation", "f1_macro", GREEN, "x--"),
+            Series("F1, micro", "validation", "f1_micro", ORANGE, "s-"),  # where a text may have several labels
         ),
     ),
 }
@@ -87,7 +88,7 @@ def plot_chart(axes: "Axes", chart: Chart, history: History) -> None:
     """Draw the series that have points."""
     for series in chart.series:
         rows = getattr(history, series.table)
-        if not rows:  # training has none when it ended before train.logging_steps
+        if not rows or series.column not in rows[0]:  # training has none when it ended before train.logging_steps
             continue
         steps = [row["step"] for row in rows]
         values = [row[series.column] for row in rows]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
+from stages.core.problem_type import MULTI_LABEL, ProblemType
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,7 +33,7 @@ def find_first_windows(documents: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.diff(documents, prepend=-1))
 
 
-def pool_windows(logits: np.ndarray, documents: np.ndarray, problem_type: ProblemType = SINGLE_LABEL) -> np.ndarray:
+def pool_windows(logits: np.ndarray, documents: np.ndarray, problem_type: ProblemType) -> np.ndarray:
     """Scores of documents, `(D, C)`, from the logits of their windows, `(N, C)`, in the same type.
 
     The probability of a document is the mean over its windows. A score is its logarithm or, where a document may have

@@ -37,9 +37,11 @@ def test_windows_have_another_temperature_than_the_scores_of_their_documents():
     logits, labels = draw(SINGLE_LABEL)
     logits *= 3
     documents, labels = np.arange(len(logits)) // 4, labels[::4]
-    pooled = pool_windows(logits, documents)
+    pooled = pool_windows(logits, documents, SINGLE_LABEL)
     before = fit_temperature(scale(SINGLE_LABEL, pooled, labels))
-    after = fit_temperature(lambda t: make_predictions(SINGLE_LABEL, pool_windows(logits / t, documents), labels))
+    after = fit_temperature(
+        lambda t: make_predictions(SINGLE_LABEL, pool_windows(logits / t, documents, SINGLE_LABEL), labels)
+    )
     assert abs(before - after) > 0.1
 
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Cache
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.inference.predictor import Predictor
 from stages.model.classifier import build_classifier, load_classifier
 from stages.model.freezing import freeze
@@ -24,13 +25,13 @@ TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, 
 def make(tiny_model, params, tmp_path):
     """A classifier with random weights that reads 16 tokens; `make(pairs)` returns its folder."""
 
-    def make(pairs=False, names=("bad", "good", "so-so"), stride=None):
+    def make(pairs=False, names=("bad", "good", "so-so"), stride=None, problem_type=SINGLE_LABEL):
         torch.manual_seed(0)
         tokenizer = load_tokenizer(tiny_model)
         preprocess = params({"preprocess.max_length": 16, "preprocess.stride": stride}).preprocess
         configure(tokenizer, tiny_model, preprocess, pairs)
         folder = tmp_path / "classifier"
-        build_classifier(tiny_model, list(names), tokenizer).save_pretrained(folder)
+        build_classifier(tiny_model, list(names), tokenizer, problem_type=problem_type).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         return folder
 
@@ -114,6 +115,20 @@ def test_a_text_in_windows_is_answered_by_the_mean_of_its_windows(make):
     assert long.probability == pytest.approx(expected.max().item(), abs=1e-5)
     assert short.probability == pytest.approx(reference(["Dull."])[0].max(), abs=1e-5)
     assert not long.truncated
+
+
+def test_several_labels_of_a_text_in_windows_are_those_of_the_mean_of_its_windows(make):
+    folder, text = make(stride=4, problem_type=MULTI_LABEL), " ".join(f"film {number}" for number in range(40))
+    tokenizer = load_tokenizer(folder)
+    ids = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+    windows = [ids[start : start + 14] for start in range(0, len(ids) - 4, 10)]
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    with torch.inference_mode():
+        inputs = ([tokenizer.cls_token_id, *window, tokenizer.sep_token_id] for window in windows)
+        expected = torch.cat([model(torch.tensor([one])).logits.sigmoid() for one in inputs]).mean(0)
+    (answer,) = Predictor(folder, "fp32").predict([text], ["text 1"])
+    assert list(answer.scores.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    assert answer.label == [name for name, score in answer.scores.items() if score >= 0.5]
 
 
 def test_many_batches_answer_in_the_order_of_the_texts(make):

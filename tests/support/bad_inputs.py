@@ -256,6 +256,8 @@ LABELS = [
     rows("a list in a list of labels", r"label is neither text nor a number \(1\): rows.jsonl line 41",
          listed('[["a"]]'), "jsonl"),
     rows("a label of two encodings in a list", r"text is not utf-8 \(1\)", listed('["\\ud83d"]'), "jsonl"),
+    rows("a label with the sign between labels", r"data.label_names: the label b\|c must have another name, because",
+         listed('["b|c"]'), "jsonl"),
     rows("lists of one label", r"rows.jsonl: the data has one label \(a\) in 9 rows; need two",
          '{"text": "x", "label": ["a"]}\n' * 9, "jsonl"),
     rows("a column of labels that is missing", "data.label_column: .*rows.csv has no column 'ask'; it has text, bug",
