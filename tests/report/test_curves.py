@@ -20,9 +20,18 @@ def test_the_page_and_the_picture_show_the_same_charts(tmp_path):
     figures = draw_curves(history)
     assert list(figures) == list(CHARTS)
     for name, chart in CHARTS.items():
-        assert {series.label for series in chart.series} <= set(re.findall(r">([^<>]+)</text>", figures[name]))
+        shown = {series.label for series in chart.series if series.column != "f1_micro"}
+        assert shown <= set(re.findall(r">([^<>]+)</text>", figures[name]))
     write_curves(history, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scores_that_only_several_labels_have_are_drawn_where_they_are(tmp_path):
+    assert "F1, micro" not in draw_curves(read_history(tmp_path))["validation"]
+    several = (
+        VALIDATION.replace("f1_macro", "f1_macro,f1_micro").replace("0.7,1", "0.7,0.5,1").replace("0.6,0", "0.6,0.5,0")
+    )
+    assert "F1, micro" in draw_curves(read_history(tmp_path, validation=several))["validation"]
 
 
 def test_a_training_without_logged_steps_has_curves_of_its_validations(tmp_path):
