@@ -28,11 +28,7 @@ def test_the_page_and_the_picture_show_the_same_charts(tmp_path):
 
 def test_scores_that_only_several_labels_have_are_drawn_where_they_are(tmp_path):
     assert "F1, micro" not in draw_curves(read_history(tmp_path))["validation"]
-    several = "step,epoch,loss,accuracy,f1_macro,f1_micro,best
-5,1,0.6,0.8,0.7,0.75,1
-"
-        VALIDATION.replace("f1_macro", "f1_macro,f1_micro").replace("0.7,1", "0.7,0.5,1").replace("0.6,0", "0.6,0.5,0")
-    )
+    several = "step,epoch,loss,accuracy,f1_macro,f1_micro,best\n5,1,0.6,0.8,0.7,0.75,1\n"
     assert "F1, micro" in draw_curves(read_history(tmp_path, validation=several))["validation"]
 
 
