@@ -104,9 +104,22 @@ def divide(rows: RowDataset, trials: Trials, folds: int, seed: int, folder: Path
     groups = find_equal_rows(trials.data["train"].select(first))
     named = [name for split in SPLITS for name in read_groups(RAW / f"{split}.parquet") or ()]
     if named:
-        groups = join_groups(groups, np.array(named))
+        groups = keep_together(groups, np.array(named), folds)
     labels = rows.labels[first]
     return Judged(labels, make_folds(labels, groups, folds, seed), rows.documents, folder)
+
+
+def keep_together(texts: np.ndarray, groups: np.ndarray, folds: int) -> np.ndarray:
+    """Groups `(N,)` with the rows that are in one group, or have equal texts; without the latter where they are many.
+
+    Texts that many write, such as "Thank you", connect their groups, until one fold would have most of the rows.
+    """
+    joined = join_groups(texts, groups)
+    largest = int(np.bincount(joined).max())
+    if largest * folds <= len(joined):
+        return joined
+    print(f"equal texts connect groups with {largest:,} of {len(joined):,} rows, so groups alone are kept together")
+    return groups
 
 
 def find_equal_rows(data: Dataset) -> np.ndarray:
