@@ -1,13 +1,11 @@
 """`transformers.Trainer` for classifiers: its arguments, batches, loss, and choice of the best checkpoint."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
@@ -23,6 +21,7 @@ from stages.model.batch_invariance import compute_logits
 from stages.text.batches import LengthGroupedSampler, RowDataset, TokenRows, pass_batch_through
 from stages.text.windows import find_first_windows, pool_windows
 from stages.training.inputs import Inputs
+from stages.training.losses import balance_classes, make_loss, make_multi_label_loss
 from stages.training.prediction import find_all_rows, is_pinnable, make_eval_batches, make_eval_loader
 from stages.training.resumable_trainer import ResumableTrainer
 from stages.training.settings import resolve_settings
@@ -207,48 +206,6 @@ class ValidateLastStep(TrainerCallback):
 def make_precision_arguments(precision: str) -> dict[str, Any]:
     """`TrainingArguments` for a precision, on the GPU when there is one."""
     return {"bf16": precision == "bf16", "fp16": precision == "fp16", "use_cpu": not torch.cuda.is_available()}
-
-
-def balance_classes(labels: np.ndarray, num_labels: int) -> torch.Tensor:
-    """Weights `(C,)` that make rare classes as important as frequent ones.
-
-    Of one label for each row, `(N,)`: inverse to class frequency, 1 on average over rows (scikit-learn's `balanced`).
-    Of several, `(N, C)`: rows without the label for each row with it, the weight of those with it (`pos_weight` of
-    `BCEWithLogitsLoss`).
-    """
-    if labels.ndim == 2:
-        with_label = labels.sum(axis=0)
-        return torch.tensor((len(labels) - with_label) / np.maximum(with_label, 1), dtype=torch.float32)
-    counts = np.bincount(labels, minlength=num_labels)
-    return torch.tensor(len(labels) / (num_labels * counts), dtype=torch.float32)
-
-
-def make_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[..., torch.Tensor]:
-    """Cross-entropy for Trainer: the sum over rows, divided by the number of rows in all accumulated batches."""
-
-    def loss(outputs: dict, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
-        logits = outputs["logits"].float()
-        weight = None if weights is None else weights.to(logits.device)
-        total = cross_entropy(logits, labels, weight, reduction="sum", label_smoothing=label_smoothing)
-        return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
-
-    return loss
-
-
-def make_multi_label_loss(weights: torch.Tensor | None, label_smoothing: float) -> Callable[..., torch.Tensor]:
-    """Binary cross-entropy for Trainer: the sum over rows and labels, divided by their number in all its batches.
-
-    Smoothing moves a label by half of `label_smoothing` from 0 and 1 towards 0.5, as it does of two classes.
-    """
-
-    def loss(outputs: dict, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
-        logits = outputs["logits"].float()
-        weight = None if weights is None else weights.to(logits.device)
-        targets = labels * (1 - label_smoothing) + label_smoothing / 2
-        total = binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="sum")
-        return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
-
-    return loss
 
 
 def find_best_validation(trainer: Trainer) -> dict[str, float]:

@@ -16,13 +16,7 @@ from stages.core.hardware import resolve_precision
 from stages.text.batches import TokenBudgetBatches
 from stages.text.labels import get_document_labels, read_labels
 from stages.training import inputs, prediction
-from stages.training.trainer import (
-    balance_classes,
-    find_best_validation,
-    make_loss,
-    make_multi_label_loss,
-    measure_speed,
-)
+from stages.training.trainer import find_best_validation, measure_speed
 
 
 @pytest.fixture
@@ -207,35 +201,6 @@ def test_speed_counts_the_rows_that_were_trained(fit):
     values = measure_speed(trainer, tokens=4096)
     assert values["train_samples_per_second"] * values["train_loop_seconds"] == pytest.approx(256, rel=0.05)
     assert values["train_tokens_per_second"] == pytest.approx(16 * values["train_samples_per_second"], rel=0.01)
-
-
-def test_balanced_weights_give_all_classes_the_same_total_weight():
-    weights = balance_classes(np.array([0] * 30 + [1] * 10), 2)
-    assert weights.tolist() == pytest.approx([40 / 60, 2.0])
-
-
-def test_balanced_weights_of_several_labels_make_rows_with_and_without_a_label_equal():
-    labels = np.array([[True, False]] * 10 + [[False, False]] * 30)
-    assert balance_classes(labels, 2).tolist() == [3, 40]  # of the second label there is no row to weigh
-
-
-def test_the_multi_label_loss_is_that_of_torch_over_all_labels_of_the_step():
-    logits, labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3).repeat(2, 1)
-    weights = torch.tensor([1.0, 2.0, 0.5])
-    mean = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights)
-    assert make_multi_label_loss(weights, 0)({"logits": logits}, labels) == pytest.approx(mean)
-    assert make_multi_label_loss(weights, 0)({"logits": logits}, labels, torch.tensor(36)) == pytest.approx(mean / 2)
-    smoothed = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels * 0.8 + 0.1)
-    assert make_multi_label_loss(None, 0.2)({"logits": logits}, labels) == pytest.approx(smoothed)
-
-
-def test_the_loss_is_that_of_torch_over_all_rows_of_the_step():
-    logits, labels = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
-    weights = torch.tensor([1.0, 2.0, 0.5])
-    loss = make_loss(weights, 0.1)
-    total = torch.nn.functional.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=0.1)
-    assert loss({"logits": logits}, labels, torch.tensor(12)) == pytest.approx(total / 12)
-    assert loss({"logits": logits}, labels) == pytest.approx(total / 6)
 
 
 @pytest.mark.parametrize(
