@@ -25,7 +25,7 @@ endif
 	@echo "compare runs  make ui, then open http://127.0.0.1:5000"
 
 # The experiments side by side: what they change, accuracy and seconds. dvc exp show alone has all numbers.
-DETAILS := loss|rows|.*_macro|.*_error|recall_.*|(validation|total|trainable|train_(loop|frozen|peak|samples|tokens))_.*
+DETAILS := loss|rows|temperature|threshold|.*_macro|.*_error|recall_.*|(validation|total|trainable|train_(loop|frozen|peak|samples|tokens))_.*
 compare: setup
 	dvc exp show --only-changed --keep 'accuracy|train_seconds' --drop 'Created|Executor|.*/.*|$(DETAILS)'
 

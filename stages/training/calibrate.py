@@ -21,7 +21,7 @@ class Calibration(NamedTuple):
     """What was fitted: nothing, unless params ask for it."""
 
     temperature: float | None = None
-    thresholds: float | dict[str, float] | None = None  # one for all answers, or one for each label
+    threshold: float | None = None  # of the answers; where a text may have several labels, only config.json has them
 
     def describe(self) -> dict[str, Any]:
         """What `metrics/train.json` has of it."""
@@ -41,17 +41,16 @@ def calibrate(inputs: Inputs, train: Train, precision: str) -> Calibration:
     if train.calibration == "temperature":
         temperature = fit_temperature(validation.predict)
         print(describe_temperature(validation.predict(), validation.predict(temperature), temperature))
-    thresholds = None
+    threshold = None
     if train.threshold is not None:
         predictions = validation.predict(temperature or 1.0)
         fitted = fit_thresholds(parse_goal(train.threshold), predictions)
         print(describe_thresholds(train.threshold, replace(predictions, thresholds=fitted)))
-        inputs.model.config.thresholds = thresholds = fitted.tolist()
+        inputs.model.config.thresholds = fitted.tolist()
+        threshold = None if validation.problem_type == MULTI_LABEL else float(fitted[0])
     if temperature is not None:
         scale_head(inputs.model, temperature)
-    if thresholds is not None and validation.problem_type != MULTI_LABEL:
-        return Calibration(temperature, thresholds[0])
-    return Calibration(temperature, thresholds and dict(zip(validation.names, thresholds, strict=True)))
+    return Calibration(temperature, threshold)
 
 
 def describe_temperature(before: LabelledPredictions, after: LabelledPredictions, temperature: float) -> str:

@@ -76,11 +76,11 @@ def test_a_threshold_is_fitted_to_calibrated_probabilities(fit, capsys):
     make_unsure(inputs)
     found = fitted(calibration="temperature", threshold="precision >= 0.6")
     after = predict(inputs)
-    assert after.thresholds.tolist() == [found.thresholds] == inputs.model.config.thresholds
+    assert after.thresholds.tolist() == [found.threshold] == inputs.model.config.thresholds
     assert after.correct[after.answered].mean() >= 0.6
     shown = f"{after.answered.mean():.1%} of validation is answered, {after.correct[after.answered].mean():.1%} of it"
-    assert f"threshold {found.thresholds:g} for precision >= 0.6: {shown}" in capsys.readouterr().out
-    assert found.describe() == {"temperature": found.temperature, "thresholds": found.thresholds}
+    assert f"threshold {found.threshold:g} for precision >= 0.6: {shown}" in capsys.readouterr().out
+    assert found.describe() == {"temperature": found.temperature, "threshold": found.threshold}
 
 
 def test_several_labels_have_a_threshold_each_by_name(fit, capsys):
@@ -89,8 +89,8 @@ def test_several_labels_have_a_threshold_each_by_name(fit, capsys):
     rows = inputs.rows["validation"]
     rows.labels = np.eye(2, dtype=np.float32)[rows.labels]
     found = fitted(threshold="max f1", calibration="temperature")
-    assert list(found.thresholds) == ["no", "yes"]
-    assert inputs.model.config.thresholds == list(found.thresholds.values())
+    assert found.threshold is None
+    assert len(inputs.model.config.thresholds) == 2
     assert "thresholds for max f1 on validation: no 0." in capsys.readouterr().out
     assert predict(inputs).correct.mean() > 0.8
 
@@ -128,9 +128,9 @@ def test_after_an_unreachable_goal_the_stage_resumes_and_loses_nothing(tokenized
         assert "resuming after step" in capsys.readouterr().out
         config = read_json(tokenized / "models/classifier/config.json")
         assert metrics["temperature"] == config["calibration_temperature"] != 1
-        assert [metrics["thresholds"]] == config["thresholds"]
+        assert [metrics["threshold"]] == config["thresholds"]
         plain, metrics = run()
     assert plain != weights
-    assert not {"temperature", "thresholds"} & set(metrics)
+    assert not {"temperature", "threshold"} & set(metrics)
     shutil.rmtree(tokenized / ".cache/checkpoints")
     assert run()[0] == plain
