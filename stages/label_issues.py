@@ -147,7 +147,9 @@ def run_trial(trials: Trials, params: Params, judged: Judged, part: dict[str, in
     """
     is_held_out = judged.folds[np.unique(judged.documents, return_inverse=True)[1]] == part[FOLD]
     rows = {"train": np.flatnonzero(~is_held_out), "validation": np.flatnonzero(is_held_out)}
-    last = params.change_train({"train.eval_steps": LARGEST, "train.early_stopping_patience": None})
+    # One validation, whose metric chooses nothing: on the rows of a fold another one may not be defined.
+    once = {"train.eval_steps": LARGEST, "train.early_stopping_patience": None, "train.metric_for_best_model": "loss"}
+    last = params.change_train(once)
     training = trials.run(last.train, last.train_seed, rows)
     probabilities = make_predictions(trials.task.problem_type, training.predict_validation()).probabilities
     with new_file(judged.folder / f"{part[FOLD]}.npy") as path, path.open("wb") as file:

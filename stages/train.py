@@ -61,7 +61,9 @@ def main() -> dict[str, float]:
     precision = resolve_precision("train.precision", params.train.precision)
     # What is fitted to the trained model is left out: with another goal, a training that is finished is not repeated.
     sections = params.model_dump(include={"seed", "train", "cache"}, exclude={"train": FITTED_AFTER_TRAINING})
-    training_key = make_training_key(sections | {"precision": precision}, [TOKENIZED, BASE])
+    # The order of the labels decides which metrics a validation has, and is in neither of the folders.
+    sections |= {"precision": precision, "is_ordinal": task.is_ordinal}
+    training_key = make_training_key(sections, [TOKENIZED, BASE])
     tags = make_run_tags(statistics, params.flat())
     with (
         open_checkpoints(training_key) as checkpoints,

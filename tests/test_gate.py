@@ -120,7 +120,7 @@ def test_any_metric_of_the_test_can_have_a_limit(checkout):
         "min_roc_auc": "pass", "max_loss": "fail", "min_f1_micro": "fail"
     }  # fmt: skip
     assert "error in gate: the model fails max_loss, min_f1_micro." in output
-    set_params(checkout, {"gate.metrics": {}})
+    set_params(checkout, {"gate.metrics": None})
 
 
 def test_results_of_another_model_are_refused(checkout):

@@ -71,7 +71,7 @@ class Data(Section):
         dict[str | int | bool, str] | None, Field(min_length=2, description="a mapping {value: name, ...}, or null")
     ] = None
     label_order: Annotated[
-        list[str | int | bool] | None,
+        list[str | int | bool | float] | None,
         Field(min_length=2, description="a list of all labels, the lowest first, or null"),
     ] = None
     group_column: ColumnOrNull = None
@@ -107,7 +107,7 @@ class Data(Section):
     @classmethod
     def check_list(cls, value: Any, info: ValidationInfo) -> Any:
         """Nothing is twice in a list; 1 and "1" are the same, because columns and labels become names."""
-        names = [str(item).strip() for item in value] if isinstance(value, list) else []
+        names = [name_item(item) for item in value] if isinstance(value, list) else []
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"data.{info.field_name}: found {', '.join(map(repr, repeated))} twice")
@@ -151,6 +151,20 @@ class Data(Section):
             )
         return value
 
+    @field_validator("header")
+    @classmethod
+    def check_named_columns(cls, value: bool, info: ValidationInfo) -> bool:
+        """With a header, columns that name labels or slices are given by their names."""
+        for key in ("label_column", "slice_columns") if value else ():
+            columns = info.data.get(key)
+            numbers = [column for column in columns if isinstance(column, int)] if isinstance(columns, list) else []
+            if numbers:
+                raise ValueError(
+                    f"data.{key}: found {numbers[0]}; with data.header true give the columns' names, which become the "
+                    "names of labels or slices"
+                )
+        return value
+
     @field_validator("encoding")
     @classmethod
     def check_encoding(cls, value: str) -> str:
@@ -171,3 +185,10 @@ class Data(Section):
         if value is not None and value in (info.data.get("delimiter"), "\r", "\n"):
             raise ValueError(f"data.quotechar: found {value!r}; must differ from data.delimiter and line ends")
         return value
+
+
+def name_item(item: Any) -> str:
+    """A column or label of a list as text: 1, 1.0 and "1" are the same, and true and "true"."""
+    if isinstance(item, float) and item.is_integer():
+        item = int(item)
+    return str(item).lower() if isinstance(item, bool) else str(item).strip()

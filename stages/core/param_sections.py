@@ -154,7 +154,9 @@ class Gate(Section):
     min_accuracy_worst_slice: ShareOrNull = None
     max_calibration_error: ShareOrNull = 0.1
     max_train_seconds: Annotated[float | None, Field(gt=0, le=LARGEST, description="a number > 0, or null")] = 600
-    metrics: dict[str, float] = Field(default={}, description="a mapping {min_f1_macro: 0.8, max_loss: 0.3}, or {}")
+    metrics: dict[str, float] | None = Field(
+        default=None, description="a mapping {min_f1_macro: 0.8, max_loss: 0.3}, or null"
+    )
     champion_confidence: Annotated[
         float | None, Field(gt=0, lt=1, description="a number between 0 and 1, both excluded, or null")
     ] = 0.95

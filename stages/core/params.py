@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from stages.core.data_section import Data
 from stages.core.errors import UserError
-from stages.core.param_sections import Cache, Evaluate, Gate, Model, Preprocess, Tracking, Train
+from stages.core.param_sections import FITTED_AFTER_TRAINING, Cache, Evaluate, Gate, Model, Preprocess, Tracking, Train
 from stages.core.param_types import ALL_KEYS, MISSING, Section, Seed, describe_error
 from stages.core.paths import PARAMS
 from stages.core.secrets import redact
@@ -73,8 +73,9 @@ class Params(Section):
         return self.model_copy(update={"train": Train.model_validate(self.train.model_dump() | changes)})
 
     def flat_train(self) -> dict[str, Any]:
-        """The section `train` of `flat`, with the seed that it takes."""
-        values = {key: value for key, value in self.flat().items() if key.startswith("train.")}
+        """What decides a training: the section `train` of `flat`, with its seed, without what is fitted afterwards."""
+        fitted = {f"train.{key}" for key in FITTED_AFTER_TRAINING}
+        values = {key: value for key, value in self.flat().items() if key.startswith("train.") and key not in fitted}
         return values | {"train.seed": self.train_seed}
 
     def flat(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 ProblemType = Literal["single_label_classification", "multi_label_classification"]
 SINGLE_LABEL: ProblemType = "single_label_classification"
 MULTI_LABEL: ProblemType = "multi_label_classification"
+NO_LABEL = "(none)"  # in a confusion matrix of several labels: where a label has no counterpart
 LABEL_SEPARATOR = "|"  # between the labels of a text, where they are one string
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from stages.core.data_section import Data, Split
 from stages.core.errors import UserError, list_names
-from stages.core.problem_type import LABEL_SEPARATOR
+from stages.core.problem_type import LABEL_SEPARATOR, NO_LABEL
 from stages.data.labels import BadRow, LabelReader, LabelSets, format_value
 from stages.data.rows import Row, RowErrors, UsableRow, hash_texts, hash_values, read_row
 
@@ -56,7 +56,7 @@ class Corpus:
 
     def add(self, split: str, rows: Iterable[Row], names: list[str] | None = None) -> None:
         """Write the rows of a split to disk; `names` are the labels in the order of the source."""
-        if names and not self.is_ordered:
+        if names and not self.is_ordered and not self.labels:  # the rows before have indices of other names
             self.label_sets = LabelSets(names)
             self.is_ordered = True
         labels = [np.zeros(0, dtype=np.int32)]
@@ -121,7 +121,11 @@ class Corpus:
             self.errors.add(UNKNOWN_LABEL, f"{location} ({', '.join(names)})")
 
     def check_names(self, known: list[str]) -> None:
-        """UserError for a label whose name could not be told from two, where results join those of a row."""
+        """UserError for a label that results could not tell from no label, or from two, which they join."""
+        if any(not name.strip() for name in known):
+            raise UserError("data.label_names: a name is empty, which would mean no label; give each label a name.")
+        if self.is_multi_label and NO_LABEL in known:
+            raise UserError(f"data.label_names: give the label {NO_LABEL!r} another name; results call no label so.")
         joined = [name for name in known if LABEL_SEPARATOR in name] if self.is_multi_label else []
         if joined:
             raise UserError(

@@ -5,6 +5,7 @@ import numpy as np
 from stages.data.labels import LabelSets
 
 DRAWS = 50  # of which the one is taken whose shares are the closest to what is wanted
+MORE_GROUPS = 5  # that are carved at most, beyond the wanted share, so that few groups with one label each have all
 
 
 def carve_groups(groups: np.ndarray, rows: np.ndarray, label_sets: LabelSets, fraction: float, seed: int) -> np.ndarray:
@@ -19,12 +20,15 @@ def carve_groups(groups: np.ndarray, rows: np.ndarray, label_sets: LabelSets, fr
 
     counts = label_sets.count(rows)
     number = len(np.unique(groups))
-    size = min(max(round(number * fraction), 1), number - 1)
+    fewest = min(max(round(number * fraction), 1), number - 1)
     best, lowest = np.zeros(len(rows), dtype=bool), None
-    for _, carved in GroupShuffleSplit(DRAWS, test_size=size, random_state=seed).split(rows, groups=groups):
-        cost = measure_cost(counts, label_sets.count(rows[carved]), len(carved) / len(rows), fraction)
-        if lowest is None or cost < lowest:
-            lowest, best = cost, np.isin(np.arange(len(rows)), carved)
+    for size in range(fewest, min(fewest + MORE_GROUPS, number - 1) + 1):
+        for _, carved in GroupShuffleSplit(DRAWS, test_size=size, random_state=seed).split(rows, groups=groups):
+            cost = measure_cost(counts, label_sets.count(rows[carved]), len(carved) / len(rows), fraction)
+            if lowest is None or cost < lowest:
+                lowest, best = cost, np.isin(np.arange(len(rows)), carved)
+        if lowest is not None and lowest[:2] == (0, 0):  # both parts have all labels
+            break
     return best
 
 

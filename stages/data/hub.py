@@ -76,11 +76,19 @@ def read_rows(rows: "Dataset", data: Data, split: str) -> Iterator[Row]:
             )
     number = 0
     for batch in rows.with_format("arrow").iter(ROWS_AT_ONCE):
-        columns = [batch.column(name).to_pylist() for _, name in list_columns(data)]
+        columns = [read_column(rows, batch, key, name) for key, name in list_columns(data)]
         for values in zip(*columns, strict=True):
             number += 1
             row = make_row(f"{split} row {number}", values, data)
             yield row._replace(label=convert_label(row.label, names, data))
+
+
+def read_column(rows: "Dataset", batch: Any, key: str, name: str | int) -> list[Any]:
+    """The values of a column; those of groups and slices by the names of their classes, if they are classes."""
+    values, names = batch.column(name).to_pylist(), getattr(rows.features.get(name), "names", None)
+    if names is None or key not in ("data.group_column", "data.slice_columns"):
+        return values
+    return [names[value] if isinstance(value, int) and value >= 0 else None for value in values]
 
 
 def convert_label(label: Any, names: list[str] | None, data: Data) -> Any:

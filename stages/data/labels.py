@@ -54,7 +54,7 @@ class LabelReader:
     def read(self, value: Any) -> tuple[str, ...]:
         """The different labels of a row, in the order in which they are in `value`; BadRow when it cannot be used."""
         if self.columns:
-            labels = [name for name, cell in zip(self.columns, value, strict=True) if read_switch(cell)]
+            labels = [name for name, cell in zip(self.columns, value, strict=True) if read_switch(name, cell)]
         elif self.separator:
             labels = self.split(value)
         else:
@@ -67,6 +67,8 @@ class LabelReader:
         """The labels of a text that the separator is between; an empty text has none."""
         if is_missing(value):
             raise BadRow("missing label")
+        if isinstance(value, list):
+            raise BadRow("label is a list already, so data.label_separator must be null")
         text = value if isinstance(value, str) else format_label(value)
         parts = text.split(self.separator)
         self.has_met_separator |= len(parts) > 1
@@ -94,11 +96,11 @@ class LabelReader:
             )
 
 
-def read_switch(value: Any) -> bool:
+def read_switch(column: str, value: Any) -> bool:
     """Whether the value of a label column says that a row has the label; BadRow when it is neither 0 nor 1."""
     text = (format_value(value) or "").lower()
     if text not in SWITCHES:
-        raise BadRow("a label column is neither 0 nor 1")
+        raise BadRow(f"column {column} is neither 0 nor 1")
     return SWITCHES[text]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from stages.core.data_section import Data
 from stages.core.errors import UserError, list_names, to_one_line
 from stages.data.corpus import SPLITS, UNSPLIT, Corpus
-from stages.data.groups import carve_groups
+from stages.data.groups import MORE_GROUPS, carve_groups
 from stages.data.sampling import stratified_sample
 
 # What to do where groups cannot be split.
@@ -141,8 +141,9 @@ def draw_groups(corpus: Corpus, selection: Selection, fraction: float, seed: int
     found = np.count_nonzero(corpus.label_sets.count(rows[is_drawn]))
     if not corpus.is_multi_label and (found < 2 or is_drawn.sum() < classes):
         raise UserError(
-            f"{describe_groups(corpus)}; no split of whole groups has two classes, and as many rows as there are "
-            f"classes, {classes:,}. {OTHER_SPLITS}"
+            f"{describe_groups(corpus)}; a split of whole groups with {fraction:g} of the rows, or with {MORE_GROUPS} "
+            f"groups more, has not two classes, and as many rows as there are classes, {classes:,}. Raise the "
+            f"fraction. {OTHER_SPLITS}"
         )
     return is_drawn
 

@@ -69,7 +69,8 @@ def judge_limits(gate: Gate, metrics: dict[str, Any]) -> list[Verdict]:
 
     A metric that is missing or not a number fails.
     """
-    rules = [(key, limit) for key, limit in gate if key.startswith(("min_", "max_"))] + list(gate.metrics.items())
+    rules = [(key, limit) for key, limit in gate if key.startswith(("min_", "max_"))]
+    rules += list((gate.metrics or {}).items())
     return [judge_limit(key, limit, metrics.get(key[len("min_") :])) for key, limit in rules]
 
 

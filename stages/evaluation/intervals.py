@@ -5,7 +5,7 @@ with replacement follows a multinomial distribution. So tables are drawn instead
 the cost does not grow with the rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from stages.evaluation.row_resamples import count_resamples, resample_rows
 
 RESAMPLES = 2000
 QUANTILES = (0.025, 0.975)
+ROUNDING = 1e-9  # sums in another order
 CELLS_AT_ONCE = 1 << 22  # of tables that are in memory together: 32 MiB
 
 
@@ -31,7 +32,8 @@ class Intervals:
 def bootstrap_metrics(predictions: LabelledPredictions, seed: int) -> Intervals:
     """Intervals of a validation's metrics, and of precision, recall, F1 and average precision of each class.
 
-    The lowest recall and the calibration error have none, because their bootstrap is biased.
+    The lowest recall and the calibration error have none, because their bootstrap is biased. `leave_out_biased` does
+    the same for others, where classes have few rows.
     """
     generator = np.random.default_rng(seed)
     drawn = resample_rows(predictions, generator)
@@ -43,6 +45,17 @@ def bootstrap_metrics(predictions: LabelledPredictions, seed: int) -> Intervals:
         by_class={name: find_ends(values) for name, values in drawn.by_class.items()},
         row_resamples=count_resamples(*predictions.logits.shape),
     )
+
+
+def leave_out_biased(value: float, ends: Sequence[float] | np.ndarray) -> list[float]:
+    """The ends of an interval that has the value in it, else NaN.
+
+    Resamples lack some of the rows, and of a class with few rows often all of them. Averages over such classes are
+    lower then, or, where it is about ranks, higher, and the interval can be beside the value.
+    """
+    low, high = float(ends[0]), float(ends[1])
+    is_sound = low - ROUNDING <= value <= high + ROUNDING
+    return [low, high] if is_sound else [np.nan, np.nan]
 
 
 def resample_confusion(table: np.ndarray, is_ordinal: bool, generator: np.random.Generator) -> Resampled:

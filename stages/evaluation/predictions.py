@@ -11,9 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from stages.core.problem_type import LABEL_SEPARATOR, MULTI_LABEL, SINGLE_LABEL, ProblemType
-
-NO_LABEL = "(none)"  # in a confusion matrix: where a label has no counterpart
+from stages.core.problem_type import LABEL_SEPARATOR, MULTI_LABEL, NO_LABEL, SINGLE_LABEL, ProblemType
 
 
 @dataclass(frozen=True, eq=False)

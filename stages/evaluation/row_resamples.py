@@ -16,6 +16,7 @@ from stages.evaluation.scores import get_memberships, has_top, is_among_top
 
 FEWEST, MOST = 200, 2000  # resamples
 MOST_STEPS = 5e7  # resamples times rows times classes: one to two seconds
+MOST_RANKED = 2e6  # rows times classes whose rankings are resampled, which takes 16 s then
 CELLS_AT_ONCE = 1 << 18  # of weights times classes in memory together: 2 MiB, which a core's cache holds
 
 
@@ -45,13 +46,12 @@ def draw_weights(rows: int, classes: int, generator: np.random.Generator) -> Ite
 def list_measures(predictions: LabelledPredictions) -> list[Callable[[np.ndarray], Resampled]]:
     """Functions that compute metrics from weights of the rows, `(R, N)`."""
     probabilities, belongs = predictions.probabilities, get_memberships(predictions)
-    rankings = {
-        number: rank_scores(probabilities[:, number], belongs[:, number])
-        for number in np.flatnonzero(belongs.any(0)).tolist()
-    }
-    measures: list[Callable[[np.ndarray], Resampled]] = [partial(average_rows, compute_row_values(predictions))]
-    if rankings:
-        measures.append(partial(score_rankings, rankings, belongs.shape[1]))
+    ranked = np.flatnonzero(belongs.any(0)).tolist() if belongs.size <= MOST_RANKED else []
+    rankings = {number: rank_scores(probabilities[:, number], belongs[:, number]) for number in ranked}
+    measures: list[Callable[[np.ndarray], Resampled]] = [
+        partial(average_rows, compute_row_values(predictions)),
+        partial(score_rankings, rankings, belongs.shape[1]),
+    ]
     if isinstance(predictions, MultiLabelPredictions):
         measures.append(partial(count_decisions, belongs, predictions.predicted))
         if rankings:
@@ -67,7 +67,7 @@ def average_rows(values: dict[str, np.ndarray], weights: np.ndarray) -> Resample
 
 
 def score_rankings(rankings: dict[int, Ranking], classes: int, weights: np.ndarray) -> Resampled:
-    """ROC AUC and average precision, as means over the classes that have rows."""
+    """ROC AUC and average precision, as means over the classes that have rows; NaN for the others."""
     auc, precision = (np.full((len(weights), classes), np.nan) for _ in range(2))
     for number, ranking in rankings.items():
         auc[:, number], precision[:, number] = score_ranking(ranking, weights)

@@ -42,13 +42,14 @@ def measure_column(predictions: LabelledPredictions, column: str, values: Sequen
         axis=1,
     )
     is_multi_label = isinstance(predictions, MultiLabelPredictions)
+    rows_of = np.split(np.argsort(group, kind="stable"), np.cumsum(rows)[:-1])
     return [
         Slice(
             column=column,
             value=str(names[number]),
             rows=int(rows[number]),
             accuracy=(float(correct[number] / rows[number]), *ends[:, number].tolist()),
-            f1_micro=measure_f1(predictions, np.flatnonzero(group == number), seed) if is_multi_label else None,
+            f1_micro=measure_f1(predictions, rows_of[number], seed) if is_multi_label else None,
         )
         for number in np.argsort(-rows, kind="stable").tolist()
     ]

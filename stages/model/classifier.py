@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-FITTED_KEYS = {"calibration_temperature", "thresholds"}  # of a config: what `train` fits to a head
+OWN_KEYS = {"calibration_temperature", "thresholds", "is_ordinal"}  # of a config: what is said of its own head
 
 
 def build_classifier(
@@ -96,7 +96,7 @@ def load_model(folder: Path, new_head: bool, **changes: Any) -> "PreTrainedModel
     try:
         config = transformers.AutoConfig.from_pretrained(path, output_hidden_states=False)
         if new_head:  # what `train` fitted to the head of an earlier classifier, which is the base model now
-            for key in FITTED_KEYS & vars(config).keys():
+            for key in OWN_KEYS & vars(config).keys():
                 delattr(config, key)
         config.update(changes)
         with torch.device("meta"):  # its class and names alone: takes no memory, and draws no random numbers

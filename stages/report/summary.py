@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from stages.evaluation.intervals import RESAMPLES, Intervals, bootstrap_metrics, bootstrap_shares
+from stages.evaluation.intervals import (
+    RESAMPLES,
+    Intervals,
+    bootstrap_metrics,
+    bootstrap_shares,
+    leave_out_biased,
+)
 from stages.evaluation.metrics import bin_by_confidence, compute_class_metrics, list_metrics
 from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
 from stages.evaluation.slices import Slice
@@ -55,7 +61,9 @@ def summarize(
         is_multi_label=is_multi_label,
         metrics=metrics,
         labels={name: label for name, label in known.items() if name in metrics},
-        intervals=intervals.overall,
+        intervals={
+            name: leave_out_biased(metrics[name], ends) for name, ends in intervals.overall.items() if name in metrics
+        },
         resamples=intervals.row_resamples if is_multi_label else RESAMPLES,
         row_resamples=intervals.row_resamples,
         names=predictions.names,
@@ -66,9 +74,17 @@ def summarize(
         confused=find_most_confused(predictions),
         calibration=describe_calibration(predictions, seed),
         lengths=group_by_length(lengths, predictions.correct, seed),
-        slices={one.column: [other for other in slices if other.column == one.column] for one in slices},
+        slices=group_by_column(slices),
         mistakes=describe_mistakes(predictions, texts, num_mistakes),
     )
+
+
+def group_by_column(slices: Sequence[Slice]) -> dict[str, list[Slice]]:
+    """The slices of each column, in their order."""
+    groups: dict[str, list[Slice]] = {}
+    for one in slices:
+        groups.setdefault(one.column, []).append(one)
+    return groups
 
 
 def describe_classes(predictions: LabelledPredictions, intervals: Intervals) -> list[dict[str, Any]]:
@@ -78,7 +94,8 @@ def describe_classes(predictions: LabelledPredictions, intervals: Intervals) -> 
     order = range(count) if count <= MOST_CLASSES else np.argsort(metrics.f1, kind="stable")[:MOST_CLASSES]
 
     def find_interval(measure: str, index: int) -> tuple[float, ...]:
-        return (float(getattr(metrics, measure)[index]), *map(float, intervals.by_class[measure][:, index]))
+        value = float(getattr(metrics, measure)[index])
+        return value, *leave_out_biased(value, intervals.by_class[measure][:, index])
 
     return [
         {"name": predictions.names[index], "rows": int(metrics.rows[index])}

@@ -12,12 +12,14 @@ def balance_classes(labels: np.ndarray, num_labels: int) -> torch.Tensor:
 
     Of one label for each row, `(N,)`: inverse to class frequency, 1 on average over rows (scikit-learn's `balanced`).
     Of several, `(N, C)`: rows without the label for each row with it, the weight of those with it (`pos_weight` of
-    `BCEWithLogitsLoss`).
+    `BCEWithLogitsLoss`); 1 for a label that all rows have, or none.
     """
     if labels.ndim == 2:
         with_label = labels.sum(axis=0)
-        return torch.tensor((len(labels) - with_label) / np.maximum(with_label, 1), dtype=torch.float32)
-    counts = np.bincount(labels, minlength=num_labels)
+        weights = (len(labels) - with_label) / np.maximum(with_label, 1)
+        differs = (with_label > 0) & (with_label < len(labels))
+        return torch.tensor(np.where(differs, weights, 1), dtype=torch.float32)
+    counts = np.maximum(np.bincount(labels, minlength=num_labels), 1)  # a part of the rows may lack a class
     return torch.tensor(len(labels) / (num_labels * counts), dtype=torch.float32)
 
 

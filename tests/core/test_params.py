@@ -89,7 +89,7 @@ def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
         ),
         ("gate.metrics", {"max_loss": True}, r"gate.metrics.max_loss: found True; allowed: a number"),
         ("gate.metrics", {1: 2}, r"gate.metrics.1: unknown metric; did you mean m"),
-        ("gate.metrics", None, r"gate.metrics: found None; allowed: a mapping \{min_f1_macro: 0.8, "),
+        ("data.label_order", [True, "true"], "data.label_order: found 'true' twice"),
         ("train.metric_for_best_model", "f1", r"train.metric_for_best_model: found 'f1'; allowed: one of accuracy, "),
         ("zzz", {}, r"zzz: unknown key; known: seed, data"),
     ],
@@ -192,3 +192,11 @@ def test_changed_params_of_train_are_checked(params):
     assert (changed.train.learning_rate, changed.train.num_train_epochs) == (1e-3, 2)
     with pytest.raises(ValueError, match="num_train_epochs"):
         params().change_train({"train.num_train_epochs": 0})
+
+
+@pytest.mark.parametrize("key", ["label_column", "slice_columns"])
+def test_a_list_of_columns_has_names_where_there_is_a_header(params, key):
+    changes = {"data.source": "csv", "data.path": "x.csv", f"data.{key}": [3, 4]}
+    with pytest.raises(UserError, match=rf"data.{key}: found 3; with data.header true give the columns' names"):
+        params(changes)
+    assert getattr(params(changes | {"data.header": False}).data, key) == [3, 4]

@@ -114,11 +114,12 @@ def test_a_row_without_a_group_is_a_bad_row(read_rows, group):
         (make_rows(40, 1), r"data.group_column: found 'author'; 40 rows are all of one group, so they cannot be split"),
         (
             [row | {"author": row["label"]} for row in make_rows(40, 1)],
-            r"data.group_column: found 'author'; no split of whole groups has two classes",
+            r"data.group_column: found 'author'; a split of whole groups with 0.1 of the rows, or with 5 groups "
+            "more, has not two classes, and as many rows as there are classes, .*. Raise the fraction. Give the source",
         ),
         (
             [row | {"author": "abc"[n % 3], "label": ["x", "y", "z"][n % 3]} for n, row in enumerate(make_rows(40, 1))],
-            r"data.group_column: found 'author'; no split of whole groups has two classes",
+            r"data.group_column: found 'author'; a split of whole groups with 0.1 of the rows",
         ),
         (
             [
@@ -133,6 +134,12 @@ def test_a_row_without_a_group_is_a_bad_row(read_rows, group):
 def test_too_few_groups_are_an_error_that_names_the_column(read_rows, rows, message):
     with pytest.raises(UserError, match=message):
         read_rows(rows, **GROUPED)
+
+
+def test_few_groups_of_one_label_each_are_split_with_more_of_them(read_rows):
+    rows = [row | {"author": f"author {n // 4}", "label": "xy"[n // 4 % 2]} for n, row in enumerate(make_rows(40, 1))]
+    found, _ = read_rows(rows, **GROUPED)
+    assert all({row[1] for row in of_split} == {"x", "y"} for of_split in found.values())
 
 
 def test_a_sample_is_one_of_rows(read_rows):

@@ -64,18 +64,22 @@ def test_a_data_set_with_one_split_is_split_and_later_read_without_the_hub(write
 
 def test_lists_of_classes_have_the_names_of_the_data_set_in_its_order(write_params, workspace, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tickets")
-    features = Features(text=Value("string"), label=List(ClassLabel(names=["bug", "bill", "ask"])))
-    labels = [[number % 3] * (number % 4 > 0) + [1] * (number % 2) for number in range(80)]
-    Dataset.from_dict({"text": [f"{n}" for n in range(80)], "label": labels}, features).to_parquet(
-        folder / "train.parquet"
+    features = Features(
+        text=Value("string"),
+        label=List(ClassLabel(names=["bug", "bill", "ask"])),
+        channel=ClassLabel(names=["mail", "phone"]),
     )
-    write_params(params_for("someone/tickets", None, hub.COMMIT))
+    labels = [[number % 3] * (number % 4 > 0) + [1] * (number % 2) for number in range(80)]
+    columns = {"text": [f"{n}" for n in range(80)], "label": labels, "channel": [n % 2 for n in range(80)]}
+    Dataset.from_dict(columns, features).to_parquet(folder / "train.parquet")
+    write_params(params_for("someone/tickets", None, hub.COMMIT, **{"data.slice_columns": ["channel"]}))
     with hub.serve(datasets={"someone/tickets": folder}) as (url, _):
         result = download(workspace, url)
     assert result.returncode == 0, result.stderr
     assert read_json(workspace / "data/raw/dataset.json")["labels"] == ["bug", "bill", "ask"]
     rows = [row for path in (workspace / "data/raw").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
     names = {row["text"]: row["label"] for row in rows}
+    assert {row["text"]: row["slice_channel"] for row in rows}["7"] == "phone"
     assert (len(names), names["0"], names["5"], names["7"]) == (80, [], ["bill", "ask"], ["bill"])
     assert re.search(r"labels of train: bill [\d.]+%, bug [\d.]+%, ask [\d.]+%\n", result.stdout)
 

@@ -67,7 +67,7 @@ def test_columns_of_a_csv_may_be_numbers_with_names(workspace, read):
 @pytest.mark.parametrize("value", [2, "yes", "", None, 0.5, [1]])
 def test_a_label_column_of_another_value_makes_a_bad_row(read_rows, value):
     rows = [{"text": text, "bill": value if text == "text 7" else 1, "bug": 0} for text in TEXTS]
-    with pytest.raises(UserError, match=r"\n  a label column is neither 0 nor 1 \(1\): all.jsonl line 8\n"):
+    with pytest.raises(UserError, match=r"\n  column bill is neither 0 nor 1 \(1\): all.jsonl line 8\n"):
         read_rows(rows, **COLUMNS)
 
 
@@ -92,7 +92,7 @@ def test_null_is_a_bad_row_with_a_separator_and_so_is_a_list():
     reader = LabelReader(Data(source="json", path="x", label_separator="|"))
     assert reader.read(" a |b||a| ") == ("a", "b")
     assert (reader.read(""), reader.read(3), reader.read("true")) == ((), ("3",), ("true",))
-    for value, reason in ((None, "missing label"), (float("nan"), "missing"), (["a"], "label is neither text")):
+    for value, reason in ((None, "missing label"), (float("nan"), "missing"), (["a"], "label is a list already")):
         with pytest.raises(BadRow, match=reason):
             reader.read(value)
 

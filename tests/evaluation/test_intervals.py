@@ -5,7 +5,13 @@ import pytest
 
 from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.evaluation import intervals, row_resamples
-from stages.evaluation.intervals import bootstrap_metrics, bootstrap_ratio, bootstrap_shares, find_ends
+from stages.evaluation.intervals import (
+    bootstrap_metrics,
+    bootstrap_ratio,
+    bootstrap_shares,
+    find_ends,
+    leave_out_biased,
+)
 from stages.evaluation.metrics import compute_metrics
 from stages.evaluation.predictions import make_predictions
 
@@ -38,6 +44,21 @@ def test_every_metric_of_a_validation_has_an_interval_that_contains_it(made):
     assert {name: ends.shape for name, ends in found.by_class.items()} == dict.fromkeys(
         ("precision", "recall", "f1", "average_precision"), (2, made.logits.shape[1])
     )
+
+
+def test_an_interval_beside_its_value_is_left_out():
+    assert leave_out_biased(0.5, [0.4, 0.6]) == [0.4, 0.6]
+    assert leave_out_biased(1.0, np.array([0.9, 1 - 1e-12])) == [0.9, 1 - 1e-12]
+    for ends in ([0.3, 0.49], [0.51, 0.6], [np.nan, np.nan]):
+        assert np.isnan(leave_out_biased(0.5, ends)).all()
+
+
+def test_without_any_actual_label_the_other_metrics_have_intervals():
+    made = make_predictions(MULTI_LABEL, np.random.default_rng(0).normal(size=(50, 3)), np.zeros((50, 3)))
+    found = bootstrap_metrics(made, seed=1)
+    assert {"accuracy", "hamming_loss", "loss"} <= set(found.overall)
+    assert "average_precision" not in found.overall
+    assert np.isnan(found.by_class["average_precision"]).all()
 
 
 @pytest.mark.parametrize("made", [make_single(classes=6, is_ordinal=True), make_multi()])

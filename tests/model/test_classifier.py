@@ -25,12 +25,13 @@ def test_a_head_for_other_labels_is_replaced(tiny_model, tmp_path):
 
 
 def test_what_was_fitted_to_a_replaced_head_is_not_kept(tiny_model, tmp_path):
-    model = build_classifier(tiny_model, ["a", "b"], None)
+    model = build_classifier(tiny_model, ["a", "b"], None, is_ordinal=True)
     model.config.calibration_temperature, model.config.thresholds = 2.0, [0.7]
     model.save_pretrained(tmp_path)
-    assert load_classifier(tmp_path).config.thresholds == [0.7]
+    saved = load_classifier(tmp_path).config
+    assert (saved.thresholds, saved.is_ordinal) == ([0.7], True)
     config = build_classifier(tmp_path, ["bad", "good"], None).config.to_dict()
-    assert not {"calibration_temperature", "thresholds"} & set(config)
+    assert not {"calibration_temperature", "thresholds", "is_ordinal"} & set(config)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -75,7 +75,7 @@ def test_a_card_of_several_labels_a_text_says_how_to_get_all_of_them():
     found = [(one.metric_type, one.metric_args) for one in ModelCard(text).data.eval_results]
     assert found == [("accuracy", None), ("f1", {"average": "micro"}), ("f1", {"average": "macro"})]
     fitted = make(results={"is_multi_label": True, "thresholds": [0.25, 0.75]})
-    assert "its threshold or more: those under Limits" in fitted
+    assert "its threshold or more: those in config.json" in fitted
     assert "logits.sigmoid()" in make(results={"is_multi_label": True}, library="sentence-transformers")
 
 

@@ -12,7 +12,8 @@ def test_balanced_weights_give_all_classes_the_same_total_weight():
 
 def test_balanced_weights_of_several_labels_make_rows_with_and_without_a_label_equal():
     labels = np.array([[True, False]] * 10 + [[False, False]] * 30)
-    assert balance_classes(labels, 2).tolist() == [3, 40]  # of the second label there is no row to weigh
+    assert balance_classes(labels, 2).tolist() == [3, 1]  # of the second label there is no row to weigh
+    assert balance_classes(~labels, 2).tolist() == [pytest.approx(1 / 3), 1]  # nor is there one without it
 
 
 def test_the_multi_label_loss_is_that_of_torch_over_all_labels_of_the_step():
