@@ -45,7 +45,10 @@ def main() -> None:
     for seed in range(options.seeds):
         scores["this pipeline"].append(measure(run_pipeline, trials, params, options, seed, precision))
         scores["Trainer"].append(measure(run_trainer, trials, params, options, seed, precision))
-        print(f"seed {seed}: " + "; ".join(f"{name} {format_scores(rows[-1:])}" for name, rows in scores.items()))
+        print(
+            f"seed {seed}: " + "; ".join(f"{name} {format_scores(rows[-1:])}" for name, rows in scores.items()),
+            flush=True,
+        )
     print("\n| | F1, micro | F1, macro | seconds |\n|---|---:|---:|---:|")
     for name, rows in scores.items():
         print(f"| {name} | {format_scores(rows, ' | ')} |")
@@ -122,7 +125,8 @@ def make_multi_hot(rows: Dataset) -> Dataset:
 def format_scores(rows: list[list[float]], separator: str = ", ") -> str:
     """Mean and standard deviation of each score, the median of the seconds."""
     columns = np.array(rows).T
-    shown = [f"{values.mean():.4f}" + f" ± {values.std(ddof=1):.4f}" * (len(values) > 1) for values in columns[:2]]
+    spreads = [f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "" for values in columns]
+    shown = [f"{values.mean():.4f}{spread}" for values, spread in zip(columns[:2], spreads, strict=False)]
     return separator.join([*shown, f"{np.median(columns[2]):.1f}"])
 
 
