@@ -278,7 +278,7 @@ LABELS = [
          group_column="author"),
     rows("a group that is empty", r"missing group \(1\): rows.csv row 81 \(line 82\)", BY_AUTHOR + "x,a,\n",
          group_column="author"),
-    rows("groups that cannot be split", "data.group_column: found 'label'; a split of whole groups with 0.1 of the rows",
+    rows("groups that cannot be split", "data.group_column: found 'label'; a split of whole groups with 0.1 of the",
          GOOD, group_column="label"),
     rows("one group", "data.group_column: found 'author'; 40 rows are all of one group, so they cannot be split",
          "text,label,author\n" + "fine,a,x\npoor,b,x\n" * 20, group_column="author"),
