@@ -32,7 +32,7 @@ def test_all_that_reads_the_model_has_the_fitted_probabilities(tokenized, write_
     assert trained["temperature"] != 1
     printed = capsys.readouterr().out
     assert f"temperature {trained['temperature']:g}: " in printed
-    assert f"threshold {trained['thresholds']:g} for recall >= 0.3: " in printed
+    assert f"threshold {trained['threshold']:g} for recall >= 0.3: " in printed
 
     calibrated, texts = read_predictions(), read_raw_texts(tokenized / "data/raw/test.parquet")
     assert stride or [row["predicted"] for row in calibrated] == [row["predicted"] for row in plain]
@@ -40,7 +40,7 @@ def test_all_that_reads_the_model_has_the_fitted_probabilities(tokenized, write_
     answers = Predictor(CLASSIFIER, "fp32").predict(texts, texts)
     for answer, row in zip(answers, calibrated, strict=True):
         assert answer.probability == pytest.approx(float(row["confidence"]), abs=1e-4)
-        assert answer.abstained == (answer.probability < trained["thresholds"])
+        assert answer.abstained == (answer.probability < trained["threshold"])
         assert answer.label == ("" if answer.abstained else row["predicted"])
     if stride is None:
         classify = pipeline("text-classification", str(CLASSIFIER), truncation=True, device="cpu")
