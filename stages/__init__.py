@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 # Importing transformers creates millions of objects that are never freed. With Python's threshold of 700, garbage
 # collection visits them again and again, which takes one of the six seconds of `import stages.train`.
@@ -12,3 +13,8 @@ gc.set_threshold(50_000)
 # took 2.3 s beside a busy process (3.9 s by default), and 1.1 s on idle cores (1.0 s by default, 1.5 s without any
 # spinning); two cores. GNU's OpenMP reads this when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+if sys.argv[:1] == ["-m"]:  # this is `python -m stages.<name>`, before its module is imported
+    from stages.core.warm import hand_over
+
+    hand_over()

@@ -8,6 +8,8 @@ import time
 
 import psutil
 
+from stages.core.warm import CLIENT
+
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -28,7 +30,8 @@ def stop_when_dvc_is_gone() -> None:
 def find_dvc_and_shells() -> list[psutil.Process]:
     """The ancestors of this process up to DVC; empty when DVC is not among them."""
     ancestors = []
-    for process in psutil.Process().parents():
+    client = os.environ.get(CLIENT)  # that DVC started, and that handed this command over
+    for process in psutil.Process(int(client) if client else None).parents():
         ancestors.append(process)
         try:
             names = [argument.replace("\\", "/").rpartition("/")[2] for argument in process.cmdline()[:3]]

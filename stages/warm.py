@@ -1,0 +1,188 @@
+"""Keep the libraries in memory, so that the commands of this project start at once.
+
+python -m stages.warm        # in a terminal of its own; Ctrl-C ends it
+
+To import torch and transformers takes four seconds, for each stage. While this runs, `python -m stages.<name>`, also as
+DVC starts it, is a fork of this process, and has them already. It reads the project's own code, params and data anew,
+and its results have the same bytes. A command that would start in another way, for instance with another
+OMP_NUM_THREADS or after a package was installed, runs by itself. Linux only; it takes about 600 MiB of memory.
+"""
+
+import argparse
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from stages.core.errors import UserError
+from stages.core.stage import report_errors
+from stages.core.warm import ADDRESS, CLIENT, describe_process, find_address, receive
+
+STORES = ("mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store")
+# No module of this project: its code may change while this runs.
+LIBRARIES = (
+    *STORES,
+    *("accelerate", "datasets", "evaluate", "jinja2", "matplotlib.figure", "mlflow.pyfunc", "pandas", "pydantic"),
+    *("optuna", "ruamel.yaml", "safetensors.torch", "scipy.stats", "sklearn.metrics", "torch", "transformers.trainer"),
+    *("transformers.models.bert.modeling_bert", "transformers.models.auto.tokenization_auto"),
+)
+FOLDERS = 100  # characters of a socket's path that the operating system allows, about
+
+
+def main() -> None:
+    parse_arguments()
+    address = find_address()
+    if sys.platform != "linux" or address is None:
+        raise UserError(f"it needs Linux, and {ADDRESS} must not be empty.")
+    if len(str(address)) > FOLDERS:
+        raise UserError(f"{address}: the path is too long for a socket; give another one in {ADDRESS}.")
+    facts = describe_process()
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    gc.freeze()  # the objects of all libraries are then not searched for garbage, which would copy their pages
+    owner, listener = os.getpid(), listen(address)
+    print(f"{address}: commands start at once while this runs; Ctrl-C ends it")
+    try:
+        module = serve(listener, facts)
+    finally:
+        if os.getpid() == owner:
+            address.unlink(missing_ok=True)
+    end(run(module))
+
+
+def listen(address: Path) -> socket.socket:
+    """A socket at this path that only this user can use; UserError when another process listens there."""
+    probe = socket.socket(socket.AF_UNIX)
+    with probe, suppress(OSError):
+        probe.connect(str(address))
+        raise UserError(f"{address}: is used by another `python -m stages.warm`, which does the same.")
+    address.unlink(missing_ok=True)  # left by one that was killed
+    listener = socket.socket(socket.AF_UNIX)
+    umask = os.umask(0o177)
+    try:
+        listener.bind(str(address))
+    finally:
+        os.umask(umask)
+    listener.listen(64)
+    return listener
+
+
+def serve(listener: socket.socket, facts: dict[str, Any]) -> str:
+    """Fork for each command. Returns in the forks only: the name of the module to run, with `sys.argv` set."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that none has to be waited for
+    while True:
+        connection, _ = listener.accept()
+        if os.fork():
+            connection.close()
+            continue
+        listener.close()
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.setsid()  # Ctrl-C for this process is none for the commands
+        return accept(connection, facts)
+
+
+def accept(connection: socket.socket, facts: dict[str, Any]) -> str:
+    """Start the command of a client in a process of its own, in which alone this returns; refuse what differs."""
+    size, files, _, _ = socket.recv_fds(connection, 8, 3)
+    command, folder, environment, wanted, client = json.loads(receive(connection, int.from_bytes(size)))
+    if wanted != facts:
+        differ = ", ".join(name for name in facts if wanted.get(name) != facts[name])
+        print(f"{command[0]} runs by itself, because it differs in {differ}")
+        connection.sendall(bytes(8))
+        os._exit(0)
+    process = os.fork()
+    if process:
+        for file in files:
+            os.close(file)
+        connection.sendall(process.to_bytes(8))
+        connection.sendall(bytes([wait(connection, process)]))
+        os._exit(0)
+    connection.close()
+    take_over(files, folder, environment | {CLIENT: str(client)})
+    module, *sys.argv[1:] = command
+    return module
+
+
+def wait(connection: socket.socket, process: int) -> int:
+    """The exit code of a process, which is killed if its client is gone."""
+    ended = os.pidfd_open(process)
+    with selectors.DefaultSelector() as selector:
+        for source in (connection, ended):
+            selector.register(source, selectors.EVENT_READ)
+        while ended not in (found := [key.fileobj for key, _ in selector.select()]):
+            if connection in found:
+                os.kill(process, signal.SIGKILL)
+                selector.unregister(connection)
+    _, status = os.waitpid(process, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
+
+
+def take_over(files: list[int], folder: str, environment: dict[str, str]) -> None:
+    """Make the client's files, folder and environment those of this process, as if it had just started."""
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.path[0] = folder
+    for name in [name for name in sys.modules if name == "stages" or name.startswith("stages.")]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    sys.modules["numpy"].random.seed()
+
+
+def run(module: str) -> int:
+    """Run a module as `python -m` does, and return its exit code."""
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            print(stop.code, file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(code: int) -> NoReturn:
+    """End as Python does, but leave the memory of the libraries as it is: to take it apart would copy all of it.
+
+    MLflow's databases are closed, because SQLite then deletes its write-ahead log.
+    """
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads
+    atexit._run_exitfuncs()
+    for store in STORES:
+        for engine in sys.modules[store].SqlAlchemyStore._engine_map.values():
+            engine.dispose()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
+def parse_arguments() -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog="python -m stages.warm", description=__doc__, formatter_class=raw).parse_args()
+
+
+if __name__ == "__main__":
+    with report_errors("warm"):
+        main()
