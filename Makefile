@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro compare verify test test-gpu lint ui baseline bench
+.PHONY: setup repro compare verify test test-gpu lint warm ui baseline bench
 
 setup: $(VENV)/.installed
 
@@ -47,6 +47,10 @@ lint: setup
 	ruff check .
 	ruff format --check .
 	mypy
+
+# Keeps the libraries in memory: while it runs, each stage starts at once.
+warm: setup
+	python -m stages.warm
 
 ui: setup
 	mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1

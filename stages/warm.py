@@ -37,7 +37,8 @@ LIBRARIES = (
     *("optuna", "ruamel.yaml", "safetensors.torch", "scipy.stats", "sklearn.metrics", "torch", "transformers.trainer"),
     *("transformers.models.bert.modeling_bert", "transformers.models.auto.tokenization_auto"),
 )
-FOLDERS = 100  # characters of a socket's path that the operating system allows, about
+WITHOUT_TORCH = ("stages.sync",)  # its variables may differ, such as the number of threads
+LONGEST_PATH = 100  # characters of a socket's path that the operating system allows, about
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     address = find_address()
     if sys.platform != "linux" or address is None:
         raise UserError(f"it needs Linux, and {ADDRESS} must not be empty.")
-    if len(str(address)) > FOLDERS:
+    if len(str(address)) > LONGEST_PATH:
         raise UserError(f"{address}: the path is too long for a socket; give another one in {ADDRESS}.")
     facts = describe_process()
     for library in LIBRARIES:
@@ -98,9 +99,10 @@ def accept(connection: socket.socket, facts: dict[str, Any]) -> str:
     """Start the command of a client in a process of its own, in which alone this returns; refuse what differs."""
     size, files, _, _ = socket.recv_fds(connection, 8, 3)
     command, folder, environment, wanted, client = json.loads(receive(connection, int.from_bytes(size)))
+    if command[0] in WITHOUT_TORCH:
+        wanted["variables"] = facts["variables"]
     if wanted != facts:
-        differ = ", ".join(name for name in facts if wanted.get(name) != facts[name])
-        print(f"{command[0]} runs by itself, because it differs in {differ}")
+        print(f"{command[0]} runs by itself: {describe_difference(wanted, facts)} differ")
         connection.sendall(bytes(8))
         os._exit(0)
     process = os.fork()
@@ -114,6 +116,13 @@ def accept(connection: socket.socket, facts: dict[str, Any]) -> str:
     take_over(files, folder, environment | {CLIENT: str(client)})
     module, *sys.argv[1:] = command
     return module
+
+
+def describe_difference(wanted: dict[str, Any], facts: dict[str, Any]) -> str:
+    """What is not the same in a command and in this process; of variables their names."""
+    names = [name for name in facts if name != "variables" and wanted.get(name) != facts[name]]
+    one, other = wanted["variables"], facts["variables"]
+    return ", ".join(names + sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)))
 
 
 def wait(connection: socket.socket, process: int) -> int:

@@ -18,6 +18,7 @@ from stages.data.demo_corpus import make_reviews
 from stages.text.tokenizer import train_tokenizer
 
 hide_gpus()  # no import starts CUDA
+os.environ["STAGES_WARM"] = ""  # whoever runs `python -m stages.warm` does not run the tests' commands in it
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes for each server, not needed here
 
 # Files of tests that take minutes begin first, so that none is left alone at the end.

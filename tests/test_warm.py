@@ -1,0 +1,123 @@
+"""Commands that are handed over to `python -m stages.warm`: they are as those that run by themselves."""
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from support.warm_python import PYTHON
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux has it")
+
+
+@pytest.fixture(scope="module")
+def checkout(finished, tmp_path_factory):
+    return finished.copy(tmp_path_factory.mktemp("warm") / "checkout")
+
+
+@pytest.fixture(scope="module")
+def server(checkout):
+    """The process; its socket and its output are in the checkout."""
+    with (checkout.folder / "warm.log").open("w") as log:
+        process = subprocess.Popen(
+            [PYTHON, "-m", "stages.warm"], cwd=checkout.folder, env=make_environment(checkout), stdout=log, stderr=log
+        )
+    for _ in range(600):
+        if "start at once" in (checkout.folder / "warm.log").read_text():
+            break
+        time.sleep(0.1)
+    yield process
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert not (checkout.folder / "warm.sock").exists()
+
+
+def make_environment(checkout, **variables):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DVC_", "MLFLOW_"))}
+    return kept | {"STAGES_WARM": str(checkout.folder / "warm.sock")} | variables
+
+
+def start(checkout, *command, **variables):
+    return subprocess.Popen(
+        [PYTHON, "-m", *command], cwd=checkout.folder, env=make_environment(checkout, **variables),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def count_handed_over(server):
+    return len(psutil.Process(server.pid).children(recursive=True))
+
+
+def test_output_input_and_exit_code_are_those_of_the_command(checkout, server):
+    process = start(checkout, "stages.predict", "--csv", "missing.csv")
+    out, error = process.communicate()
+    assert (process.returncode, out) == (1, "")
+    assert "error in predict: missing.csv: cannot be read" in error
+    process = start(checkout, "stages.predict")
+    out, _ = process.communicate("I loved it.\nSo dull.\n")
+    assert process.returncode == 0
+    assert len(out.splitlines()) == 2
+
+
+def test_a_training_has_the_same_bytes(checkout, server):
+    classifier = checkout.folder / "models/classifier/model.safetensors"
+    expected = classifier.read_bytes()
+    classifier.unlink()
+    process = start(checkout, "stages.train")
+    process.stdin.close()
+    for _ in range(100):
+        if count_handed_over(server):
+            break
+        time.sleep(0.05)
+    assert count_handed_over(server)
+    assert process.wait(120) == 0, process.stderr.read()
+    assert classifier.read_bytes() == expected
+
+
+def test_the_code_of_the_project_is_read_anew(checkout, server):
+    path = checkout.folder / "stages/preview.py"
+    original = path.read_text()
+    path.write_text(original.replace("row, label", "row, label").replace("'row':>9", "'ROW':>9"))
+    out, _ = start(checkout, "stages.preview", "--rows", "1").communicate()
+    path.write_text(original)
+    assert "ROW" in out
+
+
+def test_a_command_that_would_start_otherwise_runs_by_itself(checkout, server):
+    process = start(checkout, "stages.preview", "--rows", "1", OMP_NUM_THREADS="7")
+    assert "decoded from its tokens" in process.communicate()[0]
+    assert "stages.preview runs by itself: OMP_NUM_THREADS differ" in (checkout.folder / "warm.log").read_text()
+
+
+def test_a_signal_reaches_the_command(checkout, server):
+    process = start(checkout, "stages.predict")
+    wait_for(lambda: count_handed_over(server))
+    time.sleep(2)  # it has imported its modules, and reads the lines
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate()
+    assert process.returncode == 143
+    assert "predict was interrupted" in error
+
+
+def test_a_command_ends_with_the_process_that_was_started(checkout, server):
+    process = start(checkout, "stages.predict")
+    wait_for(lambda: count_handed_over(server))
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not count_handed_over(server))
+
+
+def wait_for(condition):
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come true")
+
+
+def test_a_second_one_is_refused(checkout, server):
+    process = start(checkout, "stages.warm")
+    assert "is used by another `python -m stages.warm`" in process.communicate()[1]
+    assert process.returncode == 1
