@@ -46,8 +46,16 @@ def start(checkout, *command, **variables):
     )  # fmt: skip
 
 
-def count_handed_over(server):
-    return len(psutil.Process(server.pid).children(recursive=True))
+def find_forks(server):
+    return {process.pid for process in psutil.Process(server.pid).children(recursive=True)}
+
+
+def start_in_fork(checkout, server, *command):
+    """Start a command; return it when it is handed over, with the forks that it has."""
+    before = find_forks(server)
+    process = start(checkout, *command)
+    wait_for(lambda: len(find_forks(server) - before) > 1)
+    return process, find_forks(server) - before
 
 
 def test_output_input_and_exit_code_are_those_of_the_command(checkout, server):
@@ -65,14 +73,9 @@ def test_a_training_has_the_same_bytes(checkout, server):
     classifier = checkout.folder / "models/classifier/model.safetensors"
     expected = classifier.read_bytes()
     classifier.unlink()
-    process = start(checkout, "stages.train")
-    process.stdin.close()
-    for _ in range(100):
-        if count_handed_over(server):
-            break
-        time.sleep(0.05)
-    assert count_handed_over(server)
-    assert process.wait(120) == 0, process.stderr.read()
+    process, _ = start_in_fork(checkout, server, "stages.train")
+    _, error = process.communicate()
+    assert process.returncode == 0, error
     assert classifier.read_bytes() == expected
 
 
@@ -92,9 +95,8 @@ def test_a_command_that_would_start_otherwise_runs_by_itself(checkout, server):
 
 
 def test_a_signal_reaches_the_command(checkout, server):
-    process = start(checkout, "stages.predict")
-    wait_for(lambda: count_handed_over(server))
-    time.sleep(2)  # it has imported its modules, and reads the lines
+    process, _ = start_in_fork(checkout, server, "stages.predict")
+    time.sleep(6)  # it has loaded the model, and waits for lines
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate()
     assert process.returncode == 143
@@ -102,15 +104,14 @@ def test_a_signal_reaches_the_command(checkout, server):
 
 
 def test_a_command_ends_with_the_process_that_was_started(checkout, server):
-    process = start(checkout, "stages.predict")
-    wait_for(lambda: count_handed_over(server))
+    process, forks = start_in_fork(checkout, server, "stages.predict")
     process.kill()
     process.communicate()
-    wait_for(lambda: not count_handed_over(server))
+    wait_for(lambda: not forks & find_forks(server))
 
 
 def wait_for(condition):
-    for _ in range(200):
+    for _ in range(1000):
         if condition():
             return
         time.sleep(0.05)
