@@ -43,16 +43,11 @@ LONGEST_PATH = 100  # characters of a socket's path that the operating system al
 
 def main() -> None:
     parse_arguments()
-    address = find_address()
-    if sys.platform != "linux" or address is None:
-        raise UserError(f"it needs Linux, and {ADDRESS} must not be empty.")
-    if len(str(address)) > LONGEST_PATH:
-        raise UserError(f"{address}: the path is too long for a socket; give another one in {ADDRESS}.")
+    address = choose_address()
     facts = describe_process()
-    for library in LIBRARIES:
-        importlib.import_module(library)
-    gc.freeze()  # the objects of all libraries are then not searched for garbage, which would copy their pages
-    owner, listener = os.getpid(), listen(address)
+    import_libraries()
+    owner = os.getpid()
+    listener = listen(address)
     print(f"{address}: commands start at once while this runs; Ctrl-C ends it")
     try:
         module = serve(listener, facts)
@@ -60,6 +55,23 @@ def main() -> None:
         if os.getpid() == owner:
             address.unlink(missing_ok=True)
     end(run(module))
+
+
+def choose_address() -> Path:
+    """Where the socket will be; UserError when there cannot be one."""
+    address = find_address()
+    if sys.platform != "linux" or address is None:
+        raise UserError(f"it needs Linux, and {ADDRESS} must not be empty.")
+    if len(str(address)) > LONGEST_PATH:
+        raise UserError(f"{address}: the path is too long for a socket; give another one in {ADDRESS}.")
+    return address
+
+
+def import_libraries() -> None:
+    """Import them, and keep their objects out of searches for garbage, which would copy the pages that forks share."""
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    gc.freeze()
 
 
 def listen(address: Path) -> socket.socket:
@@ -98,6 +110,8 @@ def serve(listener: socket.socket, facts: dict[str, Any]) -> str:
 def accept(connection: socket.socket, facts: dict[str, Any]) -> str:
     """Start the command of a client in a process of its own, in which alone this returns; refuse what differs."""
     size, files, _, _ = socket.recv_fds(connection, 8, 3)
+    if not size:  # a client that only looked whether this process is there, or that was killed
+        os._exit(0)
     command, folder, environment, wanted, client = json.loads(receive(connection, int.from_bytes(size)))
     if command[0] in WITHOUT_TORCH:
         wanted["variables"] = facts["variables"]
@@ -110,7 +124,9 @@ def accept(connection: socket.socket, facts: dict[str, Any]) -> str:
         for file in files:
             os.close(file)
         connection.sendall(process.to_bytes(8))
-        connection.sendall(bytes([wait(connection, process)]))
+        code = wait(connection, process)
+        with suppress(OSError):  # the client is gone
+            connection.sendall(bytes([code]))
         os._exit(0)
     connection.close()
     take_over(files, folder, environment | {CLIENT: str(client)})

@@ -33,6 +33,7 @@ def server(checkout):
     yield process
     process.terminate()  # SIGINT is ignored where the tests run in the background of a shell
     assert process.wait(60) == 143
+    assert "Traceback" not in (checkout.folder / "warm.log").read_text()
     assert not (checkout.folder / "warm.sock").exists()
 
 

@@ -19,7 +19,7 @@ CLIENT = "STAGES_CLIENT"  # the variable with the process that handed over
 READ_AT_IMPORT = (
     *("CUBLAS", "CUDA", "DATASETS", "DNNL", "GOMP", "HF_", "HUGGINGFACE", "KMP_", "LANG", "LC_", "LD_", "MALLOC_"),
     *("MKL_", "NCCL", "NUMEXPR", "NVIDIA", "OMP_", "ONEDNN", "OPENBLAS", "PYTHON", "PYTORCH", "RAYON", "TOKENIZERS"),
-    *("TORCH", "TRANSFORMERS", "XDG_CACHE"),
+    *("HOME", "MPL", "TEMP", "TMP", "TORCH", "TRANSFORMERS", "TZ", "XDG_CACHE"),
 )
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -57,14 +57,14 @@ def hand_over() -> None:
     if not is_here or not command[0].startswith("stages.") or command[0] == "stages.warm":
         return
     with socket.socket(socket.AF_UNIX) as server:
-        try:
-            server.connect(str(address))
-        except OSError:  # it was killed, and its socket is left
-            return
         request = [command, str(Path.cwd()), dict(os.environ), describe_process(), os.getpid()]
         content = json.dumps(request).encode()
-        socket.send_fds(server, [len(content).to_bytes(8)], [0, 1, 2])
-        server.sendall(content)
+        try:
+            server.connect(str(address))
+            socket.send_fds(server, [len(content).to_bytes(8)], [0, 1, 2])
+            server.sendall(content)
+        except OSError:  # it was killed, and its socket is left; or this process has no stdin
+            return
         process = int.from_bytes(receive(server, 8))
         if not process:  # it would start it in another way
             return
