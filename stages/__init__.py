@@ -14,6 +14,11 @@ gc.set_threshold(50_000)
 # spinning); two cores. GNU's OpenMP reads this when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
+# Each step of several processes looks for parameters without a gradient, of which some models have some; for all others
+# torch warns that this was not needed. It reads this when it is imported.
+if os.environ.get("WORLD_SIZE", "1") != "1":
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
 if sys.argv[:1] == ["-m"]:  # this is `python -m stages.<name>`, before its module is imported
     from stages.core.warm import hand_over
 

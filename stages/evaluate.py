@@ -75,7 +75,7 @@ from stages.training.settings import read_resolved
 
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "dropped", "leaks", "missing_classes")
 MANIFEST_KEYS = ("source", "columns", "labels")
-TRAIN_KEYS = ("trainable_parameters", "total_parameters", "num_train_epochs", "learning_rate")
+TRAIN_KEYS = ("trainable_parameters", "total_parameters", "ranks", "num_train_epochs", "learning_rate")
 
 
 def main() -> None:

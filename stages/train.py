@@ -4,13 +4,14 @@ python -m stages.train
 """
 
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, TrainingArguments
 
+from stages.core import ranks
 from stages.core.cpu_slots import reserve_cores
 from stages.core.csv_tables import read_numbers
 from stages.core.files import new_folder, read_json, write_json
-from stages.core.gpu_slots import take_gpu
 from stages.core.hardware import resolve_precision
 from stages.core.param_sections import FITTED_AFTER_TRAINING
 from stages.core.params import Params
@@ -25,6 +26,7 @@ from stages.core.paths import (
     TRAINING_CURVE,
     VALIDATION_CURVE,
 )
+from stages.core.problem_type import Task
 from stages.core.stage import run_stage
 from stages.model.classifier import save_classifier
 from stages.model.freezing import count_parameters
@@ -49,9 +51,15 @@ VALIDATION_SCORES = ("loss", "accuracy", "f1_micro")  # the last one, where a te
 STATISTICS_KEYS = ("raw_sha256", "tokenized_sha256", "splits", "columns", "is_ordinal", "dropped", "leaks")
 
 
-def main() -> dict[str, float]:
-    params = Params.load()
-    take_gpu()
+def main() -> dict[str, float] | None:
+    with ranks.join():
+        params = Params.load()
+        ranks.take_processors()
+        return train(params)
+
+
+def train(params: Params) -> dict[str, float] | None:
+    """Train, and return measures of speed; None in all ranks but the first, which writes what there is to write."""
     data = load_splits(TOKENIZED)
     statistics = read_json(STATISTICS, STATISTICS_KEYS)
     tokenizer = load_tokenizer(TOKENIZER)
@@ -59,40 +67,44 @@ def main() -> dict[str, float]:
     model = build_initial_model(BASE, task, tokenizer, params.train, params.train_seed)
     describe_model(model)
     precision = resolve_precision("train.precision", params.train.precision)
-    # What is fitted to the trained model is left out: with another goal, a training that is finished is not repeated.
-    sections = params.model_dump(include={"seed", "train", "cache"}, exclude={"train": FITTED_AFTER_TRAINING})
-    # The order of the labels decides which metrics a validation has, and is in neither of the folders.
-    sections |= {"precision": precision, "is_ordinal": task.is_ordinal}
-    training_key = make_training_key(sections, [TOKENIZED, BASE])
-    tags = make_run_tags(statistics, params.flat())
-    with (
-        open_checkpoints(training_key) as checkpoints,
-        open_run(params.tracking, params.flat(), tags, training_key) as run,
-    ):
-        log_datasets(run, statistics)
-        with reserve_cores():
+    training_key = make_training_key(select_decisive(params, precision, task), [TOKENIZED, BASE])
+    with open_checkpoints(training_key) as checkpoints:
+        if ranks.get_rank() > 0:
             inputs = prepare_inputs(model, data, SPLITS, tokenizer, precision, params.cache)
-            log_feature_cache(run, inputs.report)
-            trainer = fit(inputs, params, checkpoints, run)
-        best = find_best_validation(trainer)
-        calibration = calibrate(inputs, params.train, precision)
-        model.cpu()  # the part that was trained may be on a GPU
-        with new_folder(CLASSIFIER) as folder:
-            save_classifier(model, tokenizer, folder)
-        write_history(trainer.state.log_history, best["step"], TRAINING_CURVE, VALIDATION_CURVE)
-        # The callback logged what this process trained; an earlier one, with another run, may have trained the rest.
-        log_history(run, read_numbers(TRAINING_CURVE), read_numbers(VALIDATION_CURVE))
-        write_metrics(best, model, trainer.args, calibration)
-        resolved = read_resolved(read_json(TRAIN_METRICS), CLASSIFIER)
-        log_resolved(run, resolved)
-        write_json(RUN, {"run": run.key})
-        if params.tracking.log_model:
-            run.log_file("model", CLASSIFIER, columns=statistics["columns"])
-        mark_finished(checkpoints, run.key)
+            fit(inputs, params, checkpoints, None)
+            return None
+        with open_run(params.tracking, params.flat(), make_run_tags(statistics, params.flat()), training_key) as run:
+            log_datasets(run, statistics)
+            with reserve_cores():
+                inputs = prepare_inputs(model, data, SPLITS, tokenizer, precision, params.cache)
+                log_feature_cache(run, inputs.report)
+                trainer = fit(inputs, params, checkpoints, run)
+            best = find_best_validation(trainer)
+            calibration = calibrate(inputs, params.train, precision)
+            model.cpu()  # the part that was trained may be on a GPU
+            with new_folder(CLASSIFIER) as folder:
+                save_classifier(model, tokenizer, folder)
+            write_history(trainer.state.log_history, best["step"], TRAINING_CURVE, VALIDATION_CURVE)
+            # The callback logged what this process trained; an earlier one, with another run, may have trained more.
+            log_history(run, read_numbers(TRAINING_CURVE), read_numbers(VALIDATION_CURVE))
+            write_metrics(best, model, trainer.args, calibration)
+            log_resolved(run, read_resolved(read_json(TRAIN_METRICS), CLASSIFIER))
+            write_json(RUN, {"run": run.key})
+            if params.tracking.log_model:
+                run.log_file("model", CLASSIFIER, columns=statistics["columns"])
+            mark_finished(checkpoints, run.key)
     metric = params.train.metric_for_best_model
     print(f"{CLASSIFIER}: the best on validation, {metric} {best[metric]:.4f}")
     speed = measure_speed(trainer, statistics["splits"]["train"]["tokens"])
     return trainer.measure() | speed | {"train_frozen_seconds": round(inputs.seconds, 2)}
+
+
+def select_decisive(params: Params, precision: str, task: Task) -> dict[str, Any]:
+    """The params, and what follows from the hardware and the data, that decide the bytes of a training."""
+    # What is fitted to the trained model is left out: with another goal, a training that is finished is not repeated.
+    sections = params.model_dump(include={"seed", "train", "cache"}, exclude={"train": FITTED_AFTER_TRAINING})
+    # The order of the labels decides which metrics a validation has, and is in neither of the folders.
+    return sections | {"precision": precision, "is_ordinal": task.is_ordinal}
 
 
 def describe_model(model: PreTrainedModel) -> None:
@@ -103,9 +115,9 @@ def describe_model(model: PreTrainedModel) -> None:
         print("the head reads the mean of all tokens")
 
 
-def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> ClassifierTrainer:
+def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal | None) -> ClassifierTrainer:
     """Train, from the last checkpoint if there is one; return the Trainer with the best model."""
-    callbacks = [RunLogger(run), *make_tensorboard_callbacks(params.tracking.tensorboard, run)]
+    callbacks = [] if run is None else [RunLogger(run), *make_tensorboard_callbacks(params.tracking.tensorboard, run)]
     # Cached features were computed in batches of other shapes, which may change their last bits: a training that
     # computes them in every step does not resume from a checkpoint of one that reads the cache.
     folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
@@ -118,13 +130,14 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal) -> Clas
 def write_metrics(
     best: dict[str, float], model: PreTrainedModel, arguments: TrainingArguments, calibration: Calibration
 ) -> None:
-    """Write scores of the chosen validation, the numbers of parameters, what `auto` was and what was fitted.
+    """Write scores of the chosen validation, the numbers of parameters and ranks, what `auto` was and what was fitted.
 
     The scores are those of the training: before calibration and thresholds.
     """
     validation = {f"validation_{name}": best[name] for name in VALIDATION_SCORES if name in best}
     automatic = {name: getattr(arguments, name) for name in WITH_LAYERS}
-    write_json(TRAIN_METRICS, validation | count_parameters(model) | automatic | calibration.describe())
+    trained = count_parameters(model) | {"ranks": ranks.count_ranks()}
+    write_json(TRAIN_METRICS, validation | trained | automatic | calibration.describe())
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def test_a_stage_declares_the_params_that_it_reads_and_no_other(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_as_a_module(stage):
-    assert STAGES[stage]["cmd"] == f"python -m stages.{stage}"
+    program = r"\${LAUNCH:-python}" if stage == "train" else "python"
+    assert STAGES[stage]["cmd"] == f"{program} -m stages.{stage}"
 
 
 def test_timings_are_outputs_that_no_stage_depends_on():

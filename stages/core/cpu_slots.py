@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from stages.core.files import cache_dir
 
 SECONDS_BETWEEN_POLLS = 0.1
+kept: list[ExitStack] = []  # cores for all ranks of this host, held by one of them until it ends
 
 
 @contextmanager
@@ -22,18 +23,29 @@ def reserve_cores() -> Iterator[None]:
     therefore trains alone, on all cores, while others load, save and import; with `OMP_NUM_THREADS=2` on eight cores,
     four of them train at the same time. With a GPU there is no waiting.
     """
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or kept:
         yield
         return
+    with ExitStack() as reserved:
+        acquire_cores(1, reserved)
+        yield
+
+
+def keep_cores(processes: int) -> None:
+    """Reserve the cores for so many processes like this one, until it ends; then `reserve_cores` does nothing."""
+    kept.append(ExitStack())
+    if processes > 0:
+        acquire_cores(processes, kept[-1])
+
+
+def acquire_cores(processes: int, held: ExitStack) -> None:
     folder = cache_dir() / "cores"
     folder.mkdir(parents=True, exist_ok=True)
     locks = [FileLock(folder / f"{core}.lock") for core in range(count_cores())]
-    wanted = min(torch.get_num_threads(), len(locks))
-    with ExitStack() as reserved:
-        # One process at a time: two that each hold half of the cores would wait for each other forever.
-        with FileLock(folder / "queue.lock"):
-            acquire_locks(wanted, locks, reserved)
-        yield
+    wanted = min(processes * torch.get_num_threads(), len(locks))
+    # One process at a time: two that each hold half of the cores would wait for each other forever.
+    with FileLock(folder / "queue.lock"):
+        acquire_locks(wanted, locks, held)
 
 
 def acquire_locks(wanted: int, locks: list[FileLock], held: ExitStack) -> None:

@@ -6,6 +6,7 @@ import time
 import torch
 from filelock import FileLock, Timeout
 
+from stages.core.errors import UserError
 from stages.core.files import cache_dir
 
 SECONDS_BETWEEN_POLLS = 0.1
@@ -19,20 +20,43 @@ def take_gpu() -> None:
     over all of them by `nn.DataParallel`, which changes the results. Call it before CUDA starts: later the visible GPUs
     cannot be changed. Without a GPU it does nothing.
     """
+    if not taken:
+        for gpu in take_gpus(1):
+            use_gpu(gpu)
+
+
+def use_gpu(gpu: str) -> None:
+    """Let this process see one GPU."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def take_gpus(count: int) -> list[str]:
+    """Wait until so many of the visible GPUs are free, and keep other processes from taking them, until this one ends.
+
+    Empty when there is no GPU; UserError when there are fewer.
+    """
     gpus = list_visible_gpus()
-    if not gpus or taken:
-        return
+    if gpus and len(gpus) < count:
+        raise UserError(
+            f"{count} processes were started on this host, and {len(gpus)} GPUs are visible; start one each."
+        )
     folder = cache_dir() / "gpus"
-    folder.mkdir(parents=True, exist_ok=True)
+    if gpus:
+        folder.mkdir(parents=True, exist_ok=True)
     locks = {gpu: FileLock(folder / f"{gpu.replace('/', '-')}.lock") for gpu in gpus}
+    found: list[str] = []
     has_printed = False
-    while (gpu := find_free(locks)) is None:
+    while gpus and len(found) < count:
+        gpu = find_free({name: lock for name, lock in locks.items() if name not in found})
+        if gpu is not None:
+            found.append(gpu)
+            taken.append(locks[gpu])
+            continue
         if not has_printed:
             print("waiting for a GPU: other experiments use all that are visible")
             has_printed = True
         time.sleep(SECONDS_BETWEEN_POLLS)
-    taken.append(locks[gpu])
-    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    return found
 
 
 def return_gpu() -> None:

@@ -1,4 +1,4 @@
-"""A stage ends with the DVC process that started it."""
+"""A stage ends with the process that started it: DVC, or the launcher of several processes."""
 
 import os
 import signal
@@ -13,16 +13,17 @@ from stages.core.warm import CLIENT
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
-def stop_when_dvc_is_gone() -> None:
-    """Send this process SIGTERM, on which a training saves a checkpoint, when DVC was killed.
+def stop_when_starter_is_gone() -> None:
+    """Send this process SIGTERM, on which a training saves a checkpoint, when DVC or a launcher was killed.
 
     `dvc queue stop --kill` ends DVC alone. Its stage would go on, and hold cores that the next experiment waits for.
     The shell between the two does not always end with DVC, so that the signal of the operating system for a dead
-    parent (prctl(2)) is not enough. A stage that was started by hand is not watched.
+    parent (prctl(2)) is not enough. A stage that was started by hand is not watched, but a launcher such as torchrun
+    is, which does not end its processes when it is killed.
     """
-    if "DVC_STAGE" not in os.environ:
-        return
-    ancestors = find_dvc_and_shells()
+    ancestors = find_dvc_and_shells() if "DVC_STAGE" in os.environ else []
+    if "WORLD_SIZE" in os.environ:
+        ancestors += psutil.Process().parents()[:1]
     if ancestors:
         threading.Thread(target=watch, args=(ancestors,), daemon=True).start()
 
@@ -45,7 +46,8 @@ def find_dvc_and_shells() -> list[psutil.Process]:
 def watch(processes: list[psutil.Process]) -> None:
     while all(is_alive(process) for process in processes):
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    print("DVC, which started this stage, was ended", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print("the process that started this stage was ended", file=sys.stderr)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

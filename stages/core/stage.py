@@ -1,6 +1,7 @@
 """Run the `main()` of a stage or command: measure it, and report errors of the user in one message."""
 
 import io
+import os
 import signal
 import sys
 import time
@@ -14,9 +15,10 @@ from safetensors import SafetensorError
 from stages.core.errors import Terminated, UserError, describe_system_error, to_printable
 from stages.core.files import read_json, write_json
 from stages.core.memory import measure_peak_memory, skip_last_collection, spare_imported_objects
-from stages.core.parent import stop_when_dvc_is_gone
+from stages.core.parent import stop_when_starter_is_gone
 from stages.core.paths import TIMINGS
 
+MANY_RANKS = ("train",)  # what a launcher such as torchrun may start as several processes
 STAGES = ("download", "base_model", "preprocess", "train", "evaluate")  # of dvc.yaml, in their order
 
 
@@ -29,9 +31,17 @@ def run_stage(name: str, main: Callable[[], dict[str, float] | None]) -> None:
     with report_errors(f"stage {name}"):
         skip_last_collection()
         spare_imported_objects()
-        stop_when_dvc_is_gone()
+        stop_when_starter_is_gone()
+        require_one_process(name)
         extra = main() or {}
-        write_json(TIMINGS / f"{name}.json", measure_process(name) | extra)
+        if os.environ.get("RANK", "0") == "0":
+            write_json(TIMINGS / f"{name}.json", measure_process(name) | extra)
+
+
+def require_one_process(name: str) -> None:
+    """UserError when a launcher started several processes of what has to be one."""
+    if os.environ.get("WORLD_SIZE", "1") != "1" and name not in MANY_RANKS:
+        raise UserError("it runs in one process; a launcher such as torchrun may start several of train alone.")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ class RunFacts:
     base: dict[str, Any]  # models/base/origin.json: where the base model is from; empty for a model from scratch
     manifest: dict[str, Any]  # data/raw/dataset.json: source, columns and labels
     statistics: dict[str, Any]  # data/statistics.json: rows, tokens and lengths of each split, dropped rows …
-    parameters: dict[str, Any]  # metrics/train.json: `trainable_parameters` and `total_parameters`
+    parameters: dict[str, Any]  # metrics/train.json: `trainable_parameters`, `total_parameters`, `ranks`
     precision: str  # that the test ran in
     resolved: dict[str, Any] = field(default_factory=dict)  # what params that may be `auto` were, by dotted key
     library: str = "transformers"  # that loads the model

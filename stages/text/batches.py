@@ -22,6 +22,7 @@ MIN_GROUPS = 4  # of small data, where a group has fewer batches; also as in tra
 WIDTH_MULTIPLE = 8
 Batch = TypeVar("Batch")
 TOKEN_COLUMNS = ("input_ids", "token_type_ids")
+IGNORED = -100  # the label of a row that does not count, as torch's cross-entropy and Trainer know it
 
 
 class RowDataset(Dataset):
@@ -157,6 +158,52 @@ class LengthGroupedSampler(Sampler[int]):
         shuffled = random.permutation(full_batches)
         batches = order[: full_batches * self.batch_size].reshape(full_batches, self.batch_size)[shuffled]
         yield from np.concatenate([batches.ravel(), order[full_batches * self.batch_size :]]).tolist()
+
+
+class SharedBatches(Sampler[list[int]]):
+    """Of each batch of rows the share of one rank: every N-th row, so that all ranks get rows of like length.
+
+    Where a batch has fewer rows than there are ranks, the ranks without one get its first row, marked as not to be
+    learnt from (`MarkedRows`).
+    """
+
+    def __init__(self, rows: LengthGroupedSampler, rank: int, count: int):
+        # Accelerate reads these when it resumes in the middle of an epoch.
+        self.sampler, self.batch_size, self.drop_last = rows, rows.batch_size, False
+        self.rank, self.count = rank, count
+
+    def set_epoch(self, epoch: int) -> None:
+        """As in `LengthGroupedSampler`."""
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = list(self.sampler)
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            yield batch[self.rank :: self.count] or [-1 - batch[0]]
+
+
+class MarkedRows(RowDataset):
+    """Another data set, in whose batches negative row numbers are rows that do not count: -1 is row 0.
+
+    Their labels are `IGNORED`.
+    """
+
+    def __init__(self, rows: RowDataset):
+        self.rows = rows
+        self.lengths, self.labels = rows.lengths, rows.labels
+        self.max_length, self.documents = rows.max_length, rows.documents
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        numbers = np.asarray(indices)
+        is_ignored = numbers < 0
+        batch = self.rows.__getitems__(np.where(is_ignored, -1 - numbers, numbers).tolist())
+        if is_ignored.any():
+            batch["labels"][torch.from_numpy(is_ignored)] = IGNORED
+        return batch
 
 
 class TokenBudgetBatches(Sampler[list[int]]):

@@ -199,14 +199,15 @@ def log_results(run: Journal, metrics: dict[str, float], timings: dict[str, floa
 
 
 def log_weights(run: Journal, classifier: Path, metrics: dict[str, float]) -> None:
-    """Log the SHA-256 of the model's weights as a tag, and from `train`'s metrics its numbers of parameters.
+    """Log the SHA-256 of the model's weights as a tag, and from `train`'s metrics the number of ranks and parameters.
 
-    Where the head has a file of its own, it is that of both.
+    Where the head has a file of its own, it is that of both. The number of ranks is the tag `train.ranks`.
     """
     weights = sorted(classifier.rglob("*.safetensors"))
     if (classifier / "model.safetensors").exists():  # those of a restored run may be missing in DVC's cache
         digest = sha256(weights[0]) if len(weights) == 1 else sha256_of_all(weights)
         run.log_event("tags", tags={"model.sha256": digest})
+    run.log_event("tags", tags={"train.ranks": str(metrics["ranks"])})
     run.log_metrics({f"train/{name}": value for name, value in metrics.items() if name.endswith("_parameters")})
 
 

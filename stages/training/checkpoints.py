@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from stages.core import ranks
 from stages.core.cache import MANIFEST, hash_key, hold_lock
 from stages.core.errors import UserError
 from stages.core.files import cache_dir, read_json, sha256_of_all, write_json
@@ -27,17 +28,23 @@ FINISHED = "finished.json"
 
 @contextmanager
 def open_checkpoints(key: dict[str, Any]) -> Iterator[Path]:
-    """The folder for checkpoints of the training with this key; a second process with the same key waits.
+    """The folder for checkpoints of the training with this key; a second training with the same key waits.
 
     Checkpoints of other trainings that were finished or not used for long are removed.
     """
     folder = cache_dir() / "checkpoints" / hash_key(key)
+    with ranks.first_only(lambda: open_folder(folder, key)):
+        yield folder
+
+
+@contextmanager
+def open_folder(folder: Path, key: dict[str, Any]) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with hold_lock(FileLock(f"{folder}.lock")):
         (folder / FINISHED).unlink(missing_ok=True)
         write_json(folder / "inputs.json", key)
         remove_folders(lambda other: days_since_use(other) > (DAYS_FINISHED if read_run(other) else DAYS_UNFINISHED))
-        yield folder
+        yield
 
 
 def mark_finished(folder: Path, run: str) -> None:
@@ -76,17 +83,21 @@ def days_since_use(folder: Path) -> float:
 
 
 def make_training_key(params: dict[str, Any], files: list[Path]) -> dict[str, Any]:
-    """All that decides the bytes of a training's result: params, files, code, versions and processor."""
+    """All that decides the bytes of a training's result: params, files, code, versions and each rank's processor.
+
+    UserError when ranks differ in more than the processor.
+    """
     stages = Path(__file__).parent.parent
     files_loaded = [getattr(module, "__file__", None) for module in sys.modules.values()]
     code = {Path(file) for file in files_loaded if file and stages in Path(file).parents}
-    return {
+    key = {
         "params": params,
         "files": sha256_of_all(files),
         "code": sha256_of_all(sorted(code)),
         "versions": {name: version(name) for name in ("accelerate", "numpy", "torch", "transformers")},
-        "device": describe_processor(),
     }
+    ranks.require_equal(key)
+    return key | {"processors": ranks.gather(describe_processor())}
 
 
 def find_latest(folder: Path) -> Path | None:

@@ -10,6 +10,7 @@ import psutil
 import torch
 from tqdm import tqdm
 
+from stages.core import ranks
 from stages.core.cache import FolderCache
 from stages.model.partition import FrozenEncoder
 from stages.text.batches import RowDataset, TokenRows, add_attention_mask, make_mask, repeat_last, sort_by_length
@@ -21,6 +22,7 @@ TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65536}
 SHARD_BYTES = 2**30
 MEMORY_SHARE = 0.5  # of the free memory, for the features of all splits together; the training needs the rest
 PIECE_BYTES = 2**28  # of pinned memory: PyTorch rounds each allocation up to a power of two
+SECONDS_TO_APPEAR = 90  # a directory in NFS is listed anew after at most 60 seconds (acdirmax in nfs(5))
 READ_BYTES = 2**24  # at once, when rows are copied from disk into memory
 REPORTED = ("rows_computed", "rows_found", "seconds", "bytes")
 
@@ -87,7 +89,7 @@ class CachedFeatures(RowDataset):
         try:
             if size < find_room("cuda", torch.cuda.mem_get_info()[0]):
                 self.memory = [torch.empty(positions, self.width, dtype=self.dtype, device=self.device)]
-            elif size + PIECE_BYTES < find_room("cpu", psutil.virtual_memory().available):
+            elif size + PIECE_BYTES < find_room("cpu", find_host_memory()):
                 sizes = [min(self.piece, positions - start) for start in range(0, positions, self.piece)]
                 self.memory = [torch.empty(size, self.width, dtype=self.dtype, pin_memory=True) for size in sizes]
             if self.memory:
@@ -125,6 +127,11 @@ class CachedFeatures(RowDataset):
 in_memory: weakref.WeakSet[CachedFeatures] = weakref.WeakSet()  # until they are deleted, which frees the memory
 
 
+def find_host_memory() -> int:
+    """Bytes of the host's free memory that are for this process; ranks on one host share them."""
+    return psutil.virtual_memory().available // ranks.count_ranks_of_host()
+
+
 def find_room(device_type: str, free: int) -> float:
     """Bytes that features may still take of a memory of which `free` bytes are free."""
     held = sum(
@@ -136,24 +143,26 @@ def find_room(device_type: str, free: int) -> float:
 def cache_features(
     frozen: FrozenEncoder, splits: dict[str, TokenRows], cache: FolderCache
 ) -> tuple[dict[str, CachedFeatures], dict[str, float]]:
-    """Find the features of the splits' rows in the cache; compute and store those that are missing.
+    """Find the features of the splits' rows in the cache; compute and store those that are missing, in shares.
 
     The report has for each split the number of rows that were computed and found, seconds, and bytes. Of rows with
-    equal tokens, one is computed, and the others are found. OSError when features cannot be stored or read.
+    equal tokens, one is computed, and the others are found. OSError when a rank cannot store or read features.
     """
     store = FeatureStore(frozen, cache)
     stored, seconds = {}, dict.fromkeys(splits, 0.0)
     features: dict[str, CachedFeatures] = {}
     report: dict[str, float] = {}
-    with store.lock():
+    with ranks.first_only(store.lock):
         for split, rows in splits.items():  # all, before the first is computed and may need the room of others
-            with measure_seconds(split, seconds):
+            with measure_seconds(split, seconds), ranks.failing_together():
                 stored[split] = StoredRows(hash_rows(rows), count_positions(frozen, rows), frozen.width, frozen.dtype)
                 store.find(stored[split], np.arange(len(rows)), frozen.depth)
         for split, rows in splits.items():
             with measure_seconds(split, seconds):
                 computed, continued = store_missing(store, rows, stored[split], split)
-                features[split] = CachedFeatures(rows, stored[split], frozen)
+                with ranks.failing_together():
+                    find_stored(store, stored[split])
+                    features[split] = CachedFeatures(rows, stored[split], frozen)
             size = count_feature_bytes(frozen, rows)
             values = (computed, len(rows) - computed, round(seconds[split], 2), size)
             report |= {f"{split}_{name}": float(value) for name, value in zip(REPORTED, values, strict=True)}
@@ -184,17 +193,28 @@ def count_feature_bytes(frozen: FrozenEncoder, rows: TokenRows) -> int:
 
 
 def store_missing(store: FeatureStore, rows: TokenRows, stored: StoredRows, split: str) -> tuple[int, int]:
-    """Compute and store the features of rows that are not stored, longest first.
+    """Compute and store the features of rows that are not stored, each rank those of its share, longest first.
 
-    Rows whose outputs of fewer layers are in the cache are computed from these, the deepest first. Returns how many
-    rows were computed, and how many of them from outputs of fewer layers.
+    Returns how many rows all ranks computed, and how many of them from outputs of fewer layers.
     """
-    frozen = store.frozen
-    store.find(stored, np.flatnonzero(stored.files < 0), frozen.depth)  # equal rows of a split before this one
+    with ranks.failing_together():
+        store.find(stored, np.flatnonzero(stored.files < 0), store.frozen.depth)  # equal rows of a split before this
     missing = stored.find_missing()
-    missing = missing[sort_by_length(rows.lengths[missing])]
-    computed, continued = len(missing), 0
-    with tqdm(total=len(missing), desc=f"frozen layers on {split}", unit=" rows", disable=not len(missing)) as bar:
+    missing = ranks.broadcast(missing[sort_by_length(rows.lengths[missing])])
+    continued = 0
+    with ranks.failing_together():
+        continued = store_rows(store, rows, stored, ranks.share(missing), split)
+    return len(missing), sum(ranks.gather(continued))
+
+
+def store_rows(store: FeatureStore, rows: TokenRows, stored: StoredRows, missing: np.ndarray, split: str) -> int:
+    """Compute and store the features of these rows, longest first.
+
+    Rows whose outputs of fewer layers are in the cache are computed from these, the deepest first. Returns how many.
+    """
+    frozen, continued = store.frozen, 0
+    is_hidden = not len(missing) or ranks.get_rank() > 0
+    with tqdm(total=len(missing), desc=f"frozen layers on {split}", unit=" rows", disable=is_hidden) as bar:
         for depth in range(frozen.depth - 1, -1, -1):
             source = StoredRows(stored.keys, rows.lengths, frozen.width, frozen.dtype)
             if depth > 0:
@@ -204,10 +224,22 @@ def store_missing(store: FeatureStore, rows: TokenRows, stored: StoredRows, spli
                 store.write(stored, part, compute_features(frozen, rows, part, source, depth, bar))
             missing = missing[~is_chosen]
             continued += int(is_chosen.sum()) if depth > 0 else 0
-    store.find(stored, np.flatnonzero(stored.files < 0), frozen.depth)
-    if (stored.files < 0).any():
-        raise OSError("features that were just written cannot be read")
-    return computed, continued
+    return continued
+
+
+def find_stored(store: FeatureStore, stored: StoredRows) -> None:
+    """Find what was just written; OSError when that is not possible.
+
+    A file system of a network may show what another host wrote only after some seconds.
+    """
+    deadline = time.monotonic() + (SECONDS_TO_APPEAR if ranks.count_ranks() > 1 else 0)
+    while True:
+        store.find(stored, np.flatnonzero(stored.files < 0), store.frozen.depth)
+        if (stored.files >= 0).all():
+            return
+        if time.monotonic() > deadline:
+            raise OSError("features that were just written cannot be read")
+        time.sleep(1)
 
 
 def split_into_shards(rows: np.ndarray, stored: StoredRows) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import datasets
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from stages.core import ranks
 from stages.core.cache import open_feature_cache
 from stages.core.memory import keep_few_kernels, keep_freed_memory, release_freed_memory
 from stages.core.param_sections import Cache
@@ -70,7 +71,9 @@ def cache_splits(
     store = open_feature_cache(cache.max_size_gb)
     size = sum(count_feature_bytes(frozen, rows) for rows in all_rows.values())
     try:
-        room = store.available_bytes()
+        with ranks.failing_together():
+            room = store.available_bytes()
+        room = ranks.broadcast(room)  # it changes while they look
         if size > room:
             print(
                 f"the frozen layers run in every step: their outputs would take {size / 1e9:.3g} GB, and there is room "

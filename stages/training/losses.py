@@ -45,7 +45,8 @@ def make_multi_label_loss(weights: torch.Tensor | None, label_smoothing: float) 
         logits = outputs["logits"].float()
         weight = None if weights is None else weights.to(logits.device)
         targets = labels * (1 - label_smoothing) + label_smoothing / 2
-        total = binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="sum")
+        counts = (labels >= 0).to(logits.dtype)  # 0 in rows of the label IGNORED, as cross-entropy leaves them out
+        total = binary_cross_entropy_with_logits(logits, targets, counts, pos_weight=weight, reduction="sum")
         return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
     return loss

@@ -56,26 +56,29 @@ def predict_row_logits(inputs: Inputs, split: str, precision: str, batch_size: i
     """Logits `(N, C)` of the split's rows in float32, in their order; rows are documents or their windows."""
     rows, model = inputs.rows[split], inputs.model.eval()
     torch.nn.Module.to(model, find_device())  # transformers types its own `to` wrongly
-    batches = read_eval_batches(rows, batch_size)
-    return predict_batches(model, inputs.frozen, batches, len(rows), precision)
+    loader = make_eval_loader(rows, make_eval_batches(rows, batch_size))
+    return predict_batches(model, inputs.frozen, read_eval_batches(loader), len(rows), precision)
 
 
-def read_eval_batches(rows: RowDataset, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+def read_eval_batches(loader: DataLoader) -> Iterator[tuple[np.ndarray, Batch]]:
     """Yield the numbers of the rows of each batch, and the batch without labels."""
-    loader = make_eval_loader(rows, batch_size)
-    for numbers, batch in zip(make_eval_batches(rows, batch_size).batches, loader, strict=True):
-        yield numbers, {name: values for name, values in batch.items() if name != "labels"}
+    assert loader.batch_sampler is not None
+    for numbers, batch in zip(loader.batch_sampler, loader, strict=True):
+        yield np.asarray(numbers), {name: values for name, values in batch.items() if name != "labels"}
 
 
-def make_eval_loader(rows: RowDataset, batch_size: int) -> DataLoader:
-    """Reads the batches of `make_eval_batches`."""
-    batches = make_eval_batches(rows, batch_size)
+def make_eval_loader(rows: RowDataset, batches: Sequence[list[int]]) -> DataLoader:
+    """Reads these batches of rows."""
     return DataLoader(rows, batch_sampler=batches, collate_fn=pass_batch_through, pin_memory=is_pinnable(rows))
 
 
-def make_eval_batches(rows: RowDataset, batch_size: int) -> TokenBudgetBatches:
-    """The batches of a validation or test; those of `predict` have the same number of rows on a GPU."""
-    return TokenBudgetBatches(rows.lengths, rows.max_length, batch_size * rows.max_length, torch.cuda.is_available())
+def make_eval_batches(rows: RowDataset, batch_size: int) -> list[list[int]]:
+    """The batches of a validation or test; those of `predict` have the same number of rows on a GPU.
+
+    Each has as many tokens as `batch_size` of the longest rows have, padding included.
+    """
+    budget, has_gpu = batch_size * rows.max_length, torch.cuda.is_available()
+    return list(TokenBudgetBatches(rows.lengths, rows.max_length, budget, has_gpu))
 
 
 def is_pinnable(rows: RowDataset) -> bool:

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
+from stages.core import ranks
 from stages.core.errors import Terminated, UserError
 from stages.core.files import note_path, read_json, write_json
 from stages.core.stage import measure_process
@@ -20,6 +22,7 @@ from stages.training import checkpoints
 CHECKPOINT_SECONDS = 300.0  # at most, between two checkpoints, unless the environment variable of this name says so
 SECONDS_BETWEEN_NOTES = 5.0  # at least, between two notes of the time spent
 PROGRESS = "progress.json"
+SIGNALLED = 1000  # is added to the number of a signal, so that it is higher than the wish for a checkpoint
 SPENT = "spent.json"
 
 
@@ -48,7 +51,7 @@ class ResumableTrainer(Trainer):
 
         On SIGTERM or Ctrl-C a checkpoint is saved, and Terminated or KeyboardInterrupt raised.
         """
-        last = checkpoints.find_latest(self.folder)
+        last = ranks.broadcast(checkpoints.find_latest(self.folder) if ranks.get_rank() == 0 else None)
         if last:
             print(f"resuming after step {checkpoints.get_step(last)} of an earlier run")
             self.earlier = read_spent(self.folder)
@@ -81,9 +84,11 @@ class ResumableTrainer(Trainer):
         def record_signal(number: int, frame: FrameType | None) -> None:
             if os.getpid() == process:  # Ctrl-C reaches the workers that load data, too
                 self.signal = number
-                print(
-                    "\nsaving a checkpoint and stopping after this step; a second signal stops at once", file=sys.stderr
-                )
+                if ranks.get_rank() == 0:
+                    print(
+                        "\nsaving a checkpoint and stopping after this step; a second signal stops at once",
+                        file=sys.stderr,
+                    )
                 restore_handlers()
 
         def restore_handlers() -> None:
@@ -100,15 +105,18 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint = self.folder / f"checkpoint-{self.state.global_step}"
-        with note_path(checkpoint), checkpoints.begin_checkpoint(checkpoint):
-            super()._save_checkpoint(model, trial)
+        losses = ranks.gather(self._tr_loss.item())
+        with note_path(checkpoint), ranks.first_only(lambda: checkpoints.begin_checkpoint(checkpoint)):
+            with ranks.failing_together():
+                super()._save_checkpoint(model, trial)  # of ranks but the first, their random states
             progress = {
-                "loss": self._tr_loss.item(),
+                "losses": losses,
                 "last_logged": self._globalstep_last_logged,
                 "seconds": self.seconds + time.monotonic() - self.started,
             }
-            write_json(checkpoint / PROGRESS, progress)
-        checkpoints.complete_checkpoint(checkpoint, best=self.state.best_model_checkpoint)
+            if ranks.get_rank() == 0:
+                write_json(checkpoint / PROGRESS, progress)
+                checkpoints.complete_checkpoint(checkpoint, best=self.state.best_model_checkpoint)
 
     def _init_training_state(self, *args: Any) -> tuple[int, int]:
         """Trainer's, but a finished training makes no further step, and the folder may have been moved."""
@@ -156,19 +164,25 @@ class ResumeCallback(TrainerCallback):
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / PROGRESS
         if state.global_step:
             progress = read_json(path)
-            self.trainer._tr_loss += progress["loss"]
+            self.trainer._tr_loss += progress["losses"][ranks.get_rank()]
             self.trainer._globalstep_last_logged = progress["last_logged"]
             self.trainer.seconds = progress["seconds"]
+        elif ranks.get_rank() > 0:
+            torch.manual_seed(args.seed + ranks.get_rank())  # so that dropout differs
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.trainer.signal:
+        is_late = time.monotonic() - self.saved > self.checkpoint_seconds and ranks.get_rank() == 0
+        wish = ranks.find_highest(SIGNALLED + self.trainer.signal if self.trainer.signal else int(is_late))
+        if wish > SIGNALLED:  # a signal that some rank has received
+            self.trainer.signal = wish - SIGNALLED
             control.should_save = control.should_training_stop = True
-        elif time.monotonic() - self.saved > self.checkpoint_seconds:
+        elif wish:
             control.should_save = True
-        if time.monotonic() - self.noted > SECONDS_BETWEEN_NOTES:
+        if time.monotonic() - self.noted > SECONDS_BETWEEN_NOTES and ranks.get_rank() == 0:
             self.trainer.note_spent()
             self.noted = time.monotonic()
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.trainer.note_spent()
+        if ranks.get_rank() == 0:
+            self.trainer.note_spent()
         self.saved = self.noted = time.monotonic()

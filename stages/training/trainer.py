@@ -1,15 +1,18 @@
 """`transformers.Trainer` for classifiers: its arguments, batches, loss, and choice of the best checkpoint."""
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
+from stages.core import ranks
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.core.metric_names import LOWER_IS_BETTER
@@ -17,12 +20,25 @@ from stages.core.param_sections import FITTED_AFTER_TRAINING, Train
 from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.evaluate_metric import compute_validation_metrics
 from stages.evaluation.predictions import make_predictions
-from stages.model.batch_invariance import compute_logits
-from stages.text.batches import LengthGroupedSampler, RowDataset, TokenRows, pass_batch_through
+from stages.model.prediction import predict_batches
+from stages.text.batches import (
+    LengthGroupedSampler,
+    MarkedRows,
+    RowDataset,
+    SharedBatches,
+    TokenRows,
+    pass_batch_through,
+)
 from stages.text.windows import find_first_windows, pool_windows
 from stages.training.inputs import Inputs
 from stages.training.losses import balance_classes, make_loss, make_multi_label_loss
-from stages.training.prediction import find_all_rows, is_pinnable, make_eval_batches, make_eval_loader
+from stages.training.prediction import (
+    find_all_rows,
+    is_pinnable,
+    make_eval_batches,
+    make_eval_loader,
+    read_eval_batches,
+)
 from stages.training.resumable_trainer import ResumableTrainer
 from stages.training.settings import resolve_settings
 
@@ -69,6 +85,7 @@ def make_trainer(
         greater_is_better=train.metric_for_best_model not in LOWER_IS_BETTER,
         remove_unused_columns=False,
         report_to="none",
+        disable_tqdm=ranks.get_rank() > 0,
     )
     callbacks = [*callbacks, ValidateLastStep()]
     if train.early_stopping_patience is not None:
@@ -119,6 +136,7 @@ class ClassifierTrainer(ResumableTrainer):
 
     def __init__(self, inputs: Inputs, arguments: TrainingArguments, **kwargs: Any):
         self.frozen = inputs.frozen
+        self.precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "fp32"
         self.is_ordinal = getattr(inputs.model.config, "is_ordinal", False)
         super().__init__(inputs.model, arguments, data_collator=pass_batch_through, **kwargs)
 
@@ -126,10 +144,29 @@ class ClassifierTrainer(ResumableTrainer):
         rows = require_rows(self.train_dataset if train_dataset is None else train_dataset)
         return LengthGroupedSampler(rows.lengths, self.args.train_batch_size, self.args.seed)
 
+    def get_train_dataloader(self) -> DataLoader:
+        """Trainer's, or for several ranks the same batches, of each of which a rank has its share.
+
+        `per_device_train_batch_size` is the size of the whole batch, so that the number of ranks changes no setting.
+        """
+        if ranks.count_ranks() == 1:
+            return super().get_train_dataloader()
+        loader = DataLoader(
+            MarkedRows(require_rows(self.train_dataset)),
+            batch_sampler=SharedBatches(self._get_train_sampler(), ranks.get_rank(), ranks.count_ranks()),
+            collate_fn=pass_batch_through,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        # As for one process, since the batches are this rank's already.
+        return prepare_data_loader(
+            loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
+        )
+
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
-        """Batches of as many tokens as `per_device_eval_batch_size` of the longest rows have, padding included."""
+        """This rank's share of the batches of a validation, which all have about the same number of tokens."""
         rows = require_rows(self.eval_dataset if eval_dataset is None else eval_dataset)
-        return self.accelerator.prepare(make_eval_loader(rows, self.args.eval_batch_size))
+        return make_eval_loader(rows, ranks.share(make_eval_batches(rows, self.args.eval_batch_size)))
 
     def get_test_dataloader(self, test_dataset: Dataset) -> DataLoader:
         return self.get_eval_dataloader(test_dataset)
@@ -137,19 +174,6 @@ class ClassifierTrainer(ResumableTrainer):
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = super()._prepare_inputs(inputs)
         return inputs if self.frozen is None else self.frozen(inputs)
-
-    def prediction_step(
-        self,
-        model: Any,
-        inputs: dict[str, Any],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """The logits of a batch, computed as `predict` does, and its labels; `evaluation_loop` computes the loss."""
-        batch = self._prepare_inputs(inputs)
-        labels = batch.pop("labels")
-        with self.compute_loss_context_manager():
-            return None, compute_logits(model, batch), labels
 
     def evaluation_loop(
         self,
@@ -159,25 +183,40 @@ class ClassifierTrainer(ResumableTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Trainer's, with the predictions of documents, in their order; metrics and loss are those of all documents.
+        """The predictions of documents, in their order, computed as `evaluate` does, and the metrics of all of them.
 
-        The loss is plain cross-entropy, as that of the test: Trainer's own would be with class weights and label
-        smoothing, so that experiments which differ in these could not be compared, and a mean over unequal batches.
+        Trainer's own would gather the logits of all ranks batch by batch. The loss is plain cross-entropy, as that of
+        the test: Trainer's would be with class weights and label smoothing, so that experiments which differ in these
+        could not be compared, and a mean over unequal batches.
         """
-        output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         rows = require_rows(dataloader.dataset)
-        assert isinstance(output.predictions, np.ndarray)
-        logits = np.empty((len(rows), output.predictions.shape[-1]), dtype=np.float32)
-        logits[np.concatenate(make_eval_batches(rows, self.args.eval_batch_size).batches)] = output.predictions
-        logits = pool_windows(logits, rows.documents, rows.problem_type)
+        logits = pool_windows(self.predict_rows(dataloader), rows.documents, rows.problem_type)
         labels = rows.labels[find_first_windows(rows.documents)]
-        metrics = output.metrics or {}
+        metrics: dict[str, float] = {}
         if metric_key_prefix == "eval":
             predictions = make_predictions(rows.problem_type, logits, labels, is_ordinal=self.is_ordinal)
             values = compute_validation_metrics(predictions)
             self.check_metric(values)
-            metrics |= {f"eval_{name}": value for name, value in values.items()}
-        return output._replace(predictions=logits, label_ids=labels, metrics=metrics)
+            metrics = {f"eval_{name}": value for name, value in values.items()}
+        return EvalLoopOutput(logits, labels, metrics, len(rows))
+
+    def predict_rows(self, dataloader: DataLoader) -> np.ndarray:
+        """Logits `(N, C)` of all rows, of which each rank computes a share."""
+        model, rows = self.model, require_rows(dataloader.dataset)
+        assert isinstance(model, PreTrainedModel)
+        self.callback_handler.eval_dataloader = dataloader  # for the progress bar
+        batches = self.count_steps(read_eval_batches(dataloader))
+        logits = predict_batches(model.eval(), self.frozen, batches, len(rows), self.precision)
+        mine = np.array([row for batch in dataloader.batch_sampler or () for row in batch], dtype=int)
+        for numbers, values in ranks.gather((mine, logits[mine])):
+            logits[numbers] = values
+        return logits
+
+    def count_steps(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches, with the callback after each that Trainer's own loop has."""
+        for batch in batches:
+            yield batch
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
     def check_metric(self, values: dict[str, float]) -> None:
         """UserError when the metric that chooses the best model is not defined on the rows of validation."""

@@ -39,7 +39,7 @@ def make_facts(
             "dropped": {"train": {"empty text": 34}},
             "missing_classes": missing or {},
         },
-        parameters={"trainable_parameters": 1, "total_parameters": 2},
+        parameters={"trainable_parameters": 1, "total_parameters": 2, "ranks": 1},
         precision="fp32",
         **others,
     )
