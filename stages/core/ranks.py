@@ -113,6 +113,7 @@ def take_processors() -> None:
         gpus = meeting.exchange("gpus", lambda: ",".join(take_gpus(count)), first_of_host)
         if gpus:
             use_gpu(gpus.split(",")[local_rank])
+            os.environ["LOCAL_RANK"] = "0"  # the number of the only GPU that this process sees, for Accelerate
         else:
             os.environ.setdefault("OMP_NUM_THREADS", str(max(count_cores() // count, 1)))  # else Accelerate does
             torch.set_num_threads(read_number("OMP_NUM_THREADS"))

@@ -4,8 +4,9 @@ import pytest
 from filelock import FileLock
 
 from stages.core import gpu_slots
+from stages.core.errors import UserError
 from stages.core.files import cache_dir
-from stages.core.gpu_slots import return_gpu, take_gpu
+from stages.core.gpu_slots import return_gpu, take_gpu, take_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +66,12 @@ def test_a_gpu_that_was_returned_is_for_an_experiment_that_the_process_starts():
     return_gpu()
     take_in_another_process("0").release()  # would wait forever
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_one_process_takes_the_gpus_of_several():
+    assert take_gpus(2) == ["0", "1"]
+
+
+def test_more_processes_than_gpus_are_an_error():
+    with pytest.raises(UserError, match="3 processes were started on this host, and 2 GPUs are"):
+        take_gpus(3)

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from stages.text.batches import (
     LengthGroupedSampler,
+    MarkedRows,
+    SharedBatches,
     TokenBudgetBatches,
     TokenRows,
     pad_batch,
@@ -110,3 +112,26 @@ def test_seed_and_epoch_alone_decide_the_order():
     lengths = np.random.default_rng(0).integers(5, 500, 100)
     orders = [list(LengthGroupedSampler(lengths, 10, seed)) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 12))
+def test_ranks_share_the_rows_of_each_batch(lengths, batch_size, count):
+    """In their order, each row once; a rank without a row has one that does not count."""
+    sampler = LengthGroupedSampler(np.array(lengths), batch_size, seed=0)
+    order = list(sampler)
+    shares = [list(SharedBatches(sampler, rank, count)) for rank in range(count)]
+    for number, of_ranks in enumerate(zip(*shares, strict=True)):
+        batch = order[number * batch_size : (number + 1) * batch_size]
+        counted = [[row for row in share if row >= 0] for share in of_ranks]
+        assert [counted[place % count][place // count] for place in range(len(batch))] == batch
+        assert sum(map(len, counted)) == len(batch)
+        assert all(share for share in of_ranks)
+    assert {len(share) for share in shares} == {len(SharedBatches(sampler, 0, count))}
+
+
+def test_marked_rows_have_a_label_that_the_loss_leaves_out(split):
+    rows = MarkedRows(TokenRows(split, 0, 4))
+    batch = rows.__getitems__([-1 - 3])
+    assert batch["input_ids"].tolist() == [[8, 9, 10, 0]]
+    assert batch["labels"].tolist() == [-100]
+    assert rows.__getitems__([3])["labels"].tolist() == [1]

@@ -33,3 +33,13 @@ def test_the_loss_is_that_of_torch_over_all_rows_of_the_step():
     total = torch.nn.functional.cross_entropy(logits, labels, weights, reduction="sum", label_smoothing=0.1)
     assert loss({"logits": logits}, labels, torch.tensor(12)) == pytest.approx(total / 12)
     assert loss({"logits": logits}, labels) == pytest.approx(total / 6)
+
+
+def test_rows_with_the_ignored_label_change_no_loss():
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    labels, several = torch.tensor([0, 1, 2, 0, -100, -100]), torch.eye(3).repeat(2, 1)
+    several[4:] = -100
+    for make, values, items in ((make_loss, labels, 4), (make_multi_label_loss, several, 12)):
+        loss = make(torch.tensor([1.0, 2.0, 0.5]), 0.1)
+        found = loss({"logits": logits}, values, torch.tensor(items))
+        assert found == pytest.approx(loss({"logits": logits[:4]}, values[:4]))

@@ -109,7 +109,7 @@ def test_batches_with_a_fixed_number_of_rows_as_on_a_gpu_have_the_same_predictio
     monkeypatch.setattr(
         prediction, "TokenBudgetBatches", lambda *values: TokenBudgetBatches(*values[:3], fixed_rows=True)
     )
-    batches = prediction.make_eval_batches(trainer.inputs.rows["test"], 8).batches
+    batches = prediction.make_eval_batches(trainer.inputs.rows["test"], 8)
     assert sum(map(len, batches)) > 64
     assert np.array_equal(predict_logits(trainer.inputs, "test", evaluate), expected)
 
