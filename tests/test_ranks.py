@@ -17,13 +17,14 @@ import yaml
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 from support.launcher import TORCHRUN, TRAIN, find_ranks, make_environment, start, start_ranks, start_torchrun
-from support.project import change
+from support.project import ROOT, change
 
 from stages.core.cache import MANIFEST
 
 LAUNCH = " ".join([*TORCHRUN, "2"])
 CHANGES = {
     "data.max_train_samples": 199,  # the last batch of an epoch has one row, and the other ranks none
+    "model.name": "without",  # dropout
     "train.freeze_layers": 1,
     "train.num_train_epochs": 6,
     "train.per_device_train_batch_size": 99,
@@ -37,8 +38,8 @@ CHANGES = {
 def checkout(finished, tmp_path_factory):
     """A checkout whose model has no dropout, before `train`."""
     checkout = finished.copy(tmp_path_factory.mktemp("ranks") / "checkout")
-    config = checkout.folder / "tiny/config.json"
-    config.write_text(re.sub(r'(dropout_prob": )[\d.]+', r"\g<1>0.0", config.read_text()))
+    shutil.copytree(checkout.folder / "tiny", checkout.folder / "without")
+    set_dropout(checkout.folder / "without", 0.0)
     set_params(checkout.folder, CHANGES)
     checkout.run("dvc", "repro", "-q", "preprocess")
     yield checkout
@@ -53,6 +54,12 @@ def copy(checkout, tmp_path):
 def set_params(folder, changes):
     path = folder / "params.yaml"
     path.write_text(yaml.safe_dump(change(yaml.safe_load(path.read_text()), changes), sort_keys=False))
+
+
+def set_dropout(model, value):
+    """Of all layers; `model.dropout` is that of the head."""
+    path = model / "config.json"
+    path.write_text(re.sub(r'(dropout_prob": )[\d.]+', rf"\g<1>{value}", path.read_text()))
 
 
 def finish(process, code=0):
@@ -126,7 +133,10 @@ def wait_for_checkpoint(checkout, number):
 
 
 def test_a_training_that_is_killed_anywhere_resumes_to_the_same_bytes(copy):
-    set_params(copy.folder, {"train.num_train_epochs": 20})
+    set_params(copy.folder, {"train.num_train_epochs": 20, "model.name": "with"})
+    shutil.copytree(copy.folder / "without", copy.folder / "with")
+    set_dropout(copy.folder / "with", 0.1)
+    copy.run("dvc", "repro", "-q", "base_model")
     expected = train(copy, 2)
     shutil.rmtree(copy.folder / ".cache/checkpoints")
     for number, (victim, kind) in enumerate(
@@ -157,19 +167,18 @@ def run_ranks(folders, code=1, **variables):
 
 
 def test_ranks_that_see_other_params_code_or_data_end_with_one_message(copy, checkout, tmp_path):
-    other = checkout.copy(tmp_path / "other")
+    other, before = checkout.copy(tmp_path / "other"), (copy.folder / "models/mlflow_run.json").read_bytes()
     shared = {"PIPELINE_CACHE": str(tmp_path / "cache")}
     set_params(other.folder, {"train.learning_rate": 5e-3})
     outputs = run_ranks([copy.folder, other.folder], **shared)
-    assert re.search(
-        r"rank 1 on .* sees other params than rank 0 .*\(train.learning_rate: 0.005, not 0.001\)", outputs[0]
-    )
-    assert [count_errors(output) for output in outputs] == [1, 0]
+    message = r"rank 1 on .* sees other params than rank 0 .*\(train.learning_rate: 0.005, not 0.001\)"
+    assert re.search(message, "".join(outputs))
+    assert sum(map(count_errors, outputs)) == 1
     set_params(other.folder, {"train.learning_rate": 1e-3})
     with (other.folder / "stages/training/losses.py").open("a") as file:
         file.write("# changed\n")
-    assert "sees other code than rank 0" in run_ranks([copy.folder, other.folder], **shared)[0]
-    assert not (copy.folder / "models/mlflow_run.json").exists()
+    assert "sees other code than rank 0" in "".join(run_ranks([copy.folder, other.folder], **shared))
+    assert (copy.folder / "models/mlflow_run.json").read_bytes() == before
 
 
 def test_hosts_without_a_shared_file_system_are_an_error(copy, checkout, tmp_path):
@@ -196,11 +205,47 @@ def test_a_port_in_use_is_an_error(copy):
     assert "Traceback" not in output
 
 
-def test_a_rank_without_memory_ends_all_with_one_message(copy):
-    limit = ["prlimit", f"--as={2**30 * 3}"]  # enough to import torch
-    outputs = [finish(process, 1) for process in start_ranks([copy.folder, copy.folder], limit)]
+@pytest.mark.parametrize(
+    ("how", "codes", "message"),
+    [
+        ("memory", (1, 1), r"rank 1 on \S+: not enough memory"),
+        ("user", (1, 1), r"rank 1 on \S+: params.yaml: what rank 1 found\."),
+        ("killed", (1, -9), r"rank 1 on \S+ \(process \d+\) ended without a message"),
+        ("defect", (1, 1), "ZeroDivisionError: a defect"),
+    ],
+)
+def test_the_failure_of_a_rank_ends_all_with_one_message(workspace, how, codes, message):
+    outputs = run_program(workspace, how, codes)
+    assert re.search(message, "".join(outputs))
+    assert sum(map(count_errors, outputs)) == (how != "defect")
+    assert "".join(outputs).count("Traceback") == (how == "defect")
+    assert outputs[1].count("together") == 0  # rank 0 says what is done
+
+
+def test_an_error_that_all_may_handle_is_one_of_all(workspace):
+    outputs = run_program(workspace, "disk", (1, 1))
     assert sum(map(count_errors, outputs)) == 1
-    assert re.search(r"rank 1 on .*: not enough memory", outputs[1])
+    assert "features: cannot be read or written (No space left on device)" in "".join(outputs)
+
+
+def test_a_rank_of_another_host_that_is_gone_is_missed(workspace):
+    """Rank 1 has process numbers of its own, so that rank 0 cannot see whether it lives."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give a process other process numbers")
+    started = time.monotonic()
+    output, _ = run_program(workspace, "killed", (1, 137), prefix=OTHER_NUMBERS)
+    assert re.search(r"rank 1 on \S+ \(process \d+\) ended without a message", output)
+    assert time.monotonic() - started < 60
+
+
+# The program is not process 1 itself, which cannot be killed from inside.
+OTHER_NUMBERS = ["unshare", "--pid", "--fork", "sh", "-c", '"$@"; exit $?', "sh"]
+
+
+def run_program(folder, how, codes, prefix=()):
+    command = ("-m", "support.rank_program", how)
+    processes = start_ranks([folder, folder], prefix, command, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT}/tests")
+    return [finish(process, code) for process, code in zip(processes, codes, strict=True)]
 
 
 def test_other_stages_refuse_a_launcher(copy):
@@ -245,7 +290,8 @@ def test_two_hosts_train_the_model_of_two_processes_on_one(copy, two_hosts):
     processes = [
         start(
             ["ip", "netns", "exec", name, "torchrun", "--nnodes", "2", "--nproc_per_node", "1",
-             "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{addresses[0]}:29500", "--local-addr", address, *TRAIN],
+             "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{addresses[0]}:29500", "--local-addr", address,
+             "--rdzv-conf", f"is_host={int(address == addresses[0])}", *TRAIN],
             copy.folder,
         )
         for name, address in zip(names, addresses, strict=True)

@@ -3,11 +3,11 @@
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+from support.warm_python import PYTHON
 
 TRAIN = ("-m", "stages.train")
 TORCHRUN = ("torchrun", "--standalone", "--nproc_per_node")
@@ -16,7 +16,7 @@ TORCHRUN = ("torchrun", "--standalone", "--nproc_per_node")
 def make_environment(**variables: str) -> dict[str, str]:
     """An activated environment, one thread for each process."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    path = f"{Path(PYTHON).parent}{os.pathsep}{environment['PATH']}"
     return environment | {"OMP_NUM_THREADS": "1", "PATH": path} | variables
 
 
@@ -32,12 +32,14 @@ def start_torchrun(count: int, folder: Path, **variables: str) -> subprocess.Pop
     return start([*TORCHRUN, str(count), *TRAIN], folder, **variables)
 
 
-def start_ranks(folders: list[Path], prefix: Sequence[str] = (), **variables: str) -> list[subprocess.Popen]:
+def start_ranks(
+    folders: list[Path], prefix: Sequence[str] = (), command: Sequence[str] = TRAIN, **variables: str
+) -> list[subprocess.Popen]:
     """Start a rank in each folder, without torchrun: rank 0 keeps the store. `prefix` runs the last one."""
     port, last = str(find_free_port()), len(folders) - 1
     return [
         start(
-            [*(prefix if rank == last else ()), sys.executable, *TRAIN],
+            [*(prefix if rank == last else ()), PYTHON, *command],
             folder,
             **make_rank(rank, len(folders), port) | variables,
         )
