@@ -1,9 +1,9 @@
-"""What `download` and `preprocess` cost on many rows, made up and not kept, and what DVC's cache of their outputs costs.
+"""What many made-up rows cost: `download`, `preprocess`, and DVC's cache of their outputs. Nothing is kept.
 
 python -m benchmarks.many_rows [--rows 650000] [--length long]
-python -m benchmarks.many_rows --rows 10000000 --length short    # 10 GB of disk, about 20 minutes on two cores
+python -m benchmarks.many_rows --rows 10000000 --length short    # 7 GB of disk, about 15 minutes on two cores
 
-A tenth of the rows is measured first. What then grows by more than a tenth of its bytes a row does not stay flat.
+A tenth of the rows is measured too: the difference says how much memory each row takes.
 """
 
 import argparse
@@ -28,22 +28,23 @@ from stages.data.demo_corpus import make_reviews
 
 LENGTHS = {  # of the demo corpus
     "long": 4,  # reviews a row: about 140 tokens, as a review of the Yelp data has
-    "short": 2,  # sentences a row, with a number: about 25 tokens, as a short message has
+    "short": 2,  # sentences a row, with a number: about 25 tokens, as a short message has; all rows are different
 }
+MEASURED = ("download", "preprocess")
 RUN = STAGES[: STAGES.index("preprocess") + 1]
 SECONDS_BETWEEN_LOOKS = 0.2  # at the disk
 
 
 class Step(NamedTuple):
-    """What was measured of one step, a stage or a command of DVC; memory in MiB, disk in bytes."""
+    """What was measured of a stage or a command of DVC."""
 
     name: str
     rows: int
     seconds: float
-    memory: float | None
-    read: int
-    written: int
-    most_on_disk: int  # while it ran, beside what was there before
+    memory: float | None  # MiB at the peak
+    read: int  # bytes
+    written: int  # bytes, which stay
+    most: int  # bytes that were on disk at once while it ran, besides those before
 
 
 def main() -> None:
@@ -57,6 +58,8 @@ def main() -> None:
             steps += run_stages(folder, rows)
             steps += cache_outputs(folder, rows)
     print_table(steps)
+    for stage in MEASURED:
+        print_growth(stage, steps)
 
 
 def parse_arguments() -> tuple[int, str]:
@@ -91,44 +94,33 @@ def write_params(folder: Path) -> None:
 def run_stages(folder: Path, rows: int) -> list[Step]:
     """Run the stages in the folder; what `download` and `preprocess` took."""
     environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "DVC_ROOT": str(folder)}
-    most = {}
-    for stage in RUN:
-        most[stage] = run([sys.executable, "-m", f"stages.{stage}"], folder, environment)[1]
-    files = {"download": (folder / "rows.csv", folder / RAW), "preprocess": (folder / RAW, folder / TOKENIZED)}
+    most = {stage: run([sys.executable, "-m", f"stages.{stage}"], folder, environment)[1] for stage in RUN}
+    sizes = [count_bytes(path) for path in (folder / "rows.csv", folder / RAW, folder / TOKENIZED)]
     steps = []
-    for stage, (source, output) in files.items():
+    for stage, read, written in zip(MEASURED, sizes, sizes[1:], strict=False):
         timings = read_json(folder / TIMINGS / f"{stage}.json")
         seconds, memory = timings[f"{stage}_seconds"], timings[f"{stage}_peak_memory_mb"]
-        steps.append(Step(stage, rows, seconds, memory, count_bytes(source), count_bytes(output), most[stage]))
+        steps.append(Step(stage, rows, seconds, memory, read, written, most[stage]))
     return steps
 
 
 def cache_outputs(folder: Path, rows: int) -> list[Step]:
     """Let DVC hash and keep what the stages wrote, as `dvc repro` does after each stage, then look at it again."""
-    for output in (RAW, TOKENIZED):
-        (folder / output.parent / ".gitignore").unlink(missing_ok=True)
-    run_dvc(folder, "init", "--no-scm")
-    run_dvc(folder, "config", "core.analytics", "false")
+    cache = folder / ".dvc"
+    environment = os.environ | {"DVC_SITE_CACHE_DIR": str(cache / "site"), "DVC_NO_ANALYTICS": "1"}
     outputs = [str(RAW), str(TOKENIZED)]
     size = sum(count_bytes(folder / output) for output in outputs)
+    run(["dvc", "init", "--no-scm", "--quiet"], folder, environment)
     steps = []
-    for name, command in (
-        ("DVC hashes and keeps the outputs", ["add", *outputs]),
-        ("DVC looks whether they changed", ["status"]),
-    ):
-        before = count_bytes(folder / ".dvc")
-        seconds, most = run_dvc(folder, *command)
-        written = count_bytes(folder / ".dvc") - before
-        steps.append(Step(name, rows, seconds, None, size, written, most))
+    for command, *arguments in (["add", *outputs], ["status"]):
+        before = count_bytes(cache)
+        seconds, most = run(["dvc", command, "--quiet", *arguments], folder, environment)
+        steps.append(Step(f"`dvc {command}`", rows, seconds, None, size, count_bytes(cache) - before, most))
     return steps
 
 
-def run_dvc(folder: Path, *arguments: str) -> tuple[float, int]:
-    return run(["dvc", *arguments, "--quiet"], folder, dict(os.environ))
-
-
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, int]:
-    """Run a command in the folder; the seconds that it took, and the most bytes that it had on disk, besides those before."""
+    """Run a command in the folder; its seconds, and the most bytes that were there at once, besides those before."""
     before = most = count_bytes(folder)
     started = time.perf_counter()
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
@@ -158,10 +150,16 @@ def print_table(steps: list[Step]) -> None:
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for step in steps:
         memory = "" if step.memory is None else f"{step.memory:,.0f}"
-        sizes = " | ".join(f"{size / 1e6:,.0f}" for size in (step.read, step.written, step.most_on_disk))
-        print(
-            f"| {step.name} | {step.rows:,} | {step.seconds:,.1f} | {step.rows / step.seconds:,.0f} | {memory} | {sizes} |"
-        )
+        sizes = " | ".join(f"{size / 1e6:,.0f}" for size in (step.read, step.written, step.most))
+        speed = f"{step.seconds:,.1f} | {step.rows / step.seconds:,.0f}"
+        print(f"| {step.name} | {step.rows:,} | {speed} | {memory} | {sizes} |")
+
+
+def print_growth(stage: str, steps: list[Step]) -> None:
+    """How much memory each row takes, by the measurements of few rows and of many."""
+    few, many = (step for step in steps if step.name == stage)
+    growth = ((many.memory or 0) - (few.memory or 0)) * 2**20 / (many.rows - few.rows)
+    print(f"{stage}: {growth:.0f} bytes of memory for each further row")
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def encode_split(
 
 
 def make_features(labels: list[str], problem_type: ProblemType, has_types: bool, documents: int) -> Features:
-    """The columns of a tokenized split, with the smallest integers that hold them; `documents` are 0 without windows."""
+    """The columns of a tokenized split, with the smallest integers that hold them; `documents`: 0 without windows."""
     label = ClassLabel(names=labels)
     columns = {
         "input_ids": List(Value("int32")),

@@ -62,7 +62,7 @@ class SplitStatistics:
         """The split's part of `data/statistics.json`."""
         lengths = np.concatenate(self.lengths)
         hashes = np.concatenate(self.hashes)
-        hashes.sort()  # np.unique of NumPy 2.4 makes a hash table, which takes 20 times as long, and more memory
+        hashes.sort()  # np.unique of NumPy 2.4 makes a hash table, which takes 20 times as long and more memory
         return {
             "rows": self.rows,
             **({} if self.windows is None else {"windows": self.windows}),
