@@ -37,13 +37,14 @@ def handle_leaks(
     kept = selections
     leaks: dict[str, int] = {}
     for kind in kinds:
-        shared = {pair: find_shared(kind, selections, pair) for pair in SPLIT_PAIRS}
+        shared = find_shared(kind, selections)
         leaks |= {f"{one}_and_{other}{kind.suffix}": len(found) for (one, other), found in shared.items()}
         if data.on_leak == "error":
             raise_for_leaks(corpus, kind, selections, shared, data)
         if data.on_leak == "drop_from_train":
             kept = drop_from_train(corpus, kind, kept)
-        warn_of_leaks(kind, kept)
+            shared = find_shared(kind, kept)
+        warn_of_leaks(kind, kept, shared)
     for split in ("train", "validation"):
         leaks[f"dropped_from_{split}"] = len(selections[split].rows) - len(kept[split].rows)
     return kept, leaks
@@ -54,10 +55,20 @@ def select_hashes(kind: Kind, selection: Selection) -> np.ndarray:
     return kind.hashes[selection.split][selection.rows]
 
 
-def find_shared(kind: Kind, selections: dict[str, Selection], pair: SplitPair) -> np.ndarray:
-    """The hashes of the different texts or groups that are in both splits."""
-    one, other = pair
-    return np.intersect1d(select_hashes(kind, selections[one]), select_hashes(kind, selections[other]))
+def find_shared(kind: Kind, selections: dict[str, Selection]) -> dict[SplitPair, np.ndarray]:
+    """The hashes of the different texts or groups that two splits share, ascending, for each two splits."""
+    different = {split: sort_different(select_hashes(kind, selection)) for split, selection in selections.items()}
+    return {
+        (one, other): np.intersect1d(different[one], different[other], assume_unique=True) for one, other in SPLIT_PAIRS
+    }
+
+
+def sort_different(hashes: np.ndarray) -> np.ndarray:
+    """The different hashes, ascending: what `np.unique` does, which in NumPy 2.4 takes 20 times as long as to sort."""
+    hashes = np.sort(hashes)
+    is_first = np.ones(len(hashes), dtype=bool)
+    is_first[1:] = hashes[1:] != hashes[:-1]
+    return hashes[is_first]
 
 
 def is_validation_carved(selections: dict[str, Selection]) -> bool:
@@ -95,9 +106,9 @@ def exclude(kind: Kind, selection: Selection, others: list[Selection]) -> Select
     return Selection(selection.split, selection.rows[~np.isin(select_hashes(kind, selection), found)])
 
 
-def warn_of_leaks(kind: Kind, selections: dict[str, Selection]) -> None:
-    for one, other in SPLIT_PAIRS:
-        count = len(find_shared(kind, selections, (one, other)))
+def warn_of_leaks(kind: Kind, selections: dict[str, Selection], shared: dict[SplitPair, np.ndarray]) -> None:
+    for (one, other), found in shared.items():
+        count = len(found)
         if not count:
             continue
         can_drop = one == "train" or is_validation_carved(selections)

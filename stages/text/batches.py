@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
-from stages.text.labels import make_label_tensor, read_labels
+from stages.text.labels import flatten_lists, make_label_tensor, read_labels
 from stages.text.windows import get_documents
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class TokenRows(RowDataset):
 
     def __init__(self, split: "datasets.Dataset", pad_token_id: int, max_length: int):
         names = [name for name in TOKEN_COLUMNS if name in split.column_names]
-        columns = {name: split.data.column(name).combine_chunks() for name in names}
-        self.tokens = {name: column.flatten().to_numpy() for name, column in columns.items()}
-        self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"].value_lengths().to_numpy())])
+        columns = {name: flatten_lists(split.data.column(name)) for name in names}
+        self.tokens = {name: values for name, (values, _) in columns.items()}
+        self.starts = np.concatenate([[0], np.cumsum(columns["input_ids"][1], dtype=np.int64)])
         self.lengths = np.diff(self.starts)
         self.max_length = max_length
         self.widths = round_up_widths(self.lengths, max_length)

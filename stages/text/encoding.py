@@ -59,7 +59,8 @@ def encode_split(
     params alone.
     """
     has_types = has_types and "text_pair" in pq.read_schema(raw).names
-    features = make_features(labels, problem_type, has_types, has_windows(tokenizer))
+    documents = pq.read_metadata(raw).num_rows if has_windows(tokenizer) else 0
+    features = make_features(labels, problem_type, has_types, documents)
     statistics = SplitStatistics(windows=0 if has_windows(tokenizer) else None)
     arrow = create_arrow_file(folder, features)
     enable_truncation(tokenizer)
@@ -82,8 +83,8 @@ def encode_split(
     return statistics
 
 
-def make_features(labels: list[str], problem_type: ProblemType, has_types: bool, has_documents: bool) -> Features:
-    """The columns of a tokenized split, with the smallest integers that hold them."""
+def make_features(labels: list[str], problem_type: ProblemType, has_types: bool, documents: int) -> Features:
+    """The columns of a tokenized split, with the smallest integers that hold them; `documents`: 0 without windows."""
     label = ClassLabel(names=labels)
     columns = {
         "input_ids": List(Value("int32")),
@@ -92,8 +93,8 @@ def make_features(labels: list[str], problem_type: ProblemType, has_types: bool,
     }
     if has_types:
         columns["token_type_ids"] = List(Value("int8"))
-    if has_documents:
-        columns["document"] = Value("int32")
+    if documents:
+        columns["document"] = Value("int32" if documents <= 2**31 else "int64")
     return Features(columns)
 
 

@@ -14,6 +14,7 @@ from stages.text.windows import find_first_windows, get_documents
 
 if TYPE_CHECKING:  # a served model reads no data set, and need not have the library
     from datasets import Dataset
+    from pyarrow import ChunkedArray
 
 
 def get_problem_type(split: "Dataset") -> ProblemType:
@@ -34,13 +35,22 @@ def make_task(split: "Dataset", is_ordinal: bool) -> Task:
 
 def read_labels(split: "Dataset") -> np.ndarray:
     """The labels of all rows: int64 `(N,)` or bool `(N, C)`."""
-    column = split.data.column("labels").combine_chunks()
+    column = split.data.column("labels")
     if get_problem_type(split) == SINGLE_LABEL:
         return column.to_numpy().astype(np.int64, copy=False)
+    values, lengths = flatten_lists(column)
     labels = np.zeros((len(split), len(get_label_names(split))), dtype=bool)
-    rows = np.repeat(np.arange(len(split)), column.value_lengths().to_numpy())
-    labels[rows, column.flatten().to_numpy()] = True
+    labels[np.repeat(np.arange(len(split)), lengths), values] = True
     return labels
+
+
+def flatten_lists(column: "ChunkedArray") -> tuple[np.ndarray, np.ndarray]:
+    """The values of a column of N lists, one list after another, and the length of each list, int32 `(N,)`.
+
+    Arrow can join the chunks only up to 2^31 values, which its int32 offsets count.
+    """
+    values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+    return values, np.concatenate([chunk.value_lengths().to_numpy() for chunk in column.chunks])
 
 
 def get_document_labels(split: "Dataset") -> np.ndarray:

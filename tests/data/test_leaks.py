@@ -1,10 +1,14 @@
 import json
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stages import download
 from stages.core.errors import UserError
+from stages.data.leaks import sort_different
 from stages.data.rows import hash_texts
 
 TRAIN = [(f"train {number}", "ab"[number % 2]) for number in range(40)]
@@ -107,6 +111,12 @@ def test_a_pair_is_the_same_when_both_texts_are(read_texts):
     one, *others = hash_texts([("a", "b c"), ("a ", "b  c"), ("a b", "c"), ("a", "b"), ("b c", "a")])
     assert [other == one for other in others] == [True, False, False, False]
     assert read_texts([*TRAIN, TEST[0]], TEST, DEV, text_pair_column="pair")[1]["train_and_test"] == 1
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 2**63, 2**64 - 1])))
+def test_different_hashes_are_found_as_numpy_finds_them(values):
+    hashes = np.array(values, dtype=np.uint64)
+    assert sort_different(hashes).tolist() == np.unique(hashes).tolist()
 
 
 def test_only_sampled_rows_are_counted(read_texts):

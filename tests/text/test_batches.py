@@ -1,5 +1,6 @@
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from stages.text.batches import (
     round_up_widths,
     sort_by_length,
 )
+from stages.text.labels import flatten_lists
 
 
 @pytest.fixture
@@ -58,6 +60,13 @@ def test_a_padded_batch_holds_the_tokens_of_each_row_where_its_mask_is_1(rows, p
 def test_rows_are_read_from_a_data_set_of_many_chunks(split):
     chunked = datasets.concatenate_datasets([split, split])
     assert TokenRows(chunked, 0, 4).__getitems__([5])["input_ids"].tolist() == [[3, 4, 5, 6]]
+
+
+def test_lists_of_many_chunks_are_one_array_and_their_lengths():
+    lists = pa.array([[1, 2], [], [3], [4, 5, 6]])
+    values, lengths = flatten_lists(pa.chunked_array([lists.slice(1, 2), lists.slice(0, 0), lists.slice(2)]))
+    assert values.tolist() == [3, 3, 4, 5, 6]
+    assert lengths.tolist() == [0, 1, 1, 3]
 
 
 def test_batches_of_pairs_have_token_types(split):

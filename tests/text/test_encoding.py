@@ -5,9 +5,9 @@ import pytest
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Preprocess
-from stages.core.problem_type import MULTI_LABEL
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.data.demo_corpus import LABELS, make_reviews
-from stages.text.encoding import encode_split, index_splits, load_splits, read_slices
+from stages.text.encoding import encode_split, index_splits, load_splits, make_features, read_slices
 from stages.text.labels import get_label_names, read_labels
 from stages.text.statistics import SplitStatistics
 from stages.text.tokenizer import configure, load_tokenizer
@@ -125,6 +125,11 @@ def test_a_long_text_is_read_completely_in_windows_that_overlap(tmp_path, tiny_m
     assert (summary["rows"], summary["windows"], summary["share_truncated"]) == (4, len(data), 0)
     assert summary["tokens"] == sum(data["length"])
     assert summary["length"]["max"] == max(lengths)
+
+
+@pytest.mark.parametrize(("documents", "kind"), [(1, "int32"), (2**31, "int32"), (2**31 + 1, "int64")])
+def test_windows_hold_the_number_of_their_text_however_many_there_are(documents, kind):
+    assert make_features(LABELS, SINGLE_LABEL, has_types=False, documents=documents)["document"].dtype == kind
 
 
 def test_pairs_are_two_texts_in_one_row_with_token_types(tmp_path, tiny_model):
