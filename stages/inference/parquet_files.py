@@ -108,7 +108,7 @@ def open_texts(path: Path, task: ParquetTask) -> Iterator[TextFile]:
     try:
         file = pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False, coerce_int96_timestamp_unit="us")
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: cannot be read as Parquet ({describe(error)}).") from None
+        raise UserError(f"{path}: cannot be read as Parquet ({to_one_line(str(error).strip())}).") from None
     with file:
         yield TextFile(path, file, task)
 
@@ -117,12 +117,7 @@ def read_batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     try:
         yield from (batch for batch in file.iter_batches(ROWS_AT_ONCE) if len(batch))
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: cannot be read as Parquet ({describe(error)}).") from None
-
-
-def describe(error: Exception) -> str:
-    """What went wrong; what the operating system says is enough without the numbers that Arrow adds."""
-    return str(getattr(error, "strerror", None) or error).partition("\n")[0].rstrip(".")
+        raise UserError(f"{path}: cannot be read as Parquet ({to_one_line(str(error).strip())}).") from None
 
 
 def read_texts(column: pa.Array, locations: Sequence[str]) -> list[str]:

@@ -26,6 +26,8 @@ def pair_files(path: Path, out: Path) -> list[FilePair]:
     As in Spark, names that begin with a dot or `_` are left out. UserError when there is no file, or `out` is of
     another kind.
     """
+    if not path.exists():
+        raise UserError(f"--parquet: {path} does not exist.")
     if out.exists() and out.is_dir() != path.is_dir():
         kinds = ("folder", "file") if out.is_dir() else ("file", "folder")
         raise UserError(f"--out: {out} is a {kinds[0]}, and {path} is a {kinds[1]}; give a {kinds[1]}.")
@@ -54,7 +56,7 @@ def find_unlabelled(pairs: list[FilePair], task: ParquetTask) -> list[FilePair]:
     left = []
     for pair in pairs:
         if is_labelled(pair, task):
-            remove_lock(pair.target)  # which a process left that was killed in this moment
+            find_lock(pair.target).unlink(missing_ok=True)  # of a process that was killed in its last moment
         else:
             left.append(pair)
     return left
@@ -122,8 +124,8 @@ def label_file(pair: FilePair, label_texts: LabelTexts, task: ParquetTask, bar: 
 def hold(target: Path) -> Iterator[bool]:
     """Whether this process alone may write the file; others, also on other machines, cannot until the block ends.
 
-    The operating system ends it for a process that was killed, whose unfinished file is removed by the next one. The
-    lock is deleted when the file is there: whoever opened it before then finds the file.
+    The operating system ends it for a process that was killed; what that left is removed by the next one. The lock is
+    deleted while it is held: FileLock does not acquire one that has been deleted since it was opened.
     """
     path = find_lock(target)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,15 +139,9 @@ def hold(target: Path) -> Iterator[bool]:
         remove_parts(target)
         yield True
     finally:
-        remove_lock(target)
+        path.unlink(missing_ok=True)
         lock.release()
 
 
 def find_lock(target: Path) -> Path:
     return target.with_name(f".{target.name}.lock")
-
-
-def remove_lock(target: Path) -> None:
-    """Delete the lock of a file, if the file is there."""
-    if target.exists():
-        find_lock(target).unlink(missing_ok=True)
