@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro compare verify test test-gpu lint warm ui baseline bench
+.PHONY: setup repro compare verify test test-gpu test-engines lint warm ui baseline bench
 
 setup: $(VENV)/.installed
 
@@ -42,6 +42,13 @@ test: setup lint
 # The tests of tests/gpu on a real GPU; in `make test` they run on one that is pretended.
 test-gpu: setup
 	REAL_GPU=1 python -m pytest tests/gpu
+
+# Labelling on Spark (which needs Java 17 or 21) and Ray, in an environment of its own: they are large.
+ENGINES := .venv-engines
+test-engines:
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,engines]'
+	$(ENGINES)/bin/python -m pytest tests/engines
 
 lint: setup
 	ruff check .

@@ -1,8 +1,9 @@
-"""Label texts with `models/classifier`: texts of the command line, lines of stdin, or rows of a CSV file.
+"""Label texts with `models/classifier`: of the command line, lines of stdin, or rows of CSV and Parquet files.
 
 python -m stages.predict "I loved it." "So dull."       # a line for each: label, tab, probability
 python -m stages.predict < lines.txt                    # the same for each line
 python -m stages.predict --csv in.csv --out out.csv     # in.csv with the columns label and probability added
+python -m stages.predict --parquet in --out out         # the same for a Parquet file, or for each one of a folder
 
 A model of pairs takes two texts with a tab between them. A model with several labels a text joins them with |. One with
 a threshold gives no label to a text that it is not sure enough of. Texts that are longer than the model reads are
@@ -23,13 +24,14 @@ from tqdm import tqdm
 
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError, escape_control
+from stages.core.files import sha256_of_all
 from stages.core.paths import CLASSIFIER, PARAMS
 from stages.core.stage import report_errors
-from stages.inference.csv_file import Layout, check_added_columns, check_labels, open_table, write_table
-from stages.inference.output_columns import Answer, OutputColumns
+from stages.inference.csv_file import Layout, check_labels, open_table, write_table
+from stages.inference.output_columns import Answer, OutputColumns, check_added_columns
 
 if TYPE_CHECKING:
-    from stages.inference.predictor import Predictor
+    from stages.inference.labeller import Labeller
 
 
 class Settings(NamedTuple):
@@ -40,33 +42,12 @@ class Settings(NamedTuple):
     batch_size: int = 64
 
 
-class Labeller:
-    """Computes the cells of the output's columns, and counts the texts that were truncated or have no label."""
-
-    def __init__(self, predictor: "Predictor", write: Callable[[Answer], list[str]]):
-        self.predictor, self.write = predictor, write
-        self.rows = self.truncated = self.abstained = 0
-
-    def __call__(self, texts: list[Any], locations: list[str]) -> list[list[str]]:
-        answers = self.predictor.predict(texts, locations)
-        self.rows += len(answers)
-        self.truncated += sum(answer.truncated for answer in answers)
-        self.abstained += sum(answer.abstained for answer in answers)
-        return [self.write(answer) for answer in answers]
-
-    def warn(self) -> None:
-        if self.truncated:
-            what = f"{self.truncated:,} of {self.rows:,} texts were longer than the model reads"
-            print(f"warning: {what}, {self.predictor.max_length} tokens, and were truncated", file=sys.stderr)
-        if self.abstained and self.predictor.thresholds is not None:
-            what = f"{self.abstained:,} of {self.rows:,} texts have no label"
-            print(f"{what}: no probability reaches {self.predictor.thresholds[0]:g}", file=sys.stderr)
-
-
 def main() -> None:
     arguments = parse_arguments()
     settings = read_settings(arguments)
-    if arguments.csv:
+    if arguments.parquet:
+        label_parquet(arguments, settings)
+    elif arguments.csv:
         label_csv(arguments, settings)
     else:
         label_lines(arguments, settings)
@@ -98,24 +79,60 @@ def read_columns(arguments: argparse.Namespace) -> OutputColumns:
     )
 
 
-def load_predictor(arguments: argparse.Namespace, settings: Settings) -> "Predictor":
+def load_labeller(
+    arguments: argparse.Namespace, settings: Settings, write: Callable[[Answer], list[Any]]
+) -> "Labeller":
     # Importing these takes seconds, which `--help` and errors need not wait for.
     from stages.core.memory import keep_few_kernels, keep_freed_memory, skip_last_collection
+    from stages.inference.labeller import Labeller
     from stages.inference.predictor import Predictor
 
     keep_few_kernels()
     keep_freed_memory()
     skip_last_collection()
-    return Predictor(arguments.model, settings.precision, settings.batch_size, arguments.min_probability)
+    predictor = Predictor(arguments.model, settings.precision, settings.batch_size, arguments.min_probability)
+    return Labeller(predictor, write)
+
+
+def label_parquet(arguments: argparse.Namespace, settings: Settings) -> None:
+    from stages.core.gpu_slots import take_gpu
+    from stages.inference.parquet_files import ParquetTask
+    from stages.inference.parquet_folders import count_rows, describe_result, find_unlabelled, label_pairs, pair_files
+
+    columns = read_columns(arguments)
+    task = ParquetTask(settings.layout, columns, arguments.prefix)
+    pairs = pair_files(arguments.parquet, arguments.out)
+    rows = count_rows(pairs, task)
+    take_gpu()
+    task = task._replace(maker=describe_maker(arguments, settings))
+    left = find_unlabelled(pairs, task)
+    if len(left) < len(pairs):
+        print(f"{len(pairs) - len(left)} of {len(pairs)} files were labelled before")
+    if left:
+        labeller = load_labeller(arguments, settings, columns.make_values)
+        done = label_pairs({pair: rows[pair] for pair in left}, labeller, task)
+        print(describe_result(done, pairs, labeller.rows, arguments.out))
+        labeller.warn()
+
+
+def describe_maker(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """What decides the answers, besides the texts."""
+    from stages.core.hardware import resolve_precision
+
+    return {
+        "model_sha256": sha256_of_all(sorted(arguments.model.iterdir())),
+        "precision": resolve_precision("precision", settings.precision),
+        "min_probability": arguments.min_probability,
+    }
 
 
 def label_csv(arguments: argparse.Namespace, settings: Settings) -> None:
-    out = None if arguments.out in ("-", "/dev/stdout") else Path(arguments.out)
+    out = None if arguments.out in (None, Path("-"), Path("/dev/stdout")) else arguments.out
     with open_table(arguments.csv, settings.layout) as table:
         columns = read_columns(arguments)
         names = columns.list_names()
-        check_added_columns(table, names, arguments.prefix)
-        labeller = Labeller(load_predictor(arguments, settings), columns.make_cells)
+        check_added_columns(table.path, table.header or [], names, arguments.prefix)
+        labeller = load_labeller(arguments, settings, columns.make_cells)
         check_labels(table, columns.list_label_cells())
         write_table(table, labeller, [f"{arguments.prefix}{name}" for name in names], out)
     labeller.warn()
@@ -125,7 +142,7 @@ def label_lines(arguments: argparse.Namespace, settings: Settings) -> None:
     if not arguments.texts and sys.stdin.isatty():
         print("reading one text a line; Ctrl-D ends", file=sys.stderr)
     columns = read_columns(arguments)
-    labeller = Labeller(load_predictor(arguments, settings), columns.make_line)
+    labeller = load_labeller(arguments, settings, columns.make_line)
     with tqdm(unit=" texts", delay=1, disable=sys.stdout.isatty()) as bar:
         for lines, locations in read_lines(arguments.texts):
             texts: list[Any] = lines
@@ -163,7 +180,10 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__, formatter_class=raw)
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to label (default: the lines of stdin)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="label the rows of this file")
-    parser.add_argument("--out", default="-", metavar="FILE", help="file to write with --csv (default: -, stdout)")
+    parser.add_argument("--parquet", type=Path, metavar="PATH", help="label this file, or the files of this folder")
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="file or folder to write (with --csv by default: -, stdout)"
+    )
     parser.add_argument("--text-column", metavar="NAME", help="default: data.text_column, or text")
     parser.add_argument("--text-pair-column", metavar="NAME", help="default: data.text_pair_column")
     parser.add_argument("--delimiter", help="default: data.delimiter, or a comma; \\t is a tab")
@@ -179,10 +199,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=CLASSIFIER, help=f"model folder (default: {CLASSIFIER})")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: evaluate.precision")
     arguments = parser.parse_args()
-    if arguments.csv and arguments.texts:
-        parser.error("give either texts or --csv")
-    if arguments.out != "-" and not arguments.csv:
-        parser.error("--out needs --csv")
+    if bool(arguments.texts) + bool(arguments.csv) + bool(arguments.parquet) > 1:
+        parser.error("give either texts or --csv or --parquet")
+    if arguments.out and not (arguments.csv or arguments.parquet):
+        parser.error("--out needs --csv or --parquet")
+    if arguments.parquet and not arguments.out:
+        parser.error("--parquet needs --out")
+    if arguments.parquet and arguments.delimiter:
+        parser.error("--delimiter needs --csv")
     if arguments.delimiter is not None:
         arguments.delimiter = "\t" if arguments.delimiter == "\\t" else arguments.delimiter
         if len(arguments.delimiter) != 1 or arguments.delimiter in "\r\n":

@@ -11,6 +11,7 @@ from support.project import ROOT
 STAGES = ROOT / "stages"
 PACKAGES = {path.name for path in STAGES.iterdir() if (path / "__init__.py").is_file()}
 ENTRY_POINTS = {path.stem for path in STAGES.glob("*.py")} - {"__init__"}
+OTHERS = ("gpu", "engines")  # folders of tests that are of no one module
 FILES = [str(path.relative_to(ROOT)) for path in STAGES.rglob("*.py")]
 
 
@@ -58,7 +59,7 @@ def test_a_package_holds_nothing_but_its_description():
 
 
 def test_tests_mirror_the_packages():
-    files = [path for path in (ROOT / "tests").glob("*/test_*.py") if path.parent.name != "gpu"]  # of no one module
+    files = [path for path in (ROOT / "tests").glob("*/test_*.py") if path.parent.name not in OTHERS]
     names = [f"{path.parent.name}/{path.stem.removeprefix('test_')}" for path in files]
     assert len(names) > 40
     assert not [name for name in names if not (STAGES / f"{name}.py").is_file()]

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -102,6 +103,14 @@ def new_file(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what `new_file` left beside `path` when its process was killed; nothing may be writing `path` now."""
+    part = re.compile(rf"\.{re.escape(path.name)}\.\d+\.part")
+    for left in path.parent.iterdir():
+        if part.fullmatch(left.name):
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

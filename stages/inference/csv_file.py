@@ -110,16 +110,6 @@ def open_table(path: Path, layout: Layout) -> Iterator[TextTable]:
         yield TextTable(path, file, layout)
 
 
-def check_added_columns(table: TextTable, names: Sequence[str], prefix: str) -> None:
-    """Raise UserError when the table has one of the columns that are to be added."""
-    for name in names:
-        if table.header and f"{prefix}{name}" in table.header:
-            raise UserError(
-                f"{table.path}: has a column {to_one_line(f'{prefix}{name}')!r} already; --prefix predicted_ adds "
-                f"predicted_label and predicted_probability instead{', and so on' * (len(names) > 2)}."
-            )
-
-
 def check_labels(table: TextTable, labels: Sequence[str]) -> None:
     """Raise UserError when the format of the table cannot hold one of the labels that may be added."""
     form = table.layout.csv_format

@@ -1,9 +1,10 @@
 """What is answered for a text, and the columns of predict's output."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from stages.core.errors import UserError
+from stages.core.errors import UserError, to_one_line
 from stages.core.problem_type import LABEL_SEPARATOR, MULTI_LABEL
 from stages.evaluation.predictions import Predictions
 
@@ -70,33 +71,48 @@ class OutputColumns(NamedTuple):
         """What may be in the column of the label: each label and, where a text may get several, all of them."""
         return [*self.labels, *[LABEL_SEPARATOR.join(self.labels)] * self.has_several]
 
+    def list_types(self) -> list[Any]:
+        """The types of the columns: str and float, or lists of them where a text may get several labels."""
+        label, probability = (list[str], list[float]) if self.has_several else (str, float)
+        scores = [float] * len(self.labels) * self.has_scores
+        return [label, probability, *[str, float] * (self.top_k - 1), *scores]
+
+    def make_values(self, answer: Answer) -> list[Any]:
+        """An answer as the values of one row, of these types; None for the label of a text that has none."""
+        return self.make_answer_values(answer) + [answer.scores[label] for label in self.labels if self.has_scores]
+
     def make_cells(self, answer: Answer) -> list[str]:
         """An answer as the cells of one row."""
-        cells = self.make_answer_cells(answer)
-        return cells + [format_probability(answer.scores[label]) for label in self.labels if self.has_scores]
+        return [format_value(value) for value in self.make_values(answer)]
 
     def make_line(self, answer: Answer) -> list[str]:
         """An answer as the cells of a line without a header: scores have their labels beside them."""
-        cells = self.make_answer_cells(answer)
-        scores = [f"{label}={format_probability(answer.scores[label])}" for label in self.labels if self.has_scores]
-        return cells + scores
+        cells = [format_value(value) for value in self.make_answer_values(answer)]
+        return cells + [f"{label}={format_value(answer.scores[label])}" for label in self.labels if self.has_scores]
 
-    def make_answer_cells(self, answer: Answer) -> list[str]:
-        """The cells of label and probability, and of those that are next."""
-        if isinstance(answer.label, list):
-            assert isinstance(answer.probability, list)
-            probabilities = map(format_probability, answer.probability)
-            return [LABEL_SEPARATOR.join(answer.label), LABEL_SEPARATOR.join(probabilities)]
-        assert isinstance(answer.probability, float)
-        cells = [answer.label, format_probability(answer.probability)]
+    def make_answer_values(self, answer: Answer) -> list[Any]:
+        """The values of label and probability, and of those that are next."""
+        values: list[Any] = [None if answer.abstained else answer.label, answer.probability]
         if self.top_k > 1:
             ranked = sorted(answer.scores, key=lambda label: -answer.scores[label])
             best = answer.label or ranked[0]
             for label in [label for label in ranked if label != best][: self.top_k - 1]:
-                cells += [label, format_probability(answer.scores[label])]
-        return cells
+                values += [label, answer.scores[label]]
+        return values
 
 
-def format_probability(probability: float) -> str:
-    """`0.9123`"""
-    return f"{probability:.4f}"
+def check_added_columns(path: Path, header: Sequence[str], names: Sequence[str], prefix: str) -> None:
+    """Raise UserError when a file with this header has one of the columns that are to be added."""
+    for name in names:
+        if f"{prefix}{name}" in header:
+            raise UserError(
+                f"{path}: has a column {to_one_line(f'{prefix}{name}')!r} already; --prefix predicted_ adds "
+                f"predicted_label and predicted_probability instead{', and so on' * (len(names) > 2)}."
+            )
+
+
+def format_value(value: str | float | list[str] | list[float] | None) -> str:
+    """A value as a cell: `0.9123` for a probability, several with a separator between them, empty for None."""
+    if isinstance(value, list):
+        return LABEL_SEPARATOR.join(map(format_value, value))
+    return f"{value:.4f}" if isinstance(value, float) else value or ""

@@ -16,6 +16,7 @@ import pytest
 import requests
 from mlflow.models import infer_signature
 from mlflow.pyfunc.scoring_server import predictions_to_json
+from support.champion import make_champion
 
 from stages.inference.output_columns import Answer
 from stages.inference.served_model import ServedClassifier, choose_precision
@@ -26,16 +27,11 @@ from stages.tracking.signature import make_signature
 def url(finished, tmp_path_factory):
     """The champion of a finished run, served from an empty folder."""
     checkout = finished.copy(tmp_path_factory.mktemp("served") / "checkout")
-    (run,) = checkout.runs()
-    client, name = mlflow.MlflowClient(), "text-classifier"
-    model_id = run.outputs.model_outputs[0].model_id
-    client.create_registered_model(name)
-    version = client.create_model_version(name, f"models:/{model_id}", run.info.run_id, model_id=model_id)
-    client.set_registered_model_alias(name, "champion", version.version)
+    model = make_champion(checkout)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = f"-m mlflow models serve -m models:/{name}@champion --env-manager local --host 127.0.0.1 -p {port}"
+    command = f"-m mlflow models serve -m {model} --env-manager local --host 127.0.0.1 -p {port}"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"  # MLflow starts uvicorn
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{checkout.folder}/mlruns/mlflow.db"
