@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from stages.core.files import cache_dir
+from stages.core.hardware import name_machine
 
 SECONDS_BETWEEN_POLLS = 0.1
 
@@ -25,7 +26,7 @@ def reserve_cores() -> Iterator[None]:
     if torch.cuda.is_available():
         yield
         return
-    folder = cache_dir() / "cores"
+    folder = cache_dir() / "cores" / name_machine()
     folder.mkdir(parents=True, exist_ok=True)
     locks = [FileLock(folder / f"{core}.lock") for core in range(count_cores())]
     wanted = min(torch.get_num_threads(), len(locks))

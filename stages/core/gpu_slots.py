@@ -7,6 +7,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from stages.core.files import cache_dir
+from stages.core.hardware import name_machine
 
 SECONDS_BETWEEN_POLLS = 0.1
 taken: list[FileLock] = []  # of this process; the operating system releases it when the process ends
@@ -15,14 +16,14 @@ taken: list[FileLock] = []  # of this process; the operating system releases it 
 def take_gpu() -> None:
     """Wait until one of the visible GPUs is free, and let this process see and use that one alone, until it ends.
 
-    So queued experiments spread over the GPUs of a machine. With several visible GPUs, Trainer would split each batch
-    over all of them by `nn.DataParallel`, which changes the results. Call it before CUDA starts: later the visible GPUs
-    cannot be changed. Without a GPU it does nothing.
+    So queued experiments spread over the GPUs of a machine, also where several machines share the checkout. With
+    several visible GPUs, Trainer would split each batch over all of them by `nn.DataParallel`, which changes the
+    results. Call it before CUDA starts: later the visible GPUs cannot be changed. Without a GPU it does nothing.
     """
     gpus = list_visible_gpus()
     if not gpus or taken:
         return
-    folder = cache_dir() / "gpus"
+    folder = cache_dir() / "gpus" / name_machine()
     folder.mkdir(parents=True, exist_ok=True)
     locks = {gpu: FileLock(folder / f"{gpu.replace('/', '-')}.lock") for gpu in gpus}
     has_printed = False
