@@ -1,6 +1,6 @@
 """Experiments as tasks of Ray: each runs `dvc exp run --temp` in the checkout, on cores or a GPU of its own.
 
-    python examples/experiments_on_ray.py --gpus 1 train.learning_rate=1e-4 'train.freeze_layers=5 train.weight_decay=0.1'
+    python examples/experiments_on_ray.py --gpus 1 train.learning_rate=1e-4 'train.freeze_layers=5 train.seed=1'
 
 Each argument is one experiment: the params that it changes, with spaces between them. RAY_ADDRESS names a running
 cluster, whose hosts see the checkout at the same path; without it Ray starts on this machine. Prints each result, and
@@ -34,7 +34,7 @@ def main() -> int:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Run DVC experiments as tasks of Ray.")
-    parser.add_argument("settings", nargs="+", help="'train.freeze_layers=5 train.learning_rate=1e-3'")
+    parser.add_argument("settings", nargs="+", help="'train.freeze_layers=5 train.seed=1'")
     parser.add_argument("--cpus", type=int, default=1, help="cores, and threads, of each experiment (1)")
     parser.add_argument("--gpus", type=int, default=0, help="GPUs of each experiment (0): 0 or 1")
     return parser.parse_args()

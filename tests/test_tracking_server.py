@@ -15,7 +15,7 @@ from support.s3 import CREDENTIALS, run_s3
 RATES = [f"{number}e-3" for number in range(1, 9)]
 SHORT = (
     *("train.freeze_layers=1", "train.num_train_epochs=1", "train.per_device_train_batch_size=200"),  # one step
-    "tracking.system_metrics=false",
+    *("train.logging_steps=1", "tracking.system_metrics=false"),
 )
 NO_CREDENTIALS = dict.fromkeys(CREDENTIALS, "")  # clients have none: the server sends their files to S3
 
