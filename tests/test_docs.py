@@ -7,7 +7,7 @@ from support.project import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = {"recipes/mine.yaml"}  # names of files that a user may write
-FILE = re.compile(r"`((?:stages|tests|benchmarks|recipes|docs)/[\w/.-]+\.\w+)`")
+FILE = re.compile(r"`((?:stages|tests|benchmarks|recipes|docs|examples)/[\w/.-]+\.\w+)`")
 LINK = re.compile(r"(?:\]\(|src=\")(?!http)([^)\"#]*)(?:#([\w-]+))?")
 
 
@@ -18,7 +18,7 @@ def make_anchor(heading: str) -> str:
 
 def test_there_are_pages_with_links_and_files():
     texts = [page.read_text() for page in PAGES]
-    assert len(texts) == 11
+    assert len(texts) == 12
     assert sum(len(LINK.findall(text)) for text in texts) > 30
     assert sum(len(FILE.findall(text)) for text in texts) > 60
 

@@ -10,6 +10,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from stages.core.files import cache_dir
+from stages.core.hardware import name_machine
 
 SECONDS_BETWEEN_POLLS = 0.1
 kept: list[ExitStack] = []  # cores for all ranks of this host, held by one of them until it ends
@@ -39,7 +40,7 @@ def keep_cores(processes: int) -> None:
 
 
 def acquire_cores(processes: int, held: ExitStack) -> None:
-    folder = cache_dir() / "cores"
+    folder = cache_dir() / "cores" / name_machine()
     folder.mkdir(parents=True, exist_ok=True)
     locks = [FileLock(folder / f"{core}.lock") for core in range(count_cores())]
     wanted = min(processes * torch.get_num_threads(), len(locks))

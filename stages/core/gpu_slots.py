@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 
 from stages.core.errors import UserError
 from stages.core.files import cache_dir
+from stages.core.hardware import name_machine
 
 SECONDS_BETWEEN_POLLS = 0.1
 taken: list[FileLock] = []  # of this process; the operating system releases it when the process ends
@@ -16,9 +17,9 @@ taken: list[FileLock] = []  # of this process; the operating system releases it 
 def take_gpu() -> None:
     """Wait until one of the visible GPUs is free, and let this process see and use that one alone, until it ends.
 
-    So queued experiments spread over the GPUs of a machine. With several visible GPUs, Trainer would split each batch
-    over all of them by `nn.DataParallel`, which changes the results. Call it before CUDA starts: later the visible GPUs
-    cannot be changed. Without a GPU it does nothing.
+    So queued experiments spread over the GPUs of a machine, also where several machines share the checkout. With
+    several visible GPUs, Trainer would split each batch over all of them by `nn.DataParallel`, which changes the
+    results. Call it before CUDA starts: later the visible GPUs cannot be changed. Without a GPU it does nothing.
     """
     if not taken:
         for gpu in take_gpus(1):
@@ -40,7 +41,7 @@ def take_gpus(count: int) -> list[str]:
         raise UserError(
             f"{count} processes were started on this host, and {len(gpus)} GPUs are visible; start one each."
         )
-    folder = cache_dir() / "gpus"
+    folder = cache_dir() / "gpus" / name_machine()
     if gpus:
         folder.mkdir(parents=True, exist_ok=True)
     locks = {gpu: FileLock(folder / f"{gpu.replace('/', '-')}.lock") for gpu in gpus}

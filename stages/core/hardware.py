@@ -1,6 +1,8 @@
-"""The processor: the bytes of trained weights and of cached features depend on it."""
+"""The processor, on which the bytes of trained weights and of cached features depend, and the machine that has it."""
 
+import os
 import platform
+import socket
 from pathlib import Path
 
 from stages.core.errors import UserError
@@ -26,6 +28,16 @@ def describe_processor() -> str:
 
     threads = torch.get_num_threads()
     return gpu_name() or f"{torch.backends.cpu.get_cpu_capability()}, {threads} thread{'s' * (threads > 1)}"
+
+
+def name_machine() -> str:
+    """A name for this machine's GPUs and cores among those of other machines that share the checkout.
+
+    In a job of Slurm it is the job's own name, because Slurm has divided the machine among its jobs already: each may
+    see its GPU as number 0, and its cores as the only ones.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    return f"{socket.gethostname()}-slurm-{job}" if job else socket.gethostname()
 
 
 def resolve_precision(key: str, wanted: str) -> str:

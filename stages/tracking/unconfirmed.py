@@ -8,6 +8,7 @@ Nothing here imports MLflow.
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,7 +30,12 @@ def unconfirmed_folder() -> Path:
 
 def mark(journal: Path) -> None:
     """Note in the folder of a journal that this process finishes its run."""
-    write_json(journal / MARK, {"pid": os.getpid(), "started": psutil.Process().create_time()})
+    write_json(journal / MARK, describe_process() | {"started": psutil.Process().create_time()})
+
+
+def describe_process() -> dict[str, Any]:
+    """What tells this process from the others that run now, also on other machines that share the checkout."""
+    return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def is_marked(journal: Path) -> bool:
@@ -37,9 +43,9 @@ def is_marked(journal: Path) -> bool:
 
 
 def was_killed(journal: Path) -> bool:
-    """Whether the journal is marked by a process that has ended without removing the mark."""
+    """Whether the journal is marked by a process of this machine that has ended without removing the mark."""
     process = read_mark(journal)
-    if not process:
+    if not process or process["host"] != socket.gethostname():  # only that machine can tell
         return False
     try:
         return psutil.Process(process["pid"]).create_time() != process["started"]
@@ -49,8 +55,13 @@ def was_killed(journal: Path) -> bool:
 
 def read_mark(journal: Path) -> dict[str, Any]:
     with suppress(UserError, OSError):
-        return read_json(journal / MARK, ["pid", "started"])
+        return read_json(journal / MARK, ["host", "pid", "started"])
     return {}
+
+
+def is_own(journal: Path) -> bool:
+    """Whether this process has marked the journal."""
+    return read_mark(journal).items() >= describe_process().items()
 
 
 def keep(journal: Path) -> None:
@@ -71,10 +82,10 @@ def return_killed(journals: Path) -> None:
 def confirm(journals: Path) -> None:
     """Remove the marks of this process, and the journals that only the mark has kept."""
     for marked in journals.glob(f"*/{MARK}"):
-        if read_mark(marked.parent).get("pid") == os.getpid():
+        if is_own(marked.parent):
             marked.unlink(missing_ok=True)
     for folder in list_kept():  # after the others, because a sender may have moved one of these meanwhile
-        if read_mark(folder).get("pid") == os.getpid():
+        if is_own(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 

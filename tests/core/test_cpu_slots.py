@@ -50,6 +50,14 @@ def test_a_process_that_waits_prints_why(compute, capsys):
     assert "waiting for CPU cores: another experiment uses them" in capsys.readouterr().out
 
 
+def test_the_cores_of_another_machine_that_shares_the_checkout_are_others(compute, monkeypatch):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 4)
+    with reserve_cores():
+        monkeypatch.setattr("socket.gethostname", lambda: "other")
+        with reserve_cores():
+            pass  # would wait forever
+
+
 def test_with_a_gpu_there_is_no_waiting(workspace, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     with reserve_cores(), reserve_cores():

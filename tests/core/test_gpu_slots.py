@@ -7,6 +7,7 @@ from stages.core import gpu_slots
 from stages.core.errors import UserError
 from stages.core.files import cache_dir
 from stages.core.gpu_slots import return_gpu, take_gpu, take_gpus
+from stages.core.hardware import name_machine
 
 
 @pytest.fixture(autouse=True)
@@ -14,12 +15,14 @@ def machine(workspace, monkeypatch):
     """A new process on a machine with two GPUs."""
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.setattr(gpu_slots, "taken", [])
 
 
 def take_in_another_process(gpu):
-    (cache_dir() / "gpus").mkdir(parents=True, exist_ok=True)
-    lock = FileLock(cache_dir() / "gpus" / f"{gpu}.lock")
+    folder = cache_dir() / "gpus" / name_machine()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{gpu}.lock")
     lock.acquire()
     return lock
 
@@ -75,3 +78,18 @@ def test_one_process_takes_the_gpus_of_several():
 def test_more_processes_than_gpus_are_an_error():
     with pytest.raises(UserError, match="3 processes were started on this host, and 2 GPUs are"):
         take_gpus(3)
+
+
+def test_the_gpus_of_another_machine_that_shares_the_checkout_are_others(monkeypatch):
+    take_in_another_process("0")
+    monkeypatch.setattr("socket.gethostname", lambda: "other")
+    take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+
+
+def test_two_jobs_of_slurm_may_both_see_their_gpu_as_number_0(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    take_in_another_process("0")
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    take_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"

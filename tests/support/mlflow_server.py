@@ -13,10 +13,12 @@ import requests
 
 
 class Server:
-    """A server with its database and artifacts in `folder`."""
+    """A server whose database and artifacts are in `folder`, or at the addresses that are given."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, database: str | None = None, artifacts: str | None = None):
         self.folder = folder
+        self.database = database or f"sqlite:///{folder}/server.db"
+        self.artifacts = artifacts or f"{folder}/files"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -25,8 +27,7 @@ class Server:
     def start(self) -> None:
         command = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
-            "--artifacts-destination", f"{self.folder}/files",
+            "--backend-store-uri", self.database, "--artifacts-destination", self.artifacts,
         ]  # fmt: skip
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=self.folder,

@@ -291,6 +291,18 @@ def test_a_second_evaluation_that_is_killed_after_it_has_finished_its_run_contin
     assert first == second != run.key
 
 
+def test_a_stage_on_another_machine_that_shares_the_checkout_counts_as_alive(workspace, monkeypatch):
+    with open_run(TRACKING, {}, {}, {}) as run:
+        pass
+    assert run_process(FINISH.format(key=run.key) + "kill()", workspace, find_python())[1] == run.key
+    with monkeypatch.context() as other:
+        other.setattr("socket.gethostname", lambda: "other")
+        return_killed(journals_folder())
+        assert list_journals() == []
+    return_killed(journals_folder())
+    assert [journal.key for journal in list_journals()] == [run.key]
+
+
 def test_a_finished_run_whose_stage_is_not_repeated_is_kept_for_a_month(workspace):
     with open_run(TRACKING, {}, {}, {}) as run:
         pass
