@@ -37,7 +37,7 @@ verify: setup
 # Four files of tests at once, each on one core: they wait for servers and locks for half of their time.
 test: export OMP_NUM_THREADS := 1
 test: setup lint
-	python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore tests/engines
 
 # The tests of tests/gpu on a real GPU; in `make test` they run on one that is pretended.
 test-gpu: setup
