@@ -171,12 +171,12 @@ def hash_key(key: dict[str, Any]) -> str:
 
 
 @contextmanager
-def hold_lock(lock: FileLock) -> Iterator[None]:
+def hold_lock(lock: FileLock, reason: str = "another process, which computes the same files") -> Iterator[None]:
     """Wait for a lock and hold it; after a second of waiting, print why."""
     try:
         lock.acquire(timeout=1)
     except Timeout:
-        print("waiting for another process, which computes the same files")
+        print(f"waiting for {reason}")
         lock.acquire()
     try:
         yield

@@ -26,6 +26,7 @@ SECONDS_WITHOUT_BEAT = 15.0  # until a rank on another host counts as ended
 SECONDS_TO_END = 5.0  # that a rank has to end by itself after another has failed
 POLL_SECONDS = 0.02
 LEFT = b"left"
+AGAIN = "Start the training again: it goes on from the last checkpoint."
 
 
 class Peer(NamedTuple):
@@ -76,7 +77,7 @@ class Meeting:
     def make_store(self, prefix: str, is_first: bool = False) -> dist.Store:
         """A connection of its own, because each is blocked while a thread waits in it."""
         host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
-        is_server = is_first and self.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        is_server = is_first and self.rank == 0 and not has_agent()
         try:
             store = dist.TCPStore(
                 host, int(port), None, is_server, timedelta(seconds=read_seconds()), wait_for_workers=False
@@ -145,8 +146,10 @@ class Meeting:
             try:
                 store.set(f"beat/{self.rank}", str(number))
                 self.problem = self.problem or self.find_problem(store)
-            except RuntimeError:  # what keeps the store has ended, and with it rank 0 or its launcher
-                self.problem = self.problem or Problem("the launcher, or rank 0, has ended", self.rank > 1)
+            except RuntimeError:  # what keeps the store has ended; the lowest rank that is left says so
+                what, first = ("the launcher", 0) if has_agent() else ("rank 0", 1)
+                message = f"{what} has ended, and with it the training. {AGAIN}"
+                self.problem = self.problem or Problem(message, self.rank != first)
             if self.problem:
                 since = since or time.monotonic()
                 if time.monotonic() - since > SECONDS_TO_END:
@@ -226,10 +229,12 @@ class Meeting:
 
 
 def describe_ended(peer: Peer) -> str:
-    return (
-        f"{peer} ended without a message, as one does that the system kills because memory is short. Start the "
-        "training again: it goes on from the last checkpoint."
-    )
+    return f"{peer} ended without a message, as one does that the system kills because memory is short. {AGAIN}"
+
+
+def has_agent() -> bool:
+    """Whether torchrun keeps the store."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def describe_process_table() -> str:

@@ -20,6 +20,7 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 
+from stages.core.cache import hold_lock
 from stages.core.cpu_slots import count_cores, keep_cores
 from stages.core.errors import UserError
 from stages.core.files import cache_dir
@@ -107,7 +108,10 @@ def take_processors() -> None:
     meeting, local_rank, count = joined[0], read_number("LOCAL_RANK"), count_ranks_of_host()
     with ExitStack() as turn:
         if meeting.rank == 0:
-            turn.enter_context(FileLock(cache_dir() / "ranks.lock"))
+            lock = FileLock(cache_dir() / "ranks.lock")
+            turn.enter_context(
+                hold_lock(lock, "another training of several processes, which waits for its GPUs or cores")
+            )
         meeting.wait("turn")
         first_of_host = meeting.rank - local_rank
         gpus = meeting.exchange("gpus", lambda: ",".join(take_gpus(count)), first_of_host)

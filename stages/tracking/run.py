@@ -207,7 +207,8 @@ def log_weights(run: Journal, classifier: Path, metrics: dict[str, float]) -> No
     if (classifier / "model.safetensors").exists():  # those of a restored run may be missing in DVC's cache
         digest = sha256(weights[0]) if len(weights) == 1 else sha256_of_all(weights)
         run.log_event("tags", tags={"model.sha256": digest})
-    run.log_event("tags", tags={"train.ranks": str(metrics["ranks"])})
+    if "ranks" in metrics:
+        run.log_event("tags", tags={"train.ranks": str(metrics["ranks"])})
     run.log_metrics({f"train/{name}": value for name, value in metrics.items() if name.endswith("_parameters")})
 
 

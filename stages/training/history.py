@@ -1,12 +1,13 @@
 """The history of a training as tables, for DVC's plots, the report and MLflow."""
 
 from pathlib import Path
+from typing import get_args
 
 from stages.core.csv_tables import write_csv
+from stages.core.metric_names import Metric
 
 TRAINING_COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 FIRST_COLUMNS = ("step", "epoch", "loss")  # of the validations; their metrics follow
-OF_TRAINER = ("runtime", "samples_per_second", "steps_per_second")  # that Trainer adds to a validation
 
 
 def write_history(history: list[dict[str, float]], best_step: float, training: Path, validation: Path) -> None:
@@ -29,7 +30,9 @@ def list_validations(history: list[dict[str, float]], best_step: float) -> list[
     validations = [
         {key.removeprefix("eval_"): value for key, value in row.items()} for row in history if "eval_loss" in row
     ]
-    metrics = [key for key in validations[0] if key not in (*FIRST_COLUMNS, *OF_TRAINER)] if validations else []
+    # In an order of their own: a history that was read from a checkpoint has them sorted by name.
+    known = [name for name in get_args(Metric) if name not in FIRST_COLUMNS]
+    metrics = [name for name in known if any(name in row for row in validations)]
     return [
         {column: row[column] for column in (*FIRST_COLUMNS, *metrics)} | {"best": int(row["step"] == best_step)}
         for row in validations
