@@ -57,7 +57,7 @@ class Labeller:
     def warn(self) -> None:
         if self.truncated:
             what = f"{self.truncated:,} of {self.rows:,} texts were longer than the model reads"
-            print(f"warning: {what}, {self.predictor.max_length} tokens, and were truncated", file=sys.stderr)
+            print(f"warning: {what}, {self.predictor.facts.max_length} tokens, and were truncated", file=sys.stderr)
         if self.abstained and self.predictor.thresholds is not None:
             what = f"{self.abstained:,} of {self.rows:,} texts have no label"
             print(f"{what}: no probability reaches {self.predictor.thresholds[0]:g}", file=sys.stderr)
@@ -129,7 +129,7 @@ def label_lines(arguments: argparse.Namespace, settings: Settings) -> None:
     with tqdm(unit=" texts", delay=1, disable=sys.stdout.isatty()) as bar:
         for lines, locations in read_lines(arguments.texts):
             texts: list[Any] = lines
-            if labeller.predictor.takes_pairs:
+            if labeller.predictor.facts.takes_pairs:
                 texts = [split_pair(line, location) for line, location in zip(lines, locations, strict=True)]
             for cells in labeller(texts, locations):
                 print("\t".join(map(escape_control, cells)))

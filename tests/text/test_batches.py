@@ -4,14 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.text.batches import (
-    LengthGroupedSampler,
-    TokenBudgetBatches,
-    TokenRows,
-    pad_batch,
-    round_up_widths,
-    sort_by_length,
-)
+from stages.text.batches import LengthGroupedSampler, TokenBudgetBatches, TokenRows, pad_batch
+from stages.text.padding import round_up_widths, sort_by_length
 
 
 @pytest.fixture
