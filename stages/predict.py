@@ -23,13 +23,13 @@ from tqdm import tqdm
 
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError, escape_control
-from stages.core.paths import CLASSIFIER, PARAMS
+from stages.core.paths import CLASSIFIER, EXPORTED, PARAMS
 from stages.core.stage import report_errors
 from stages.inference.csv_file import Layout, check_added_columns, check_labels, open_table, write_table
 from stages.inference.output_columns import Answer, OutputColumns
 
 if TYPE_CHECKING:
-    from stages.inference.predictor import Predictor
+    from stages.inference.text_predictor import TextPredictor
 
 
 class Settings(NamedTuple):
@@ -43,7 +43,7 @@ class Settings(NamedTuple):
 class Labeller:
     """Computes the cells of the output's columns, and counts the texts that were truncated or have no label."""
 
-    def __init__(self, predictor: "Predictor", write: Callable[[Answer], list[str]]):
+    def __init__(self, predictor: "TextPredictor", write: Callable[[Answer], list[str]]):
         self.predictor, self.write = predictor, write
         self.rows = self.truncated = self.abstained = 0
 
@@ -65,11 +65,23 @@ class Labeller:
 
 def main() -> None:
     arguments = parse_arguments()
+    choose_engine(arguments)
     settings = read_settings(arguments)
     if arguments.csv:
         label_csv(arguments, settings)
     else:
         label_lines(arguments, settings)
+
+
+def choose_engine(arguments: argparse.Namespace) -> None:
+    """Set `--model` to the folder that `--engine` asks for; UserError when there is no export of the model."""
+    if arguments.engine == "torch":
+        return
+    from stages.inference.loading import find_export
+
+    arguments.model = find_export(arguments.model, EXPORTED, arguments.engine == "auto")
+    if arguments.engine == "auto":
+        print(f"answers are those of {arguments.model}", file=sys.stderr)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
@@ -89,24 +101,21 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 
 def read_columns(arguments: argparse.Namespace) -> OutputColumns:
-    """The columns of the output, from the options and the model's config; UserError when they do not fit together."""
-    from stages.model.folder import list_labels, read_classifier
+    """The columns of the output, from the options and the model's files; UserError when they do not fit together."""
+    from stages.inference.loading import read_labels
 
-    config = read_classifier(arguments.model)
-    return OutputColumns.make(
-        list_labels(config), config.get("problem_type") or "", arguments.top_k, has_scores=arguments.scores
-    )
+    return OutputColumns.make(*read_labels(arguments.model), arguments.top_k, has_scores=arguments.scores)
 
 
-def load_predictor(arguments: argparse.Namespace, settings: Settings) -> "Predictor":
+def load_predictor(arguments: argparse.Namespace, settings: Settings) -> "TextPredictor":
     # Importing these takes seconds, which `--help` and errors need not wait for.
     from stages.core.memory import keep_few_kernels, keep_freed_memory, skip_last_collection
-    from stages.inference.predictor import Predictor
+    from stages.inference import loading
 
     keep_few_kernels()
     keep_freed_memory()
     skip_last_collection()
-    return Predictor(arguments.model, settings.precision, settings.batch_size, arguments.min_probability)
+    return loading.load_predictor(arguments.model, settings.precision, settings.batch_size, arguments.min_probability)
 
 
 def label_csv(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -177,6 +186,11 @@ def parse_arguments() -> argparse.Namespace:
         help="give a label only from this probability on (default: the thresholds that train fitted, if it did)",
     )  # fmt: skip
     parser.add_argument("--model", type=Path, default=CLASSIFIER, help=f"model folder (default: {CLASSIFIER})")
+    parser.add_argument(
+        "--engine", choices=("torch", "onnx", "auto"), default="torch",
+        help=f"torch: as evaluate answers, to the bit | onnx: the model's export in {EXPORTED} (stages.export) | auto: "
+        "the export, where it was faster on this processor",
+    )  # fmt: skip
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: evaluate.precision")
     arguments = parser.parse_args()
     if arguments.csv and arguments.texts:

@@ -18,7 +18,9 @@ def plan_batches(lengths: np.ndarray, max_length: int, budget: int, fixed_rows: 
 
     So batches hold little padding, short rows come in large batches, and a batch that is too large for the memory
     fails at the start and not at the end. All rows of a batch have the same width, that of `round_up_widths`: in each
-    batch of that width a row has the same results. With `fixed_rows`, as on a GPU, all batches of a width also have the same number of rows, by `repeat_last`.
+    batch of that width a row has the same results.
+
+    With `fixed_rows`, as on a GPU, all batches of a width also have the same number of rows, by `repeat_last`.
     """
     order = sort_by_length(lengths)
     widths = round_up_widths(lengths, max_length)[order]
