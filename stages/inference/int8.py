@@ -105,10 +105,10 @@ class GraphWriter:
         """Rows of a table of integers, each multiplied by its scale."""
         (name, rows), (output,) = node.input, node.output
         whole, scales = quantize_weights(table, 127, axis=1)
-        self.add("Gather", [self.constant(f"{name}_int8", whole), rows], f"{output}_int8")
-        self.add("Gather", [self.constant(f"{name}_scale", scales), rows], f"{output}_scale")
-        self.add("Cast", [f"{output}_int8"], f"{output}_float", to=TensorProto.FLOAT)
-        self.add("Mul", [f"{output}_float", f"{output}_scale"], output)
+        self.add("Gather", [self.constant(f"{name}_int8", whole), rows], f"{output}_row")
+        self.add("Gather", [self.constant(f"{name}_scale", scales), rows], f"{output}_row_scale")
+        self.add("Cast", [f"{output}_row"], f"{output}_row_float", to=TensorProto.FLOAT)
+        self.add("Mul", [f"{output}_row_float", f"{output}_row_scale"], output)
 
     def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
