@@ -27,6 +27,7 @@ from stages.inference.exporting import (
     KEPT_IN_FP32,
     LabelledTexts,
     check_fp32,
+    check_installed,
     copy_without_graph,
     export_fp32,
     make_int8,
@@ -59,6 +60,7 @@ class Judge(NamedTuple):
 
 def main() -> None:
     arguments = parse_arguments()
+    check_installed()
     params = Params.load()
     rows = read_texts(VALIDATION, None if arguments.int8 else MOST_ROWS)
     expected = predict_texts(Predictor(arguments.model, "fp32"), rows, str(VALIDATION))

@@ -32,9 +32,10 @@ class Agreement:
     def describe(self) -> str:
         """In one line for people."""
         return (
-            f"{self.equal_labels:.2%} of the labels of {self.rows:,} validation texts are equal (at least "
-            f"{LEAST_EQUAL_LABELS:.0%} is wanted); {self.metric} {self.found:.4f} after {self.reference:.4f}, a "
-            f"difference of {self.low:+.4f} to {self.high:+.4f}"
+            f"{self.equal_labels:.2%} of the labels of {self.rows:,} validation texts are those of torch in fp32 (at "
+            f"least {LEAST_EQUAL_LABELS:.0%} must be), logits differ by {self.largest_difference:.1e} at most; "
+            f"{self.metric} {self.found:.4f} after {self.reference:.4f}, a difference of {self.low:+.4f} to "
+            f"{self.high:+.4f}"
         )
 
 

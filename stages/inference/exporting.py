@@ -1,8 +1,10 @@
 """How an export is made and judged: the graph in fp32, its int8, and both against the model of torch."""
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,21 +19,29 @@ from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.inference.agreement import MOST_DIFFERENT_LOGIT, Agreement
 from stages.inference.classifier_facts import ClassifierFacts
 from stages.inference.exported_folder import FACTS, GRAPH, TOKENIZER, hash_classifier, write_facts
-from stages.inference.int8 import IsKept, quantize
 from stages.inference.onnx_graph import export_graph
 from stages.inference.predictor import read_facts
 from stages.inference.text_predictor import Text, TextPredictor
 from stages.model.classifier import load_classifier
 from stages.text.tokenizer import load_tokenizer
 
-LIBRARIES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "tokenizers")
+NEEDED = ("onnx", "onnxscript", "onnxruntime")  # of the extra `export`
+LIBRARIES = ("torch", "transformers", *NEEDED, "tokenizers")
 # Which products stay in fp32, the fastest first. Of the groups of products, those that widen a row, the first of the
 # two in a layer's feed-forward part, changed the labels most: 0.4 % of 1,000 texts without int8 there and 1.3 % with
 # it, where leaving out other groups changed nothing (all-MiniLM-L6-v2 on the demo corpus).
-KEPT_IN_FP32: dict[str, IsKept] = {
+KEPT_IN_FP32: dict[str, Callable[[int, int], bool]] = {
     "none": lambda inputs, outputs: False,
     "products that widen a row": lambda inputs, outputs: inputs < outputs,
 }
+
+
+def check_installed(packages: Sequence[str] = NEEDED) -> None:
+    """UserError when one of the packages that an export needs is not installed."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        install = f"pip install -c constraints.txt {' '.join(missing)}"
+        raise UserError(f"the export needs {', '.join(missing)}, not installed here; `{install}` does that.")
 
 
 class LabelledTexts(NamedTuple):
@@ -98,6 +108,8 @@ def make_int8(graph: Path, target: Path, kept_in_fp32: str) -> dict[str, Any]:
 
     A CPU that is not exact with weights of 8 bits gets 7. Tables of embeddings are integers too.
     """
+    from stages.inference.int8 import quantize  # which needs the package onnx
+
     bits = 8 if has_exact_int8() else 7
     quantize(graph, target, weight_steps=2 ** (bits - 1) - 1, is_kept=KEPT_IN_FP32[kept_in_fp32])
     return {"precision": "int8", "weight_bits": bits, "kept_in_fp32": kept_in_fp32}

@@ -40,9 +40,7 @@ def make_batch(model, rows, width, has_types):
 @pytest.mark.parametrize(
     ("family", "pooling"), [*((family, None) for family in FAMILIES), *((family, "mean") for family in WITH_MEAN)]
 )
-def test_the_graph_of_each_family_computes_the_models_logits_for_batches_of_any_shape_and_int8_nearly(
-    family, pooling, tmp_path
-):
+def test_the_graph_of_each_family_computes_the_logits_of_any_batch_and_int8_nearly(family, pooling, tmp_path):
     model = build(family, pooling)
     has_types = getattr(model.config, "type_vocab_size", 0) > 1
     export_graph(model, 40, has_types, tmp_path / "model.onnx")
