@@ -194,7 +194,8 @@ class Registry:
         version = mlflow.register_model(newest.model_uri, self.name)
         for key, value in (champion.tags | {EXPORTED_TAG: version_number(champion)}).items():
             self.client.set_model_version_tag(self.name, version.version, key, value)
-        self.client.update_model_version(self.name, version.version, champion.description)
+        description = f"The ONNX export of version {champion.version}.\n\n{champion.description or ''}".strip()
+        self.client.update_model_version(self.name, version.version, description)
         self.crown(version_number(version), champion)
         return self.client.get_model_version(self.name, version.version), champion
 
