@@ -241,7 +241,7 @@ def test_the_newest_export_of_the_champion_takes_its_place_with_its_tags(models)
     assert (exported.source, exported.aliases, before.version) == (newest, [CHAMPION], 1)
     assert TAGS.items() <= exported.tags.items()
     assert exported.description == "The ONNX export of version 1.\n\n| the table |"
-    with pytest.raises(UserError, match="version 2 of .*, the newest export, is the champion already"):
+    with pytest.raises(UserError, match=r"version 2 of .*, the newest export, is the champion already"):
         models.promote_exported()
     assert roll_back(models) == "1"
 
@@ -260,5 +260,5 @@ def test_without_champion_or_export_there_is_nothing_to_put_in_its_place(models)
     with pytest.raises(UserError, match="has no champion whose export could take its place"):
         models.promote_exported()
     promote_new(models)
-    with pytest.raises(UserError, match="no export of version 1 of .*, the champion; `python -m stages.export` makes"):
+    with pytest.raises(UserError, match=r"no export of version 1 of .*, the champion; `python -m stages.export` makes"):
         models.promote_exported()
