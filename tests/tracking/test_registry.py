@@ -217,13 +217,6 @@ def test_a_champion_whose_predictions_are_missing_is_an_error(models, tmp_path):
         models.download_predictions(version, tmp_path)
 
 
-def test_a_server_that_is_down_is_one_message(workspace, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(UserError, match=r"MLflow at http://127.0.0.1:9: it cannot be reached"), open_registry("x"):
-        pass
-
-
 def log_export(models, run):
     """An export of a run's model, as `stages.export` logs it; its URI."""
     logged = models.client.create_logged_model(run.info.experiment_id, EXPORTED, run.info.run_id)
@@ -262,3 +255,10 @@ def test_without_champion_or_export_there_is_nothing_to_put_in_its_place(models)
     promote_new(models)
     with pytest.raises(UserError, match=r"no export of version 1 of .*, the champion; `python -m stages.export` makes"):
         models.promote_exported()
+
+
+def test_a_server_that_is_down_is_one_message(workspace, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match=r"MLflow at http://127.0.0.1:9: it cannot be reached"), open_registry("x"):
+        pass
