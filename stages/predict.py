@@ -25,7 +25,7 @@ from tqdm import tqdm
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError, escape_control
 from stages.core.files import sha256_of_all
-from stages.core.paths import CLASSIFIER, PARAMS
+from stages.core.paths import CLASSIFIER, EXPORTED, PARAMS
 from stages.core.stage import report_errors
 from stages.inference.csv_file import Layout, check_labels, open_table, write_table
 from stages.inference.output_columns import Answer, OutputColumns, check_added_columns
@@ -44,6 +44,7 @@ class Settings(NamedTuple):
 
 def main() -> None:
     arguments = parse_arguments()
+    choose_engine(arguments)
     settings = read_settings(arguments)
     if arguments.parquet:
         label_parquet(arguments, settings)
@@ -51,6 +52,17 @@ def main() -> None:
         label_csv(arguments, settings)
     else:
         label_lines(arguments, settings)
+
+
+def choose_engine(arguments: argparse.Namespace) -> None:
+    """Set `--model` to the folder that `--engine` asks for; UserError when there is no export of the model."""
+    if arguments.engine == "torch":
+        return
+    from stages.inference.loading import find_export
+
+    arguments.model = find_export(arguments.model, EXPORTED, arguments.engine == "auto")
+    if arguments.engine == "auto":
+        print(f"answers are those of {arguments.model}", file=sys.stderr)
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
@@ -70,13 +82,10 @@ def read_settings(arguments: argparse.Namespace) -> Settings:
 
 
 def read_columns(arguments: argparse.Namespace) -> OutputColumns:
-    """The columns of the output, from the options and the model's config; UserError when they do not fit together."""
-    from stages.model.folder import list_labels, read_classifier
+    """The columns of the output, from the options and the model's files; UserError when they do not fit together."""
+    from stages.inference.loading import read_labels
 
-    config = read_classifier(arguments.model)
-    return OutputColumns.make(
-        list_labels(config), config.get("problem_type") or "", arguments.top_k, has_scores=arguments.scores
-    )
+    return OutputColumns.make(*read_labels(arguments.model), arguments.top_k, has_scores=arguments.scores)
 
 
 def load_labeller(
@@ -84,18 +93,19 @@ def load_labeller(
 ) -> "Labeller":
     # Importing these takes seconds, which `--help` and errors need not wait for.
     from stages.core.memory import keep_few_kernels, keep_freed_memory, skip_last_collection
+    from stages.inference import loading
     from stages.inference.labeller import Labeller
-    from stages.inference.predictor import Predictor
 
     keep_few_kernels()
     keep_freed_memory()
     skip_last_collection()
-    predictor = Predictor(arguments.model, settings.precision, settings.batch_size, arguments.min_probability)
+    predictor = loading.load_predictor(
+        arguments.model, settings.precision, settings.batch_size, arguments.min_probability
+    )
     return Labeller(predictor, write)
 
 
 def label_parquet(arguments: argparse.Namespace, settings: Settings) -> None:
-    from stages.core.gpu_slots import take_gpu
     from stages.inference.parquet_files import ParquetTask
     from stages.inference.parquet_folders import count_rows, describe_result, find_unlabelled, label_pairs, pair_files
 
@@ -103,7 +113,7 @@ def label_parquet(arguments: argparse.Namespace, settings: Settings) -> None:
     task = ParquetTask(settings.layout, columns, arguments.prefix)
     pairs = pair_files(arguments.parquet, arguments.out)
     rows = count_rows(pairs, task)
-    take_gpu()
+    take_gpu_for(arguments.model)
     task = task._replace(maker=describe_maker(arguments, settings))
     left = find_unlabelled(pairs, task)
     if len(left) < len(pairs):
@@ -115,15 +125,29 @@ def label_parquet(arguments: argparse.Namespace, settings: Settings) -> None:
         labeller.warn()
 
 
+def take_gpu_for(model: Path) -> None:
+    """Take one of the machine's GPUs, where torch is to compute: an exported model runs on the CPU."""
+    from stages.inference.exported_folder import is_exported
+
+    if not is_exported(model):
+        from stages.core.gpu_slots import take_gpu
+
+        take_gpu()
+
+
 def describe_maker(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """What decides the answers, besides the texts."""
-    from stages.core.hardware import resolve_precision
+    from stages.inference.exported_folder import is_exported
 
-    return {
+    maker = {
         "model_sha256": sha256_of_all(sorted(arguments.model.iterdir())),
-        "precision": resolve_precision("precision", settings.precision),
         "min_probability": arguments.min_probability,
     }
+    if not is_exported(arguments.model):
+        from stages.core.hardware import resolve_precision
+
+        maker["precision"] = resolve_precision("precision", settings.precision)
+    return maker
 
 
 def label_csv(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -146,7 +170,7 @@ def label_lines(arguments: argparse.Namespace, settings: Settings) -> None:
     with tqdm(unit=" texts", delay=1, disable=sys.stdout.isatty()) as bar:
         for lines, locations in read_lines(arguments.texts):
             texts: list[Any] = lines
-            if labeller.predictor.takes_pairs:
+            if labeller.predictor.facts.takes_pairs:
                 texts = [split_pair(line, location) for line, location in zip(lines, locations, strict=True)]
             for cells in labeller(texts, locations):
                 print("\t".join(map(escape_control, cells)))
@@ -197,6 +221,11 @@ def parse_arguments() -> argparse.Namespace:
         help="give a label only from this probability on (default: the thresholds that train fitted, if it did)",
     )  # fmt: skip
     parser.add_argument("--model", type=Path, default=CLASSIFIER, help=f"model folder (default: {CLASSIFIER})")
+    parser.add_argument(
+        "--engine", choices=("torch", "onnx", "auto"), default="torch",
+        help=f"torch: as evaluate answers, to the bit | onnx: the model's export in {EXPORTED} (stages.export) | auto: "
+        "the export, where it was faster on this processor",
+    )  # fmt: skip
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: evaluate.precision")
     arguments = parser.parse_args()
     if bool(arguments.texts) + bool(arguments.csv) + bool(arguments.parquet) > 1:

@@ -15,6 +15,17 @@ def cpu_name() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
+def has_exact_int8() -> bool:
+    """Whether the CPU adds products of 8-bit integers in 32 bits.
+
+    An x86 CPU without VNNI adds two of them in 16 bits, which is too little for weights of more than 7 bits. Other CPUs
+    are taken for exact.
+    """
+    info = Path("/proc/cpuinfo")
+    flags = set(info.read_text().split()) if info.exists() else set()
+    return "avx2" not in flags or bool(flags & {"avx512_vnni", "avx_vnni"})
+
+
 def gpu_name() -> str:
     """The name of the GPU that the process uses, which is one; empty where there is none."""
     import torch

@@ -25,6 +25,8 @@ RUN = Path("models/mlflow_run.json")  # the key of the MLflow run that `train` o
 TRAIN_METRICS = Path("metrics/train.json")
 TRAINING_CURVE = Path("plots/training.csv")
 VALIDATION_CURVE = Path("plots/validation.csv")
+# export, which no stage reads
+EXPORTED = Path("models/onnx")
 # evaluate
 TEST_METRICS = Path("metrics/evaluate.json")  # all of them
 TEST_HEADLINES = Path("metrics/test.json")  # those that DVC compares

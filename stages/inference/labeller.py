@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from stages.inference.output_columns import Answer
-from stages.inference.predictor import Predictor
+from stages.inference.text_predictor import TextPredictor
 
 
 class Labeller:
     """Computes the cells of the output's columns, and counts the texts that were truncated or have no label."""
 
-    def __init__(self, predictor: Predictor, write: Callable[[Answer], list[Any]]):
+    def __init__(self, predictor: TextPredictor, write: Callable[[Answer], list[Any]]):
         self.predictor, self.write = predictor, write
         self.rows = self.truncated = self.abstained = 0
 
@@ -25,7 +25,7 @@ class Labeller:
     def warn(self) -> None:
         if self.truncated:
             what = f"{self.truncated:,} of {self.rows:,} texts were longer than the model reads"
-            print(f"warning: {what}, {self.predictor.max_length} tokens, and were truncated", file=sys.stderr)
+            print(f"warning: {what}, {self.predictor.facts.max_length} tokens, and were truncated", file=sys.stderr)
         if self.abstained and self.predictor.thresholds is not None:
             what = f"{self.abstained:,} of {self.rows:,} texts have no label"
             print(f"{what}: no probability reaches {self.predictor.thresholds[0]:g}", file=sys.stderr)

@@ -18,11 +18,13 @@ class ServedClassifier(PythonModel):
     """Returns the fields of `Answer` for each text, or pair of texts."""
 
     def load_context(self, context: Any) -> None:
-        # MLflow runs this file when it logs a model, too, and torch and transformers would take 4 seconds then.
-        from stages.inference.predictor import Predictor
+        # MLflow runs this file when it logs a model, too, and the libraries would take 4 seconds then.
+        from stages.inference.exported_folder import is_exported
+        from stages.inference.loading import load_predictor
 
-        precision = choose_precision(context.model_config["precision"])
-        self.predictor = Predictor(Path(context.artifacts["classifier"]), precision)
+        folder = Path(context.artifacts["classifier"])
+        precision = "fp32" if is_exported(folder) else choose_precision(context.model_config["precision"])
+        self.predictor = load_predictor(folder, precision)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """`model_input` has one column, or two for pairs; a row that cannot be used is HTTP status 400."""

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset, Sampler
 
 from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
 from stages.text.labels import flatten_lists, make_label_tensor, read_labels
+from stages.text.padding import pad_rows, plan_batches, round_up_widths
 from stages.text.windows import get_documents
 
 if TYPE_CHECKING:
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
 
 BATCHES_PER_GROUP = 50  # as in transformers' sampler of this kind
 MIN_GROUPS = 4  # of small data, where a group has fewer batches; also as in transformers
-# Widths of batches are multiples of this: on a CPU, oneDNN compiles kernels for each width, and tensor cores of a GPU
-# are faster with multiples of eight. The width decides the order of additions, so that a row has equal results only in
-# batches of the same width.
-WIDTH_MULTIPLE = 8
 Batch = TypeVar("Batch")
 TOKEN_COLUMNS = ("input_ids", "token_type_ids")
 IGNORED = -100  # the label of a row that does not count, as torch's cross-entropy and Trainer know it
@@ -89,31 +86,10 @@ class RowSubset(RowDataset):
         return self.rows.__getitems__(self.numbers[np.asarray(indices)])
 
 
-def round_up_widths(lengths: np.ndarray, max_length: int) -> np.ndarray:
-    """The width of a batch whose longest row has that length: the next multiple of eight, at most `max_length`.
-
-    The limit is not the longest row of the data, so that a row has the same width whatever other rows there are.
-    """
-    return np.minimum(-(-lengths // WIDTH_MULTIPLE) * WIDTH_MULTIPLE, max_length)
-
-
 def pad_batch(columns: Mapping[str, Sequence], pad_token_id: int, width: int) -> dict[str, torch.Tensor]:
-    """Pad rows of tokens on the right to one int64 tensor `(B, width)` for each column, and add `attention_mask`.
-
-    `columns` maps `input_ids` and, for pairs, `token_type_ids` to the lists or arrays of B rows.
-    """
-    mask = make_mask(np.array([len(row) for row in columns["input_ids"]]), width)
-    batch = {}
-    for name, rows in columns.items():
-        padded = np.full(mask.shape, pad_token_id if name == "input_ids" else 0, dtype=np.int64)
-        padded[mask] = np.concatenate(rows)
-        batch[name] = torch.from_numpy(padded)
-    return add_attention_mask(batch, mask)
-
-
-def make_mask(lengths: np.ndarray, width: int) -> np.ndarray:
-    """Where a batch with rows of these lengths, `(B,)`, holds tokens and not padding: bool, `(B, width)`."""
-    return np.arange(width) < lengths[:, None]
+    """The batch of `pad_rows` as tensors, int64 `(B, width)` each, with `attention_mask`."""
+    batch, mask = pad_rows(columns, pad_token_id, width)
+    return add_attention_mask({name: torch.from_numpy(values) for name, values in batch.items()}, mask)
 
 
 def add_attention_mask(batch: dict[str, torch.Tensor], mask: np.ndarray) -> dict[str, torch.Tensor]:
@@ -207,27 +183,10 @@ class MarkedRows(RowDataset):
 
 
 class TokenBudgetBatches(Sampler[list[int]]):
-    """Row numbers in batches of at most `budget` tokens, padding included, and at least one row, longest rows first.
-
-    So batches hold little padding, short rows come in large batches, and a batch that is too large for the memory
-    fails at the start and not at the end. All rows of a batch have the same width, that of `round_up_widths`: in each
-    batch of that width a row has the same results.
-
-    With `fixed_rows`, as on a GPU, all batches of a width also have the same number of rows, by `repeat_last`.
-    """
+    """The batches of `plan_batches`, for a DataLoader."""
 
     def __init__(self, lengths: np.ndarray, max_length: int, budget: int, fixed_rows: bool):
-        order = sort_by_length(lengths)
-        widths = round_up_widths(lengths, max_length)[order]
-        self.batches: list[np.ndarray] = []
-        start = 0
-        while start < len(order):
-            width = int(widths[start])
-            rows = max(budget // width, 1)
-            end = start + int(np.count_nonzero(widths[start : start + rows] == width))
-            batch = order[start:end]
-            self.batches.append(repeat_last(batch, rows) if fixed_rows else batch)
-            start = end
+        self.batches = plan_batches(lengths, max_length, budget, fixed_rows)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -235,16 +194,3 @@ class TokenBudgetBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.batches:
             yield batch.tolist()
-
-
-def repeat_last(rows: np.ndarray, count: int) -> np.ndarray:
-    """Row numbers, and the last one repeated, `(count,)`.
-
-    On a GPU the number of rows of a batch decides which kernel runs, and with it the last bits of each row's results.
-    """
-    return np.pad(rows, (0, count - len(rows)), mode="edge")
-
-
-def sort_by_length(lengths: np.ndarray) -> np.ndarray:
-    """Row numbers, longest row first, `(N,)`; rows of equal length keep their order."""
-    return np.argsort(-lengths, kind="stable")

@@ -2,16 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from importlib.metadata import version
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.models import utils as model_utils
 from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
@@ -20,6 +16,7 @@ from stages.core.problem_type import MULTI_LABEL
 from stages.core.secrets import redact
 from stages.tracking.journal import Event, Journal
 from stages.tracking.mlflow_store import (
+    CLASSIFIER,
     INVALID_VALUE,
     NOT_FOUND,
     NotReachedError,
@@ -31,11 +28,10 @@ from stages.tracking.mlflow_store import (
     find_ready_models,
     find_runs,
 )  # fmt: skip
+from stages.tracking.model_logging import log_classifier
 from stages.tracking.nested_runs import send_trial
 from stages.tracking.provenance import KEY_TAG
-from stages.tracking.signature import make_signature
 
-CODE = Path(__file__).parent.parent  # the package `stages`, which a served model needs
 MAX_METRICS = 500  # in one request; MLflow accepts 1,000
 MAX_DIGEST = 36  # characters of a data set's digest that MLflow accepts
 
@@ -176,53 +172,22 @@ def send_artifact(client: MlflowClient, journal: Journal, events: list[Event]) -
 
 
 def send_model(client: MlflowClient, journal: Journal, events: list[Event]) -> None:
-    """Log the classifier so that `mlflow.pyfunc.load_model(...).predict([text, ...])` returns label names.
-
-    A classifier of text pairs takes `[{"text": ..., "text_pair": ...}, ...]`. The package `stages` is logged with the
-    model, so that it cleans and classifies texts as `evaluate` does.
-    """
-    # Imported here, because most senders log no model.
-    from mlflow import pyfunc
-
+    """Log the classifier, which takes pairs of texts where the data have them."""
     for model in find_logged_models(client, client.get_run(journal.run_id)):
         if model.status == "READY":
             return
         client.delete_logged_model(model.model_id)  # incomplete, of an earlier request that timed out
-    example: list[Any] = ["The plot is thin, but I laughed all the way through."]
-    if "text_pair" in events[0]["columns"]:
-        example = [{"text": example[0], "text_pair": "It is a comedy."}]
     folder = journal.folder / events[0]["path"]
     config = read_json(folder / "config.json", ["id2label"])
-    mlflow.start_run(journal.run_id)
-    try:
-        with skip_validation():
-            pyfunc.log_model(
-                name="classifier",
-                python_model=str(CODE / "inference" / "served_model.py"),
-                code_paths=[str(CODE)],
-                artifacts={"classifier": str(folder)},
-                model_config={"precision": find_precision(journal)},
-                signature=make_signature(example, config.get("problem_type") == MULTI_LABEL),
-                input_example=example,
-                tags={"mlflow.source.name": "dvc.yaml"},
-                pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "torch", "transformers")],
-            )
-    finally:
-        mlflow.end_run("RUNNING")
-
-
-@contextmanager
-def skip_validation() -> Iterator[None]:
-    """Let MLflow log a model without loading it and asking it for the answer to its example.
-
-    That takes 5 seconds of CPU from the stage that runs beside it, and all that may come of it is a warning.
-    """
-    validate = model_utils._validate_serving_input
-    model_utils._validate_serving_input = lambda **arguments: None
-    try:
-        yield
-    finally:
-        model_utils._validate_serving_input = validate
+    log_classifier(
+        journal.run_id,
+        CLASSIFIER,
+        folder,
+        takes_pairs="text_pair" in events[0]["columns"],
+        has_several_labels=config.get("problem_type") == MULTI_LABEL,
+        packages=("mlflow", "torch", "transformers"),
+        precision=find_precision(journal),
+    )
 
 
 def find_precision(journal: Journal) -> str:

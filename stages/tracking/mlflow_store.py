@@ -26,6 +26,7 @@ from stages.tracking.provenance import KEY_TAG, RESTORED_FROM_TAG, TRAIN_RUN_TAG
 from stages.tracking.store_uri import default_store_uri, find_artifact_root, resolve_store_uri, restore_secrets
 
 INVALID_VALUE, NOT_FOUND = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"  # error codes of a store
+CLASSIFIER, EXPORTED = "classifier", "classifier-onnx"  # names of the models of a run: that of torch, and its export
 
 
 class NotSentError(Exception):
@@ -120,11 +121,12 @@ def is_stored_as(value: Any, stored: Any) -> bool:
     return is_same(value, stored)
 
 
-def find_logged_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
-    """The models of a run, complete or not."""
-    return client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+def find_logged_models(client: MlflowClient, run: Run, name: str = CLASSIFIER) -> list[LoggedModel]:
+    """The models of a run that were logged under this name, complete or not."""
+    found = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    return [model for model in found if model.name == name]
 
 
-def find_ready_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
-    """The models of a run that were logged completely."""
-    return [model for model in find_logged_models(client, run) if model.status == "READY"]
+def find_ready_models(client: MlflowClient, run: Run, name: str = CLASSIFIER) -> list[LoggedModel]:
+    """The models of a run that were logged completely under this name."""
+    return [model for model in find_logged_models(client, run, name) if model.status == "READY"]

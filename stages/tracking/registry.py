@@ -16,6 +16,7 @@ from stages.core.errors import UserError
 from stages.core.files import main_checkout
 from stages.core.paths import PREDICTIONS
 from stages.tracking.mlflow_store import (
+    EXPORTED,
     NOT_FOUND,
     NotReachedError,
     connect,
@@ -31,6 +32,7 @@ FORMER_CHAMPIONS_TAG = "former_champions"  # of the registered model: versions, 
 EVALUATION_RUN_TAG = "gate.run"  # of a version: the run that has its predictions
 TEST_ROWS_TAG = "gate.test_sha256"  # of a version: the hash of the test rows of these predictions
 COMPARED_TAG = "gate.champion"  # of a version: the champion at the time when the version passed the gate
+EXPORTED_TAG = "exported_from"  # of a version: the version that it is the ONNX export of
 
 
 @contextmanager
@@ -123,14 +125,17 @@ class Registry:
         for key, value in (tags | {COMPARED_TAG: version_number(champion)}).items():
             self.client.set_model_version_tag(self.name, version.version, key, value)
         self.client.update_model_version(self.name, version.version, table)
-        if version_number(champion) != version_number(version):
+        is_champion = champion is not None and champion.run_id == version.run_id  # itself, or as its export
+        if not is_champion:
             self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         elif self.find_by_alias(CHALLENGER):
             self.client.delete_registered_model_alias(self.name, CHALLENGER)
         return self.client.get_model_version(self.name, version.version)
 
     def find_version(self, training: Run) -> ModelVersion | None:
-        return next(iter(self.list_versions(f" and run_id = '{training.info.run_id}'")), None)
+        """The version of a run's own model, not of its exports."""
+        found = self.list_versions(f" and run_id = '{training.info.run_id}'")
+        return next((version for version in found if EXPORTED_TAG not in version.tags), None)
 
     def register(self, training: Run) -> ModelVersion:
         ready = find_ready_models(self.client, training)
@@ -164,11 +169,41 @@ class Registry:
                 f"version {new} of {self.name}, the challenger, did not pass the gate against the present champion "
                 f"({present}); run python -m stages.gate with it again."
             )
-        if champion:
-            self.set_former_champions([*self.read_former_champions(), present])
-        self.client.set_registered_model_alias(self.name, CHAMPION, new)
+        self.crown(new, champion)
         self.client.delete_registered_model_alias(self.name, CHALLENGER)
         return self.client.get_model_version(self.name, new), champion
+
+    def promote_exported(self) -> tuple[ModelVersion, ModelVersion]:
+        """Make the newest export of the champion champion in its place; return both.
+
+        UserError when there is no champion, or no new export of it. The gate compares with the champion's predictions
+        as before, which are those of the model that was exported.
+        """
+        champion = self.find_by_alias(CHAMPION)
+        if champion is None:
+            raise UserError(f"{self.name} has no champion whose export could take its place; promote a model first.")
+        exports = find_ready_models(self.client, self.client.get_run(champion.run_id or ""), EXPORTED)
+        newest = max(exports, key=lambda model: model.creation_timestamp, default=None)
+        if newest is None:
+            raise UserError(
+                f"MLflow has no export of version {champion.version} of {self.name}, the champion; "
+                "`python -m stages.export` makes one of the model in models/classifier."
+            )
+        if newest.model_uri == champion.source:
+            raise UserError(f"version {champion.version} of {self.name}, the newest export, is the champion already.")
+        version = mlflow.register_model(newest.model_uri, self.name)
+        for key, value in (champion.tags | {EXPORTED_TAG: version_number(champion)}).items():
+            self.client.set_model_version_tag(self.name, version.version, key, value)
+        description = f"The ONNX export of version {champion.version}.\n\n{champion.description or ''}".strip()
+        self.client.update_model_version(self.name, version.version, description)
+        self.crown(version_number(version), champion)
+        return self.client.get_model_version(self.name, version.version), champion
+
+    def crown(self, new: str, champion: ModelVersion | None) -> None:
+        """Make a version champion, so that `rollback` returns to the one before it."""
+        if champion:
+            self.set_former_champions([*self.read_former_champions(), version_number(champion)])
+        self.client.set_registered_model_alias(self.name, CHAMPION, new)
 
     def rollback(self) -> tuple[ModelVersion, ModelVersion]:
         """Make the former champion champion again; return it and the one it replaces. UserError when there is none."""

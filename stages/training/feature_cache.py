@@ -13,8 +13,9 @@ from tqdm import tqdm
 from stages.core import ranks
 from stages.core.cache import FolderCache
 from stages.model.partition import FrozenEncoder
-from stages.text.batches import RowDataset, TokenRows, add_attention_mask, make_mask, repeat_last, sort_by_length
+from stages.text.batches import RowDataset, TokenRows, add_attention_mask
 from stages.text.labels import make_label_tensor
+from stages.text.padding import make_mask, repeat_last, sort_by_length
 from stages.training.feature_store import FeatureStore, StoredRows, hash_rows
 
 # Tokens that the frozen encoder computes at once. On a CPU, activations of more tokens leave the processor's cache.

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from stages.core.errors import UserError
 from stages.core.param_sections import Cache
-from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
+from stages.core.problem_type import MULTI_LABEL
 from stages.inference.predictor import Predictor
 from stages.model.classifier import build_classifier, load_classifier
 from stages.model.freezing import freeze
@@ -19,23 +19,6 @@ from stages.text.tokenizer import configure, enable_truncation, load_tokenizer, 
 from stages.training.inputs import prepare_inputs
 
 TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, and not too long for me."]
-
-
-@pytest.fixture
-def make(tiny_model, params, tmp_path):
-    """A classifier with random weights that reads 16 tokens; `make(pairs)` returns its folder."""
-
-    def make(pairs=False, names=("bad", "good", "so-so"), stride=None, problem_type=SINGLE_LABEL):
-        torch.manual_seed(0)
-        tokenizer = load_tokenizer(tiny_model)
-        preprocess = params({"preprocess.max_length": 16, "preprocess.stride": stride}).preprocess
-        configure(tokenizer, tiny_model, preprocess, pairs)
-        folder = tmp_path / "classifier"
-        build_classifier(tiny_model, list(names), tokenizer, problem_type=problem_type).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return folder
-
-    return make
 
 
 @pytest.mark.parametrize("stride", [None, 4])

@@ -12,10 +12,9 @@ from stages.text.batches import (
     TokenBudgetBatches,
     TokenRows,
     pad_batch,
-    round_up_widths,
-    sort_by_length,
 )
 from stages.text.labels import flatten_lists
+from stages.text.padding import round_up_widths, sort_by_length
 
 
 @pytest.fixture

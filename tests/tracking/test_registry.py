@@ -5,7 +5,7 @@ import pytest
 
 from stages.core.errors import UserError
 from stages.tracking import registry
-from stages.tracking.mlflow_store import connect, find_experiment
+from stages.tracking.mlflow_store import EXPORTED, connect, find_experiment
 from stages.tracking.provenance import KEY_TAG
 from stages.tracking.registry import (
     CHALLENGER,
@@ -215,6 +215,46 @@ def test_a_champion_whose_predictions_are_missing_is_an_error(models, tmp_path):
     version = models.make_challenger(make_run(models.client), {}, "")
     with pytest.raises(UserError, match=r"no reports/predictions.csv of version 1 of .*gate.champion_confidence: null"):
         models.download_predictions(version, tmp_path)
+
+
+def log_export(models, run):
+    """An export of a run's model, as `stages.export` logs it; its URI."""
+    logged = models.client.create_logged_model(run.info.experiment_id, EXPORTED, run.info.run_id)
+    models.client.finalize_logged_model(logged.model_id, "READY")
+    return f"models:/{logged.model_id}"
+
+
+def test_the_newest_export_of_the_champion_takes_its_place_with_its_tags(models):
+    run = make_run(models.client)
+    models.make_challenger(run, TAGS, "| the table |")
+    models.promote()
+    log_export(models, run)
+    newest = log_export(models, run)
+    exported, before = models.promote_exported()
+    assert (exported.source, exported.aliases, before.version) == (newest, [CHAMPION], 1)
+    assert TAGS.items() <= exported.tags.items()
+    assert exported.description == "The ONNX export of version 1.\n\n| the table |"
+    with pytest.raises(UserError, match=r"version 2 of .*, the newest export, is the champion already"):
+        models.promote_exported()
+    assert roll_back(models) == "1"
+
+
+def test_a_model_whose_export_is_champion_is_champion_already_when_it_passes_the_gate_again(models):
+    run = make_run(models.client)
+    models.make_challenger(run, TAGS, "| old |")
+    models.promote()
+    log_export(models, run)
+    models.promote_exported()
+    assert version_number(models.make_challenger(run, TAGS, "| new |")) == "1"
+    assert (version_with(models, CHALLENGER), version_with(models, CHAMPION)) == ("none", "2")
+
+
+def test_without_champion_or_export_there_is_nothing_to_put_in_its_place(models):
+    with pytest.raises(UserError, match="has no champion whose export could take its place"):
+        models.promote_exported()
+    promote_new(models)
+    with pytest.raises(UserError, match=r"no export of version 1 of .*, the champion; `python -m stages.export` makes"):
+        models.promote_exported()
 
 
 def test_a_server_that_is_down_is_one_message(workspace, monkeypatch):
