@@ -56,13 +56,14 @@ def main() -> None:
 
 def choose_engine(arguments: argparse.Namespace) -> None:
     """Set `--model` to the folder that `--engine` asks for; UserError when there is no export of the model."""
-    if arguments.engine == "torch":
+    if arguments.engine == "torch" or (arguments.engine == "auto" and arguments.precision):
         return
     from stages.inference.loading import find_export
 
-    arguments.model = find_export(arguments.model, EXPORTED, arguments.engine == "auto")
-    if arguments.engine == "auto":
-        print(f"answers are those of {arguments.model}", file=sys.stderr)
+    found = find_export(arguments.model, EXPORTED, arguments.engine == "auto")
+    if arguments.engine == "auto" and found != arguments.model:
+        print(f"answers are those of {found}, which is faster here; --engine torch: as evaluate", file=sys.stderr)
+    arguments.model = found
 
 
 def read_settings(arguments: argparse.Namespace) -> Settings:
@@ -222,11 +223,13 @@ def parse_arguments() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--model", type=Path, default=CLASSIFIER, help=f"model folder (default: {CLASSIFIER})")
     parser.add_argument(
-        "--engine", choices=("torch", "onnx", "auto"), default="torch",
-        help=f"torch: as evaluate answers, to the bit | onnx: the model's export in {EXPORTED} (stages.export) | auto: "
-        "the export, where it was faster on this processor",
+        "--engine", choices=("auto", "torch", "onnx"), default="auto",
+        help=f"auto (default): the model's export in {EXPORTED} (stages.export), where there is one that was faster on "
+        "this processor | torch: as evaluate answers, to the bit | onnx: the export",
     )  # fmt: skip
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: evaluate.precision")
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16", "fp16"), help="of torch (default: evaluate.precision)"
+    )
     arguments = parser.parse_args()
     if bool(arguments.texts) + bool(arguments.csv) + bool(arguments.parquet) > 1:
         parser.error("give either texts or --csv or --parquet")

@@ -3,6 +3,7 @@
 Only what is needed is imported: torch and transformers take seconds, and need not be installed for an exported model.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from stages.core.errors import UserError
@@ -45,7 +46,7 @@ def find_export(classifier: Path, exported: Path, only_if_faster: bool) -> Path:
         if read_export(exported)["source_sha256"] != hash_classifier(classifier):
             raise UserError(f"{exported}: is the export of another model than {classifier}; {REMEDY}.")
         return exported
-    if not is_exported(exported):
+    if not is_exported(exported) or not find_spec("onnxruntime"):
         return classifier
     export = read_export(exported)
     speeds = {engine: values["texts_per_second"] for engine, values in export["speed"].items()}
