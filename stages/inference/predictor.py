@@ -11,7 +11,7 @@ from tokenizers import Encoding
 from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
-from stages.evaluation.predictions import make_predictions
+from stages.evaluation.predictions import Predictions, make_predictions
 from stages.inference.output_columns import Answer, make_answers
 from stages.model.classifier import load_classifier
 from stages.model.folder import has_token_types, read_classifier, read_max_length
@@ -78,13 +78,17 @@ class Predictor:
 
         UserError for the first text that cannot be used, named by its location.
         """
+        predictions, truncated = self.predict_scores(texts, locations)
+        return make_answers(predictions, truncated, self.problem_type)
+
+    def predict_scores(self, texts: Sequence[Text], locations: Sequence[str]) -> tuple[Predictions, list[bool]]:
+        """The predictions of the texts, and whether each of them was truncated; errors as of `predict`."""
         prepared = [self.prepare(text, location) for text, location in zip(texts, locations, strict=True)]
         encodings = self.tokenizer.backend_tokenizer.encode_batch_fast(prepared)
         windows, documents = flatten_windows(encodings) if self.has_windows else (encodings, range(len(encodings)))
         logits = pool_windows(self.compute_logits(windows), np.array(documents, dtype=int), self.problem_type)
-        predictions = make_predictions(self.problem_type, logits, names=self.names, thresholds=self.thresholds)
         truncated = [not self.has_windows and bool(encoding.overflowing) for encoding in encodings]
-        return make_answers(predictions, truncated, self.problem_type)
+        return make_predictions(self.problem_type, logits, names=self.names, thresholds=self.thresholds), truncated
 
     def prepare(self, text: Text, location: str) -> Text:
         """The cleaned text, or pair of texts; UserError when it is not text, is empty or cannot be decoded."""
