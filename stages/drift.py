@@ -25,7 +25,7 @@ from stages.core.stage import report_errors
 from stages.data.labels import BadRow, LabelReader
 from stages.evaluation.differences import Comparison, TextSample, compare_metrics, compare_texts
 from stages.evaluation.predictions import LabelledPredictions, Predictions, make_predictions
-from stages.evaluation.two_sample import FEWEST_ROWS, compare_samples
+from stages.evaluation.two_sample import FEWEST_TEXTS, compare_samples
 from stages.inference.csv_file import Layout
 from stages.inference.predictor import Predictor
 from stages.inference.samples import Sample, draw_from_csv, draw_from_split
@@ -42,6 +42,7 @@ class MeasuredTexts(NamedTuple):
     """What model, tokenizer and frozen encoder say of N texts: all of the new ones, then those of the test split."""
 
     is_new: np.ndarray  # bool (N,)
+    numbers: np.ndarray  # the same for equal texts, (N,)
     truncated: np.ndarray  # whether the model read only a part of the text, bool (N,)
     predictions: Predictions
     encoded: EncodedTexts
@@ -82,8 +83,8 @@ def draw_samples(arguments: argparse.Namespace, params: Params) -> tuple[Sample,
     new = draw_from_csv(arguments.csv, layout, columns, arguments.label_column is not None, most, seed)
     reference = draw_from_split(RAW / "test.parquet", most, seed)
     for name, sample in ((arguments.csv, new), ("the test split", reference)):
-        if sample.total < FEWEST_ROWS:
-            raise UserError(f"{name}: has {sample.total} rows; the test for drift needs {FEWEST_ROWS} at least.")
+        if (found := len(set(sample.texts))) < FEWEST_TEXTS:
+            raise UserError(f"{name}: has {found} different texts; the test for drift needs {FEWEST_TEXTS} at least.")
     return new, reference
 
 
@@ -116,7 +117,9 @@ def measure(new: Sample, reference: Sample, params: Params) -> MeasuredTexts:
     predictions, truncated = predictor.predict_scores(texts, locations)
     cleaned = [predictor.prepare(text, location) for text, location in zip(texts, locations, strict=True)]
     encoded = TextEncoder(CLASSIFIER, BASE, precision, batch_size).encode(cleaned)
-    return MeasuredTexts(np.arange(len(texts)) < len(new.rows), np.array(truncated), predictions, encoded)
+    first: dict[Any, int] = {}
+    numbers = np.array([first.setdefault(text, place) for place, text in enumerate(cleaned)])
+    return MeasuredTexts(np.arange(len(texts)) < len(new.rows), numbers, np.array(truncated), predictions, encoded)
 
 
 def measure_metrics(new_labels: Labels, reference: Sample, measured: MeasuredTexts, seed: int) -> list[Comparison]:
@@ -151,8 +154,8 @@ def compare(
 ) -> DriftResult:
     """The verdict, and what differs."""
     rules, is_new = params.drift, measured.is_new
-    test = compare_samples(measured.encoded.features, is_new, rules.permutations, params.seed)
-    samples = select(measured, is_new, new.texts), select(measured, ~is_new, reference.texts)
+    test = compare_samples(measured.encoded.features, is_new, measured.numbers, rules.permutations, params.seed)
+    samples = select(measured, is_new), select(measured, ~is_new)
     most_foreign = np.argsort(-test.scores[: len(new.rows)], kind="stable")[:SHOWN_TEXTS]
     return DriftResult(
         csv=new.name,
@@ -167,15 +170,15 @@ def compare(
     )
 
 
-def select(measured: MeasuredTexts, rows: np.ndarray, texts: Sequence[Any]) -> TextSample:
-    """One of the two samples, whose rows are chosen by bool `(N,)`; `texts` are its own."""
-    predictions = measured.predictions
-    first: dict[Any, int] = {}
+def select(measured: MeasuredTexts, rows: np.ndarray) -> TextSample:
+    """One of the two samples, whose rows are chosen by bool `(N,)`."""
+    predictions, numbers = measured.predictions, measured.numbers[rows]
+    is_first = np.isin(np.arange(len(numbers)), np.unique(numbers, return_index=True)[1])
     return TextSample(
         lengths=measured.encoded.lengths[rows],
         unknown=measured.encoded.unknown[rows],
         truncated=measured.truncated[rows],
-        repeated=np.array([first.setdefault(text, place) < place for place, text in enumerate(texts)]),
+        repeated=~is_first,
         predictions=make_predictions(
             predictions.problem_type, predictions.logits[rows], None, predictions.names, predictions.thresholds
         ),

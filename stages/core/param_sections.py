@@ -184,7 +184,7 @@ class Gate(Section):
 
 
 class Drift(Section):
-    alpha: Fraction = 0.05
+    alpha: Fraction = 0.01
     max_auc: Annotated[float, Field(ge=0.5, lt=1, description="a number from 0.5 to 1, 1 excluded")] = 0.5
     permutations: Count = 500
     max_rows: Annotated[int, Field(ge=50, le=LARGEST, description="a whole number ≥ 50")] = 2000

@@ -79,9 +79,7 @@ def finds_labels(table: TextTable, columns: list[str | int]) -> bool:
     if table.header is None:
         return all(isinstance(column, int) and column < table.width for column in columns)
     if columns == ["label"] and set(table.header) >= ANSWER_COLUMNS:
-        print(
-            f"{table.path}: label is taken for an answer of stages.predict, beside probability (--label-column reads it)"
-        )
+        print(f"{table.path}: label beside probability is taken for predict's answer (--label-column reads it)")
         return False
     return all(column in table.header or isinstance(column, int) for column in columns)
 

@@ -139,9 +139,8 @@ def format_comparison(one: Comparison) -> dict[str, Any]:
     unit = " %" if one.is_share else ""
 
     def write(numbers: Sequence[float], sign: str) -> tuple[str, str]:
-        value, *ends = (
-            f"{round(scale * number, digits) + 0.0:{sign}.{digits}f}".replace("-", "−") for number in numbers
-        )
+        rounded = (round(scale * number, digits) + 0.0 for number in numbers)  # + 0.0, since -0.0 would get a sign
+        value, *ends = (f"{number:{sign}.{digits}f}".replace("-", "−") for number in rounded)
         return f"{value}{unit}", "" if math.isnan(numbers[1]) else f"{ends[0]}{' to ' if sign else '–'}{ends[1]}"
 
     cells = [write(one.reference, ""), write(one.new, ""), write(one.difference, "+")]
