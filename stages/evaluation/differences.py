@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stages.core.problem_type import NO_LABEL
-from stages.evaluation.intervals import draw_metrics, find_ends
+from stages.evaluation.intervals import draw_metrics, find_ends, leave_out_biased
 from stages.evaluation.metrics import compute_metrics, list_metrics
 from stages.evaluation.predictions import LabelledPredictions, Predictions
 from stages.evaluation.row_resamples import draw_weights
@@ -77,9 +77,10 @@ def compare_metrics(new: LabelledPredictions, reference: LabelledPredictions, se
 def compare(name: str, values: tuple[float, float], draws: tuple[np.ndarray, np.ndarray], is_share: bool) -> Comparison:
     """A comparison of reference and new, in this order; their resamples, `(R,)`, may differ in number."""
     count = min(map(len, draws))
-    reference, new = ((float(value), *find_ends(draw).tolist()) for value, draw in zip(values, draws, strict=True))
-    ends = find_ends(draws[1][:count] - draws[0][:count]).tolist()
-    return Comparison(name, reference, new, (float(values[1] - values[0]), *ends), is_share)
+    difference = values[1] - values[0], draws[1][:count] - draws[0][:count]
+    pairs = (values[0], draws[0]), (values[1], draws[1]), difference
+    measured = ((float(value), *leave_out_biased(value, find_ends(drawn))) for value, drawn in pairs)
+    return Comparison(name, *measured, is_share)
 
 
 def list_values(sample: TextSample) -> dict[str, np.ndarray]:
