@@ -77,10 +77,13 @@ def compare_metrics(new: LabelledPredictions, reference: LabelledPredictions, se
 def compare(name: str, values: tuple[float, float], draws: tuple[np.ndarray, np.ndarray], is_share: bool) -> Comparison:
     """A comparison of reference and new, in this order; their resamples, `(R,)`, may differ in number."""
     count = min(map(len, draws))
-    difference = values[1] - values[0], draws[1][:count] - draws[0][:count]
-    pairs = (values[0], draws[0]), (values[1], draws[1]), difference
-    measured = ((float(value), *leave_out_biased(value, find_ends(drawn))) for value, drawn in pairs)
-    return Comparison(name, *measured, is_share)
+    difference = add_interval(values[1] - values[0], draws[1][:count] - draws[0][:count])
+    return Comparison(name, add_interval(values[0], draws[0]), add_interval(values[1], draws[1]), difference, is_share)
+
+
+def add_interval(value: float, drawn: np.ndarray) -> tuple[float, ...]:
+    """A value with the ends of its interval, from resamples `(R,)`."""
+    return (float(value), *leave_out_biased(value, find_ends(drawn)))
 
 
 def list_values(sample: TextSample) -> dict[str, np.ndarray]:
