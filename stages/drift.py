@@ -82,7 +82,7 @@ def draw_samples(arguments: argparse.Namespace, params: Params) -> tuple[Sample,
     columns = data.label_column if isinstance(data.label_column, list) else [data.label_column]
     new = draw_from_csv(arguments.csv, layout, columns, arguments.label_column is not None, most, seed)
     reference = draw_from_split(RAW / "test.parquet", most, seed)
-    for name, sample in ((arguments.csv, new), ("the test split", reference)):
+    for name, sample in ((arguments.csv, new), (f"the test split ({RAW}/test.parquet)", reference)):
         if (found := len(set(sample.texts))) < FEWEST_TEXTS:
             raise UserError(f"{name}: has {found} different texts; the test for drift needs {FEWEST_TEXTS} at least.")
     return new, reference

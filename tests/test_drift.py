@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from support.project import ROOT, change
@@ -13,8 +15,11 @@ from support.warm_python import find_python
 
 from stages import drift
 from stages.core.errors import UserError
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.core.yaml_files import read_yaml
 from stages.data.demo_corpus import make_reviews
+from stages.evaluation.predictions import make_predictions
+from stages.inference.samples import Sample, SampledRow
 
 GERMAN = "Das Gerät ging nach {} Tagen kaputt, und niemand hat auf meine {} Briefe geantwortet."
 
@@ -126,6 +131,53 @@ def test_a_file_that_cannot_be_used_is_one_message_and_earlier_results_stay(rows
     with pytest.raises(UserError, match=message):
         run("bad.csv", *options)
     assert page.read_text() == "the one before"
+
+
+def test_a_test_split_that_is_too_small_is_one_message(run, checkout, tmp_path, monkeypatch):
+    shutil.copytree(checkout.folder / "models/classifier", tmp_path / "models/classifier")
+    for name in ("params.yaml", "same.csv"):
+        shutil.copy(checkout.folder / name, tmp_path)
+    (tmp_path / "data/raw").mkdir(parents=True)
+    pq.write_table(pq.read_table(checkout.folder / "data/raw/test.parquet")[:40], tmp_path / "data/raw/test.parquet")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"the test split .*: has 40 different texts; the test for drift needs 50"):
+        run("same.csv")
+
+
+def make_sample(cells):
+    return Sample("new.csv", [SampledRow("text", f"row {n}", cell) for n, cell in enumerate(cells)], len(cells), True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "cells", "expected"),
+    [
+        ({"data.label_separator": ";"}, ["a;b", "", "b"], {0: ("a", "b"), 1: (), 2: ("b",)}),
+        ({"data.label_column": ["a", "b"]}, [("1", "1"), ("0", "0")], {0: ("a", "b"), 1: ()}),
+        ({"data.label_names": {1: "a", 2: "b"}}, ["2", "", "1"], {0: ("b",), 2: ("a",)}),
+    ],
+)
+def test_labels_are_read_as_params_say(changes, cells, expected, params):
+    source = {"data.source": "csv", "data.path": "train.csv"}
+    assert drift.read_labels(make_sample(cells), params(source | changes), ["a", "b"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"), [("3", "row 0: label not in data.label_names"), ("2", "label 'b'; the mo")]
+)
+def test_a_label_that_cannot_be_used_names_its_row(cell, message, params):
+    changes = {"data.source": "csv", "data.path": "train.csv", "data.label_names": {1: "a", 2: "b"}}
+    with pytest.raises(UserError, match=message):
+        drift.read_labels(make_sample([cell]), params(changes), ["a", "c"])
+
+
+def test_predictions_of_the_rows_with_labels_get_them():
+    logits = np.array([[1.0, -1.0], [5.0, 5.0], [-1.0, 1.0]])
+    several = make_predictions(MULTI_LABEL, logits, names=("a", "b"))
+    labelled = drift.label(several, {0: ("a", "b"), 2: ()}, False)
+    assert labelled.labels.tolist() == [[True, True], [False, False]]
+    assert labelled.logits.tolist() == logits[[0, 2]].tolist()
+    one = make_predictions(SINGLE_LABEL, logits, names=("a", "b"))
+    assert drift.label(one, {0: ("b",), 2: ("b",)}, False).correct.tolist() == [False, True]
 
 
 def test_without_a_model_or_a_test_split_a_message_says_what_makes_it(run, checkout, tmp_path, monkeypatch):
