@@ -69,11 +69,14 @@ class DriftResult:
         return [verdict, *map(describe_headline, self.metrics[:1])]
 
     def describe_power(self) -> str:
-        """What the number of rows can show: the AUC that equal samples rarely reach."""
+        """What the number of rows can show: the AUC that equal samples reach in a share `alpha` of cases."""
+        from scipy.stats import norm
+
         new, reference = self.rows["new"][0], self.rows["test"][0]
         # The standard deviation of the AUC of equal samples (Mann and Whitney 1947).
         deviation = math.sqrt((new + reference + 1) / (12 * new * reference))
-        return f"With so many rows, an AUC below about {0.5 + 1.645 * deviation:.2f} is not told from chance."
+        least = 0.5 + norm.isf(self.rules.alpha) * deviation
+        return f"With so many rows, an AUC below about {least:.2f} is not told from chance."
 
     def to_json(self) -> dict[str, Any]:
         """The content of `reports/drift.json`; each number is [value, low, high]."""
