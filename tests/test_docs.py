@@ -18,7 +18,7 @@ def make_anchor(heading: str) -> str:
 
 def test_there_are_pages_with_links_and_files():
     texts = [page.read_text() for page in PAGES]
-    assert len(texts) == 12
+    assert len(texts) == 13
     assert sum(len(LINK.findall(text)) for text in texts) > 30
     assert sum(len(FILE.findall(text)) for text in texts) > 60
 

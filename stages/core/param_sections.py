@@ -5,6 +5,7 @@ The section `data` is in `stages.core.data_section`.
 A default is the project's own value. Recipes have it for each key that they do not name, and tests start from it.
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -14,6 +15,7 @@ from stages.core.param_types import (
     LARGEST,
     Count,
     CountOrNull,
+    Fraction,
     FreezeLayers,
     GoalOrNull,
     NotNegative,
@@ -178,4 +180,21 @@ class Gate(Section):
         problems = [problem for rule, limit in value.items() if (problem := find_limit_problem(rule, limit))]
         if problems:
             raise ValueError("\n  ".join(f"gate.metrics.{problem}" for problem in problems))
+        return value
+
+
+class Drift(Section):
+    alpha: Fraction = 0.01
+    max_auc: Annotated[float, Field(ge=0.5, lt=1, description="a number from 0.5 to 1, 1 excluded")] = 0.5
+    permutations: Count = 500
+    max_rows: Annotated[int, Field(ge=50, le=LARGEST, description="a whole number ≥ 50")] = 2000
+
+    @field_validator("permutations")
+    @classmethod
+    def check_permutations(cls, value: int, info: ValidationInfo) -> int:
+        """The smallest p-value that so many permutations can give must not be above alpha."""
+        alpha = info.data.get("alpha")
+        if alpha and 1 / (1 + value) > alpha:
+            least = math.ceil(1 / alpha) - 1
+            raise ValueError(f"drift.permutations: found {value}; drift.alpha {alpha:g} needs at least {least}")
         return value

@@ -8,7 +8,17 @@ from pydantic import Field, ValidationError, field_validator
 
 from stages.core.data_section import Data
 from stages.core.errors import UserError
-from stages.core.param_sections import FITTED_AFTER_TRAINING, Cache, Evaluate, Gate, Model, Preprocess, Tracking, Train
+from stages.core.param_sections import (
+    FITTED_AFTER_TRAINING,
+    Cache,
+    Drift,
+    Evaluate,
+    Gate,
+    Model,
+    Preprocess,
+    Tracking,
+    Train,
+)
 from stages.core.param_types import ALL_KEYS, MISSING, Section, Seed, describe_error
 from stages.core.paths import PARAMS
 from stages.core.secrets import redact
@@ -28,6 +38,7 @@ class Params(Section):
     cache: Cache = Cache()
     tracking: Tracking = Tracking()
     gate: Gate = Gate()
+    drift: Drift = Drift()
     sweep: dict[str, Dimension] = Field(default=DEFAULT_SPACE, validate_default=True)
 
     @field_validator("sweep", mode="plain")
@@ -81,9 +92,10 @@ class Params(Section):
     def flat(self) -> dict[str, Any]:
         """`{"train.learning_rate": 5e-5, ...}`, as MLflow stores them and reports show them.
 
-        Secrets of URLs are hidden. `gate` and `sweep`, which change no run, are left out.
+        Secrets of URLs are hidden. `gate`, `drift` and `sweep`, which change no run, are left out.
         """
-        values = {key: value for key, value in flatten(self) if not key.startswith("gate.") and key != "sweep"}
+        others = ("gate.", "drift.", "sweep")
+        values = {key: value for key, value in flatten(self) if not key.startswith(others)}
         return {key: redact(value) if isinstance(value, str) else value for key, value in values.items()}
 
 

@@ -38,6 +38,8 @@ STUDY_REPORTS = REPORTS / "studies"
 SEED_SPREAD = STUDY_REPORTS / "seeds.json"  # which report and gate read, where it is of the same data and params
 LABEL_ISSUES = REPORTS / "label_issues.csv"
 LABEL_SUMMARY = STUDY_REPORTS / "label_issues.json"  # which the report reads
+# drift, which no stage reads
+DRIFT = REPORTS / "drift.json"
 # all of them
 TIMINGS = Path("metrics/timings")
 SECONDS = TIMINGS / "seconds.csv"

@@ -35,16 +35,21 @@ def bootstrap_metrics(predictions: LabelledPredictions, seed: int) -> Intervals:
     The lowest recall and the calibration error have none, because their bootstrap is biased. `leave_out_biased` does
     the same for others, where classes have few rows.
     """
-    generator = np.random.default_rng(seed)
-    drawn = resample_rows(predictions, generator)
-    if not isinstance(predictions, MultiLabelPredictions):
-        drawn = merge([drawn, resample_confusion(predictions.confusion, predictions.is_ordinal, generator)])
+    drawn = draw_metrics(predictions, np.random.default_rng(seed))
     ends = {name: find_ends(values) for name, values in drawn.overall.items()}
     return Intervals(
         overall={name: two.tolist() for name, two in ends.items() if not np.isnan(two).any()},
         by_class={name: find_ends(values) for name, values in drawn.by_class.items()},
         row_resamples=count_resamples(*predictions.logits.shape),
     )
+
+
+def draw_metrics(predictions: LabelledPredictions, generator: np.random.Generator) -> Resampled:
+    """The metrics of resampled rows, and of resampled confusion tables, which are more."""
+    drawn = resample_rows(predictions, generator)
+    if isinstance(predictions, MultiLabelPredictions):
+        return drawn
+    return merge([drawn, resample_confusion(predictions.confusion, predictions.is_ordinal, generator)])
 
 
 def leave_out_biased(value: float, ends: Sequence[float] | np.ndarray) -> list[float]:

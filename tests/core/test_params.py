@@ -82,6 +82,10 @@ def test_params_yaml_has_each_field_in_the_same_order_and_with_a_comment():
         ("tracking.experiment", "", r"tracking.experiment: found ''; allowed: a name of at most 256 characters"),
         ("tracking.experiment", "a" * 257, r"tracking.experiment: found .*; allowed: a name of at most 256 characters"),
         ("gate.min_f2", 0.5, r"gate.min_f2: unknown key"),
+        ("drift.alpha", 0, r"drift.alpha: found 0; allowed: a number between 0 and 1"),
+        ("drift.max_auc", 0.4, r"drift.max_auc: found 0.4; allowed: a number from 0.5 to 1"),
+        ("drift.permutations", 10, r"drift.permutations: found 10; drift.alpha 0.01 needs at least 99"),
+        ("drift.max_rows", 49, r"drift.max_rows: found 49; allowed: a whole number ≥ 50"),
         (
             "gate.metrics",
             {"min_f1_mirco": 0.5},
