@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro compare verify test test-gpu lint warm ui baseline bench
+.PHONY: setup repro compare verify test test-gpu lint warm ui image baseline bench
 
 setup: $(VENV)/.installed
 
@@ -54,6 +54,14 @@ warm: setup
 
 ui: setup
 	mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1
+
+# The exported champion as an image; MODEL=models:/<model id> takes another one.
+MODEL := models:/text-classifier@champion
+image: export MLFLOW_TRACKING_URI ?= sqlite:///mlruns/mlflow.db
+image: setup
+	rm -rf models/served
+	mlflow artifacts download --artifact-uri '$(MODEL)' --dst-path models/served
+	docker build -f docker/Dockerfile -t text-classifier .
 
 baseline: setup
 	python -m benchmarks.baseline
