@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro compare verify test test-gpu lint warm ui image baseline bench
+.PHONY: setup repro compare verify test test-gpu test-image lint warm ui image baseline bench
 
 setup: $(VENV)/.installed
 
@@ -42,6 +42,10 @@ test: setup lint
 # The tests of tests/gpu on a real GPU; in `make test` they run on one that is pretended.
 test-gpu: setup
 	REAL_GPU=1 python -m pytest tests/gpu
+
+# The steps of docker/Dockerfile in a fresh environment, where no engine of containers is needed.
+test-image: setup
+	FRESH_IMAGE=1 python -m pytest -s tests/test_image.py
 
 lint: setup
 	ruff check .

@@ -2,7 +2,7 @@
 
 python -m benchmarks.serving torch=models:/text-classifier/1 int8=models:/text-classifier@champion [--requests 2000]
 
-Each model is served by `python -m stages.serve` and asked by 16 clients for the answers to single texts of one to twelve
+Each model is served by `python -m stages.serve`, and 16 clients ask it for answers to single texts of one to twelve
 reviews. Other work on the machine changes the numbers; the clients themselves use a part of it.
 """
 

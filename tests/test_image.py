@@ -1,12 +1,19 @@
-"""`docker/Dockerfile` without an engine of containers: its files, its packages, its user."""
+"""`docker/Dockerfile` where no engine of containers is needed: its files, packages, user and steps."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from importlib.metadata import requires
+from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support.dockerfile import read_dockerfile, read_json_lines
 from support.project import ROOT
+from support.served import ServedModel, make_command, make_served_model
 
 from stages.tracking.exported_model import PACKAGES
 
@@ -57,3 +64,41 @@ def test_its_server_is_the_first_process_is_not_root_and_tells_its_health():
     health, command = read_json_lines("CMD", lines)
     assert "/health" in health[-1]
     assert command[:3] == ["python", "-m", "stages.serve"]
+
+
+@pytest.mark.skipif("FRESH_IMAGE" not in os.environ, reason="installs 60 packages; `make test-image` runs it")
+def test_its_steps_make_a_server_in_a_fresh_environment(tiny_model, tmp_path):
+    """COPY and RUN in a folder in place of /app, with a Python that has what the image installs; prints its size."""
+    made, app = make_served_model(tiny_model, tmp_path), tmp_path / "app"
+    app.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv/bin/python"
+    environment = {
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(app / "model/code"),
+        "HOME": "/tmp",
+    }
+    for name, rest in read_dockerfile():
+        if name == "COPY":
+            *sources, target = rest.split()
+            for source in sources:
+                copy(made / Path(source).relative_to(MADE) if source.startswith(MADE) else ROOT / source, app / target)
+        elif name == "RUN":
+            subprocess.run(rest, shell=True, cwd=app, env=environment, check=True)
+    packages = subprocess.check_output([python, "-m", "pip", "freeze"], text=True)
+    assert "torch" not in packages
+    server = ServedModel(app / "model", app, command=lambda model, port: [str(python), *make_command(model, port)[1:]])
+    assert server.post(inputs=["So dull."]).json()["predictions"][0]["label"] in ("bad", "good")
+    assert server.stop() == 0
+    print({path.name: f"{measure_size(path) / 1e6:.0f} MB" for path in (tmp_path / "venv/lib", app / "model")})
+
+
+def copy(source, target):
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy(source, target)
+
+
+def measure_size(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
