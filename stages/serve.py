@@ -22,6 +22,7 @@ from stages.inference.body_limit import BodyLimit, refuse_nesting
 from stages.tracking.store_uri import default_store_uri, read_store_uri
 
 MAX_MB = 2  # in JSON a character may take six bytes
+GRACE_SECONDS = 65  # enough for all: after 60 MLflow answers 504 (MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT)
 
 
 def main() -> None:
@@ -60,7 +61,8 @@ def parse_arguments() -> argparse.Namespace:
     most = REQUEST_LIMITS["max_texts"]
     parser.add_argument("--max-texts", type=int, default=most, help=f"of a request (default: {most})")
     parser.add_argument("--max-connections", type=int, default=100, help="at once; others get 503 (default: 100)")
-    parser.add_argument("--grace-seconds", type=int, default=30, help="for requests that run at SIGTERM (default: 30)")
+    grace = f"for requests that run at SIGTERM (default: {GRACE_SECONDS})"
+    parser.add_argument("--grace-seconds", type=int, default=GRACE_SECONDS, help=grace)
     return parser.parse_args()
 
 

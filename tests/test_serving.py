@@ -6,6 +6,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import mlflow
 import psutil
 import pytest
 import requests
@@ -142,6 +143,10 @@ def test_a_request_that_does_not_end_does_not_keep_the_server_from_ending(model,
 def test_without_a_model_it_is_one_message(tmp_path):
     with pytest.raises(UserError, match=r"--model .*nowhere: cannot be loaded"):
         load_model(str(tmp_path / "nowhere"), max_texts=1)
+
+
+def test_from_python_a_model_has_no_limits(model):
+    assert len(mlflow.pyfunc.load_model(str(model)).predict(["good"] * 1001)) == 1001
 
 
 def test_both_texts_of_pairs_count():
