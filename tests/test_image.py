@@ -41,7 +41,7 @@ def test_its_files_exist_and_no_others_are_sent_to_the_engine():
     copied = [source for name, rest in read_dockerfile() if name == "COPY" for source in rest.split()[:-1]]
     assert len(copied) == 4
     assert all((ROOT / source).is_file() or source.startswith(MADE) for source in copied)
-    ignored, *sent = (ROOT / "docker/Dockerfile.dockerignore").read_text().split()
+    ignored, *sent = (ROOT / ".dockerignore").read_text().split()
     assert ignored == "*"
     assert {source if source.startswith("!") else f"!{source}" for source in copied} >= set(sent) - {f"!{MADE}"}
     assert f"!{MADE}" in sent
