@@ -57,6 +57,12 @@ def test_many_clients_at_once_get_the_answers_of_one_alone_and_memory_stays(serv
     assert server.memory() < before + 30
 
 
+def test_the_server_keeps_nothing_in_the_users_folder(server):
+    """As ONNX Runtime does, which writes an identifier there before it reports its use."""
+    assert server.post(inputs=["good"]).ok
+    assert not [path for path in server.home.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -57,10 +57,13 @@ class ServedModel:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url, self.log = f"http://127.0.0.1:{self.port}", folder / f"{self.port}.log"
+        self.home = folder / "home"
+        self.home.mkdir(exist_ok=True)
+        variables = {"PYTHONPATH": str(model / "code"), "OMP_NUM_THREADS": "1", "HOME": str(self.home)}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*(command or make_command)(model, self.port), *options], cwd=folder, stdout=log, stderr=log,
-                env=os.environ | {"PYTHONPATH": str(model / "code"), "OMP_NUM_THREADS": "1"},
+                env=os.environ | variables,
             )  # fmt: skip
         self.wait_until_ready()
 
