@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: setup repro compare verify test test-gpu test-engines lint warm ui baseline bench
+.PHONY: setup repro compare verify test test-gpu test-engines test-image lint warm ui image baseline bench
 
 setup: $(VENV)/.installed
 
@@ -50,6 +50,10 @@ test-engines:
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,engines]'
 	$(ENGINES)/bin/python -m pytest tests/engines
 
+# The steps of docker/Dockerfile in a fresh environment, where no engine of containers is needed.
+test-image: setup
+	FRESH_IMAGE=1 python -m pytest -s tests/test_image.py
+
 lint: setup
 	ruff check .
 	ruff format --check .
@@ -61,6 +65,14 @@ warm: setup
 
 ui: setup
 	mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db --host 127.0.0.1
+
+# The exported champion as an image; MODEL=models:/<model id> takes another one.
+MODEL := models:/text-classifier@champion
+image: export MLFLOW_TRACKING_URI ?= sqlite:///mlruns/mlflow.db
+image: setup
+	rm -rf models/served
+	mlflow artifacts download --artifact-uri '$(MODEL)' --dst-path models/served
+	docker build -f docker/Dockerfile -t text-classifier .
 
 baseline: setup
 	python -m benchmarks.baseline

@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 import pytest
 import torch
+from mlflow import environment_variables
 from mlflow.models import utils as model_utils
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -32,6 +33,8 @@ PRIVATE = {
     ),
     # stages/tracking/mlflow_sender.py replaces it while it logs a model
     model_utils: ("_validate_serving_input",),
+    # stages/inference/served_model.py: whether MLflow's server asks, and not Python or Spark
+    environment_variables: ("_MLFLOW_IS_IN_SERVING_ENVIRONMENT",),
     # stages/model/partition.py, first_token.py: views of a model that share its modules
     nn.Module: ("_modules",),
     # stages/studies/study.py: the storage's own name of a trial, by which it takes signs of life

@@ -65,6 +65,8 @@ def warn_of_overflows(folder: Path) -> None:
 
 def open_session(path: Path) -> "InferenceSession":
     """A session of a graph, with as many threads as OMP_NUM_THREADS says, by default one a core; UserError."""
+    # Else its packages of PyPI keep an identifier in the user's folder and report its use to Microsoft.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError:

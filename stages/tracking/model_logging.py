@@ -9,6 +9,7 @@ from typing import Any
 import mlflow
 from mlflow.models import utils as model_utils
 
+from stages.core.request_limits import REQUEST_LIMITS
 from stages.tracking.signature import make_signature
 
 CODE = Path(__file__).parent.parent  # the package `stages`, which a served model needs
@@ -42,7 +43,7 @@ def log_classifier(
                 python_model=str(CODE / "inference" / "served_model.py"),
                 code_paths=[str(CODE)],
                 artifacts={"classifier": str(folder)},
-                model_config={"precision": precision},
+                model_config={"precision": precision, **REQUEST_LIMITS},
                 signature=make_signature(example, has_several_labels),
                 input_example=example,
                 tags={"mlflow.source.name": "dvc.yaml"},

@@ -103,6 +103,13 @@ def test_an_input_that_cannot_be_used_is_an_error_that_names_its_number(url):
     assert "input 2: empty text." in answer.text
 
 
+def test_a_request_that_is_too_large_is_an_error_with_the_limit(url):
+    answer = post(url, inputs=["dull " * 2_000_000])
+    assert answer.status_code == 400
+    assert "found 10,000,000 characters; one request may have 1,000,000" in answer.text
+    assert "one request may have 1,000:" in post(url, inputs=["good"] * 1001).text
+
+
 def test_a_precision_that_this_machine_lacks_is_replaced_with_a_warning(capsys):
     assert choose_precision("fp32") == "fp32"
     assert choose_precision("fp16") == "auto"
