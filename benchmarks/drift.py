@@ -5,7 +5,8 @@ python -m benchmarks.drift restaurants.csv hotels.csv
 Run it after `dvc repro` with real data, such as that of `recipes/imdb-full.yaml`, in an environment that is otherwise
 idle. The texts of the test split are divided at random into a reference and new texts: drift that is found there is a
 false alarm. Then the new texts are those of each file (its column `text`), alone or mixed into texts of the test split,
-and films and products of the demo corpus. Features are computed once. Seconds are those of one test, without features.
+and films and products of the demo corpus. Sizes for which the test split has too few texts are left out. Features are
+computed once; seconds are those of one test without them.
 """
 
 import argparse
@@ -61,6 +62,8 @@ def report(features: dict[str, np.ndarray], resamples: int, permutations: int) -
         "| new texts | of the test split | p ≤ 0.01 | p ≤ 0.05 | mean AUC | seconds |\n|---|---:|---:|---:|---:|---:|"
     )
     for name, new, reference, other, mixed in list_comparisons(features):
+        if new + reference > len(features["test"]):
+            continue
         started, found = time.perf_counter(), []
         for seed in range(resamples):
             rows, is_new = resample(features, new, reference, other, mixed, seed)
