@@ -10,23 +10,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 import torch.distributed as dist
 
 from stages.core.errors import Terminated, UserError, describe_system_error
 from stages.core.parent import is_alive
+from stages.core.rank_store import AGAIN, connect, describe_lost_store, has_agent, read_seconds
 
-SECONDS_TO_COME = 300  # for all ranks, unless the environment variable of this name says so
 SECONDS_BETWEEN_BEATS = 0.5
 SECONDS_WITHOUT_BEAT = 15.0  # until a rank on another host counts as ended
 SECONDS_TO_END = 5.0  # that a rank has to end by itself after another has failed
 POLL_SECONDS = 0.02
 LEFT = b"left"
-AGAIN = "Start the training again: it goes on from the last checkpoint."
 
 
 class Peer(NamedTuple):
@@ -68,6 +66,7 @@ class Meeting:
 
     def __init__(self, rank: int, world: int):
         self.rank, self.world, self.processes = rank, world, describe_process_table()
+        self.kept: list[dist.Store] = []
         self.store = self.make_store("meeting", is_first=True)
         self.peers: list[Peer] = []
         self.beats: dict[int, tuple[bytes, float]] = {}  # of each peer the last one, and when it was seen first
@@ -75,20 +74,9 @@ class Meeting:
         self.has_left = threading.Event()
 
     def make_store(self, prefix: str, is_first: bool = False) -> dist.Store:
-        """A connection of its own, because each is blocked while a thread waits in it."""
-        host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
-        is_server = is_first and self.rank == 0 and not has_agent()
-        try:
-            store = dist.TCPStore(
-                host, int(port), None, is_server, timedelta(seconds=read_seconds()), wait_for_workers=False
-            )
-        except (ValueError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"rank {self.rank} on {socket.gethostname()}: no connection at MASTER_ADDR {host or 'unset'}, "
-                f"MASTER_PORT {port or 'unset'} ({reason}). Is the port in use, or did rank 0 not start?"
-            ) from None
-        self.keep = [*getattr(self, "keep", []), store]  # the server ends when it is deleted
+        """A connection of its own, because each is blocked while a thread waits in it; UserError without one."""
+        store = connect(self.rank, is_server=is_first and self.rank == 0 and not has_agent())
+        self.kept.append(store)  # the server ends when it is deleted
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         return dist.PrefixStore(f"stages/{attempt}/{prefix}", store)
 
@@ -97,10 +85,13 @@ class Meeting:
         self.store.set(f"beat/{self.rank}", "0")
         self.store.set(f"rank/{self.rank}", f"{socket.gethostname()}\n{self.processes}\n{os.getpid()}")
         deadline = time.monotonic() + read_seconds()
-        while missing := [rank for rank in range(self.world) if not self.store.check([f"rank/{rank}"])]:
-            if time.monotonic() > deadline:
-                raise UserError(self.describe_missing(missing))
-            time.sleep(POLL_SECONDS)
+        try:
+            while missing := [rank for rank in range(self.world) if not self.store.check([f"rank/{rank}"])]:
+                if time.monotonic() > deadline:
+                    raise UserError(self.describe_missing(missing))
+                time.sleep(POLL_SECONDS)
+        except RuntimeError:
+            raise UserError(describe_lost_store()) from None
         self.peers = [self.read_peer(rank) for rank in range(self.world) if rank != self.rank]
 
     def describe_missing(self, missing: list[int]) -> str:
@@ -147,9 +138,8 @@ class Meeting:
                 store.set(f"beat/{self.rank}", str(number))
                 self.problem = self.problem or self.find_problem(store)
             except RuntimeError:  # what keeps the store has ended; the lowest rank that is left says so
-                what, first = ("the launcher", 0) if has_agent() else ("rank 0", 1)
-                message = f"{what} has ended, and with it the training. {AGAIN}"
-                self.problem = self.problem or Problem(message, self.rank != first)
+                first = 0 if has_agent() else 1
+                self.problem = self.problem or Problem(describe_lost_store(), self.rank != first)
             if self.problem:
                 since = since or time.monotonic()
                 if time.monotonic() - since > SECONDS_TO_END:
@@ -232,11 +222,6 @@ def describe_ended(peer: Peer) -> str:
     return f"{peer} ended without a message, as one does that the system kills because memory is short. {AGAIN}"
 
 
-def has_agent() -> bool:
-    """Whether torchrun keeps the store."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-
-
 def describe_process_table() -> str:
     """The same for processes that see each other, and so can see that one has ended."""
     with suppress(OSError):
@@ -251,12 +236,3 @@ def is_broken_connection(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
     )
-
-
-def read_seconds() -> float:
-    """How long to wait for other ranks; UserError when the environment variable is not a number."""
-    found: Any = os.environ.get("SECONDS_TO_COME") or SECONDS_TO_COME
-    try:
-        return float(found)
-    except ValueError:
-        raise UserError(f"the environment variable SECONDS_TO_COME: found {found!r}; allowed: a number.") from None
