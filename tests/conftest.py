@@ -22,8 +22,8 @@ os.environ["STAGES_WARM"] = ""  # whoever runs `python -m stages.warm` does not 
 os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes for each server, not needed here
 
 # Files of tests that take minutes begin first, so that none is left alone at the end.
-LONG = "pipeline studies gate verify sync tracking_server interruptions s3 workflows stages_on_gpu".split()
-LONG += "bad_input outages parallel".split()
+LONG = "ranks pipeline studies gate verify sync tracking_server interruptions s3 workflows stages_on_gpu".split()
+LONG += "rank_failures export bad_input outages parallel".split()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -16,8 +16,8 @@ import torch
 import yaml
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
-from support.launcher import TORCHRUN, TRAIN, find_ranks, make_environment, start, start_ranks, start_torchrun
-from support.project import ROOT, change
+from support.launcher import TORCHRUN, TRAIN, count_errors, find_ranks, finish, start, start_ranks, start_torchrun
+from support.project import change
 
 from stages.core.cache import MANIFEST
 
@@ -60,17 +60,6 @@ def set_dropout(model, value):
     """Of all layers; `model.dropout` is that of the head."""
     path = model / "config.json"
     path.write_text(re.sub(r'(dropout_prob": )[\d.]+', rf"\g<1>{value}", path.read_text()))
-
-
-def finish(process, code=0):
-    """The output of a process that ends, in time, with this exit code."""
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == code, output[-5000:]
-    return output
-
-
-def count_errors(output):
-    return len(re.findall("^error in stage|^stage train was interrupted", output, re.MULTILINE))
 
 
 def train(checkout, count, **variables):
@@ -208,57 +197,6 @@ def test_a_port_in_use_is_an_error(copy):
         output = finish(process, 1)
     assert re.search(r"rank 0 on .*: no connection at MASTER_ADDR 127.0.0.1, MASTER_PORT \d+ .*in use", output)
     assert "Traceback" not in output
-
-
-@pytest.mark.parametrize(
-    ("how", "codes", "message"),
-    [
-        ("memory", (1, 1), r"rank 1 on \S+: not enough memory"),
-        ("user", (1, 1), r"rank 1 on \S+: params.yaml: what rank 1 found\."),
-        ("killed", (1, -9), r"rank 1 on \S+ \(process \d+\) ended without a message"),
-        ("defect", (1, 1), "ZeroDivisionError: a defect"),
-    ],
-)
-def test_the_failure_of_a_rank_ends_all_with_one_message(workspace, how, codes, message):
-    outputs = run_program(workspace, how, codes)
-    assert re.search(message, "".join(outputs))
-    assert sum(map(count_errors, outputs)) == (how != "defect")
-    assert "".join(outputs).count("Traceback") == (how == "defect")
-    assert outputs[1].count("together") == 0  # rank 0 says what is done
-
-
-def test_an_error_that_all_may_handle_is_one_of_all(workspace):
-    outputs = run_program(workspace, "disk", (1, 1))
-    assert sum(map(count_errors, outputs)) == 1
-    assert "features: cannot be read or written (No space left on device)" in "".join(outputs)
-
-
-def test_a_rank_of_another_host_that_is_gone_is_missed(workspace):
-    """Rank 1 has process numbers of its own, so that rank 0 cannot see whether it lives."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to give a process other process numbers")
-    started = time.monotonic()
-    output, _ = run_program(workspace, "killed", (1, 137), prefix=OTHER_NUMBERS)
-    assert re.search(r"rank 1 on \S+ \(process \d+\) ended without a message", output)
-    assert time.monotonic() - started < 60
-
-
-# The program is not process 1 itself, which cannot be killed from inside.
-OTHER_NUMBERS = ["unshare", "--pid", "--fork", "sh", "-c", '"$@"; exit $?', "sh"]
-
-
-def run_program(folder, how, codes, prefix=()):
-    command = ("-m", "support.rank_program", how)
-    processes = start_ranks([folder, folder], prefix, command, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT}/tests")
-    return [finish(process, code) for process, code in zip(processes, codes, strict=True)]
-
-
-def test_other_stages_refuse_a_launcher(copy):
-    output = subprocess.run(
-        [*TORCHRUN, "2", "-m", "stages.evaluate"], cwd=copy.folder, env=make_environment(), capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    assert "error in stage evaluate: it runs in one process" in output.stderr
 
 
 @pytest.fixture

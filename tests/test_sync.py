@@ -5,6 +5,7 @@ import pytest
 from mlflow import MlflowClient
 
 from stages.core.errors import UserError
+from stages.core.request_limits import REQUEST_LIMITS
 from stages.tracking.journal import Journal
 from stages.tracking.reconcile import try_to_reconcile
 
@@ -38,7 +39,8 @@ def test_an_experiment_that_dvc_restored_gets_its_run(checkout):
     assert again.data.tags["restored"] == "true"
     assert again.data.tags["restored.from"] == first.data.tags["pipeline.run"]
     assert again.info.status == "FINISHED"
-    assert again.data.params | {"precision": "auto"} == first.data.params  # which MLflow adds to what logs a model
+    served = {"precision": "auto"} | {name: str(most) for name, most in REQUEST_LIMITS.items()}
+    assert again.data.params | served == first.data.params  # which MLflow adds to what logs a model
     assert again.data.metrics["test/accuracy"] == first.data.metrics["test/accuracy"]
     assert curve(again) == curve(first) != []
     names = {file.path for file in mlflow.MlflowClient().list_artifacts(again.info.run_id)}

@@ -1,6 +1,7 @@
 """Trainings on several processes, started as torchrun or a person on several hosts starts them."""
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -70,3 +71,15 @@ def is_rank(process: psutil.Process) -> bool:
         return process.cmdline()[-2:] == list(TRAIN) and "RANK" in process.environ()
     except psutil.Error:
         return False
+
+
+def finish(process: subprocess.Popen, code: int = 0) -> str:
+    """The output of a process that ends, in time, with this exit code."""
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == code, output[-5000:]
+    return output
+
+
+def count_errors(output: str) -> int:
+    """How many errors of stages an output has."""
+    return len(re.findall("^error in stage|^stage train was interrupted", output, re.MULTILINE))
