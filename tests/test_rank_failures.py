@@ -2,12 +2,25 @@
 
 import os
 import re
+import signal
 import subprocess
 import time
 
 import pytest
-from support.launcher import TORCHRUN, count_errors, finish, make_environment, start_ranks
+from support.launcher import (
+    TORCHRUN,
+    count_errors,
+    find_free_port,
+    finish,
+    make_environment,
+    make_rank,
+    start,
+    start_ranks,
+)
 from support.project import ROOT
+from support.warm_python import PYTHON
+
+PATHS = f"{ROOT}{os.pathsep}{ROOT}/tests"
 
 
 @pytest.mark.parametrize(
@@ -49,8 +62,18 @@ OTHER_NUMBERS = ["unshare", "--pid", "--fork", "sh", "-c", '"$@"; exit $?', "sh"
 
 def run_program(folder, how, codes, prefix=()):
     command = ("-m", "support.rank_program", how)
-    processes = start_ranks([folder, folder], prefix, command, PYTHONPATH=f"{ROOT}{os.pathsep}{ROOT}/tests")
+    processes = start_ranks([folder, folder], prefix, command, PYTHONPATH=PATHS)
     return [finish(process, code) for process, code in zip(processes, codes, strict=True)]
+
+
+def test_a_rank_that_waits_for_the_first_one_can_be_stopped(workspace):
+    """As when the launcher is killed at the start: torch itself would try for minutes, and notice no signal."""
+    rank = make_rank(1, 2, str(find_free_port()))
+    process = start([PYTHON, "-m", "support.rank_program", "user"], workspace, **rank, PYTHONPATH=PATHS)
+    time.sleep(8)  # imports torch, and tries to connect
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode in (143, -signal.SIGTERM)  # the second, where the imports take longer
 
 
 def test_other_stages_refuse_a_launcher(workspace):
