@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,13 +136,12 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[
 def count_bytes(path: Path) -> int:
     """The bytes of a file, or of all files in a folder; a file that has several names counts once."""
     sizes = {}
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        try:
-            status = file.lstat()
-        except FileNotFoundError:  # a running process removed it
-            continue
-        if not file.is_dir():
-            sizes[status.st_ino] = status.st_size
+    folders = os.walk(path) if path.is_dir() else [(path.parent, [], [path.name])]
+    for folder, _, names in folders:  # os.walk passes over a folder that a running process has removed
+        for name in names:
+            with suppress(FileNotFoundError):
+                status = (Path(folder) / name).lstat()
+                sizes[status.st_ino] = status.st_size
     return sum(sizes.values())
 
 
