@@ -136,7 +136,7 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[
 def count_bytes(path: Path) -> int:
     """The bytes of a file, or of all files in a folder; a file that has several names counts once."""
     sizes = {}
-    folders = os.walk(path) if path.is_dir() else [(path.parent, [], [path.name])]
+    folders = os.walk(path) if path.is_dir() else [(str(path.parent), [], [path.name])]
     for folder, _, names in folders:  # os.walk passes over a folder that a running process has removed
         for name in names:
             with suppress(FileNotFoundError):
