@@ -11,6 +11,7 @@ import torch.distributed as dist
 from stages.core.errors import UserError
 
 SECONDS_TO_COME = 300  # for all ranks, unless the environment variable of this name says so
+SECONDS_OF_AGENT = 10
 ATTEMPT = timedelta(seconds=5)
 AGAIN = "Start the training again: it goes on from the last checkpoint."
 
@@ -18,7 +19,8 @@ AGAIN = "Start the training again: it goes on from the last checkpoint."
 def connect(rank: int, is_server: bool) -> dist.TCPStore:
     """Connect to the store, or keep it; UserError when there is none, or its port is in use."""
     host, port = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
-    deadline = time.monotonic() + read_seconds()
+    # torchrun has opened its store before it starts a rank; without one it was killed.
+    deadline = time.monotonic() + (SECONDS_OF_AGENT if has_agent() else read_seconds())
     while True:
         try:
             # In short attempts, because torch lets no signal interrupt one.
