@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.champion import make_champion
 
 from stages.core.errors import UserError
 from stages.inference.exporting import KEPT_IN_FP32, check_installed, predict_texts, read_texts
@@ -20,12 +21,7 @@ from stages.inference.predictor import Predictor
 def checkout(finished, tmp_path_factory):
     """With the model registered as champion, and an export of it in fp32."""
     checkout = finished.copy(tmp_path_factory.mktemp("export") / "checkout")
-    (run,) = checkout.runs()
-    client, name = mlflow.MlflowClient(), "text-classifier"
-    model_id = run.outputs.model_outputs[0].model_id
-    client.create_registered_model(name)
-    version = client.create_model_version(name, f"models:/{model_id}", run.info.run_id, model_id=model_id)
-    client.set_registered_model_alias(name, "champion", version.version)
+    make_champion(checkout)
     checkout.output = checkout.run("python", "-m", "stages.export")
     yield checkout
     mlflow.set_tracking_uri(None)

@@ -123,7 +123,8 @@ def take_processors() -> None:
             torch.set_num_threads(read_number("OMP_NUM_THREADS"))
             keep_cores(count if local_rank == 0 else 0)
         meeting.wait("taken")
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", find_interface())
+    if interface := find_interface():
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if gpus else "gloo", store=meeting.make_store("group"), rank=meeting.rank,
         world_size=meeting.world, timeout=LONGEST_WAIT,
