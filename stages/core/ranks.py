@@ -131,15 +131,19 @@ def take_processors() -> None:
     )  # fmt: skip
 
 
-def find_interface() -> str:
-    """The name of the network interface by which other ranks reach this host.
+def find_interface() -> str | None:
+    """The name of the network interface by which other ranks reach this host; None where IPv4 does not tell.
 
     By default gloo takes the one of the host's name, which many systems map to 127.0.1.1.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((os.environ["MASTER_ADDR"], 9))  # sends nothing, and chooses the route
-        address = probe.getsockname()[0]
-    return next(name for name, found in psutil.net_if_addrs().items() if any(one.address == address for one in found))
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((os.environ["MASTER_ADDR"], 9))  # sends nothing, and chooses the route
+            address = probe.getsockname()[0]
+    except OSError:
+        return None
+    interfaces = psutil.net_if_addrs().items()
+    return next((name for name, found in interfaces if any(one.address == address for one in found)), None)
 
 
 def broadcast(value: Value) -> Value:
