@@ -1,12 +1,12 @@
 """An ONNX graph whose weights are 8-bit integers, and whose products are those of integers.
 
-Each row (token) of a product's left side is quantized by itself, while the graph runs: q = round((x - low) / scale)
-with scale = (high - low) / 255, and x W = scale (q W) + low (1 W), where 1 W are the sums of the columns of W.
-Quantization for each token is that of ZeroQuant (arXiv:2206.01861, section 4.2).
+Each row (token) of a product's left side is quantized by itself, while the graph runs: x = scale (q - zero), with q
+from 0 to 255, and x W = scale (q - zero) W. Quantization for each token is that of ZeroQuant (arXiv:2206.01861,
+section 4.2).
 
 `onnxruntime.quantization.quantize_dynamic` has one scale for all rows of a batch. With it a text's logits changed by up
-to 0.7 with the texts beside it (all-MiniLM-L6-v2, two labels); here they change by 5e-5 at most, and their mean
-difference from fp32 is a third of what it was.
+to 0.7 with the texts beside it (all-MiniLM-L6-v2, two labels); here they change by 3e-4 at most, and their mean
+difference from fp32 is less than half of what it was.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-ROW_STEPS = 255
-LEAST_RANGE = 1e-12  # of a row whose values are all equal
+MIDDLE = 128  # the integer of 0
+LEAST_RANGE = 1e-12  # of a row or column whose values are all 0
 RUNTIME_DOMAIN = "com.microsoft"  # of the product of integers that ONNX Runtime computes at once
 SMALLEST_TABLE = 1 << 16  # numbers; smaller tables of embeddings stay as they are
 
@@ -70,36 +70,57 @@ class GraphWriter:
     def add_product(self, node: NodeProto, weights: np.ndarray) -> None:
         """`x W` by integers; see the head of this file."""
         (x, name), (output,) = node.input, node.output
-        self.quantize_rows(x)
+        one_sided = is_one_sided(*weights.shape)
+        rows = self.quantize_rows(x, len(weights), one_sided)
         whole, scales = quantize_weights(weights, self.weight_steps, axis=0)
         integers, scale = self.constant(f"{name}_int8", whole), self.constant(f"{name}_scale", scales[0])
-        sums = self.constant(f"{name}_sums", (whole * scales).sum(0).astype(np.float32))
-        one, zero = self.constant("int8_one", np.float32(1)), self.constant("int8_zero", np.uint8(0))
-        product, scaled, low = f"{output}_integers", f"{output}_scaled", f"{output}_low"
-        self.add("MatMulIntegerToFloat", [f"{x}_whole", integers, one, scale, zero], product, domain=RUNTIME_DOMAIN)
-        self.add("Mul", [product, f"{x}_scale"], scaled)
-        self.add("Mul", [f"{x}_min", sums], low)
-        self.add("Add", [scaled, low], output)
+        one, middle = self.constant("int8_one", np.float32(1)), self.constant("int8_middle", np.uint8(MIDDLE))
+        product, scaled = f"{output}_integers", f"{output}_scaled" if one_sided else output
+        self.add("MatMulIntegerToFloat", [f"{rows}_whole", integers, one, scale, middle], product, RUNTIME_DOMAIN)
+        self.add("Mul", [product, f"{rows}_scale"], scaled)
+        if one_sided:
+            sums = self.constant(f"{name}_sums", (whole * scales).sum(0).astype(np.float32))
+            self.add("Mul", [f"{rows}_offset", sums], f"{output}_offset")
+            self.add("Sub", [scaled, f"{output}_offset"], output)
 
-    def quantize_rows(self, x: str) -> None:
-        """Values as uint8 `<x>_whole`, with `<x>_min` and `<x>_scale` of each row, `(..., 1)`."""
-        if x in self.quantized_rows:
-            return
-        self.quantized_rows.add(x)
-        last = self.constant("int8_last_axis", np.array([-1]))
-        steps, least = (
-            self.constant("int8_steps", np.float32(ROW_STEPS)),
-            self.constant("int8_least", np.float32(LEAST_RANGE)),
-        )
-        one, zero = self.constant("int8_one", np.float32(1)), self.constant("int8_zero", np.uint8(0))
-        self.add("ReduceMax", [x, last], f"{x}_max", keepdims=1)
-        self.add("ReduceMin", [x, last], f"{x}_min", keepdims=1)
-        self.add("Sub", [f"{x}_max", f"{x}_min"], f"{x}_difference")
-        self.add("Max", [f"{x}_difference", least], f"{x}_range")
-        self.add("Div", [f"{x}_range", steps], f"{x}_scale")
-        self.add("Sub", [x, f"{x}_min"], f"{x}_shifted")
-        self.add("Div", [f"{x}_shifted", f"{x}_scale"], f"{x}_steps")
-        self.add("QuantizeLinear", [f"{x}_steps", one, zero], f"{x}_whole")
+    def quantize_rows(self, x: str, width: int, one_sided: bool) -> str:
+        """Quantize the rows of `x`, `(..., width)`; return the name of the result, of which `<name>_whole` is uint8.
+
+        `<name>_scale` is that of each row, `(..., 1)`. If `one_sided`, `<name>_offset` is what MIDDLE stands for.
+        """
+        name = f"{x}_one_sided" if one_sided else f"{x}_centred"
+        if name not in self.quantized_rows:
+            self.quantized_rows.add(name)
+            last = self.constant("int8_last_axis", np.array([-1]))
+            self.add("ReduceMax", [x, last], f"{name}_max", keepdims=1)
+            self.add("ReduceMin", [x, last], f"{name}_min", keepdims=1)
+            (self.find_zeros if one_sided else self.centre)(name)
+            self.add("QuantizeLinear", [x, f"{name}_scale", f"{name}_zero"], f"{name}_whole", axis=-1, block_size=width)
+        return name
+
+    def centre(self, name: str) -> None:
+        """The scale of rows whose integers reach as far below MIDDLE as above it."""
+        least, steps = self.constant("int8_least", np.float32(LEAST_RANGE)), self.constant("int8_127", np.float32(127))
+        self.add("Neg", [f"{name}_min"], f"{name}_depth")
+        self.add("Max", [f"{name}_max", f"{name}_depth", least], f"{name}_range")
+        self.add("Div", [f"{name}_range", steps], f"{name}_scale")
+        self.add("Shape", [f"{name}_scale"], f"{name}_shape")
+        self.add("Expand", [self.constant("int8_middle", np.uint8(MIDDLE)), f"{name}_shape"], f"{name}_zero")
+
+    def find_zeros(self, name: str) -> None:
+        """Scale, integer of 0 and offset of rows whose integers are all from 0 to 255."""
+        least, steps = self.constant("int8_least", np.float32(LEAST_RANGE)), self.constant("int8_255", np.float32(255))
+        none, middle = self.constant("int8_none", np.float32(0)), self.constant("int8_128", np.float32(MIDDLE))
+        self.add("Neg", [f"{name}_min"], f"{name}_below")
+        self.add("Max", [f"{name}_below", none], f"{name}_depth")
+        self.add("Max", [f"{name}_max", least], f"{name}_height")
+        self.add("Add", [f"{name}_height", f"{name}_depth"], f"{name}_range")
+        self.add("Div", [f"{name}_range", steps], f"{name}_scale")
+        self.add("Div", [f"{name}_depth", f"{name}_scale"], f"{name}_depth_steps")
+        self.add("Round", [f"{name}_depth_steps"], f"{name}_zero_float")
+        self.add("Cast", [f"{name}_zero_float"], f"{name}_zero", to=TensorProto.UINT8)
+        self.add("Sub", [f"{name}_zero_float", middle], f"{name}_offset_steps")
+        self.add("Mul", [f"{name}_offset_steps", f"{name}_scale"], f"{name}_offset")
 
     def add_lookup(self, node: NodeProto, table: np.ndarray) -> None:
         """Rows of a table of integers, each multiplied by its scale."""
@@ -110,8 +131,8 @@ class GraphWriter:
         self.add("Cast", [f"{output}_row"], f"{output}_row_float", to=TensorProto.FLOAT)
         self.add("Mul", [f"{output}_row_float", f"{output}_row_scale"], output)
 
-    def add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+    def add(self, kind: str, inputs: list[str], output: str, domain: str | None = None, **attributes: Any) -> None:
+        self.nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
 
     def constant(self, name: str, values: np.ndarray | np.generic) -> str:
         """The name of a constant, which is added to the graph."""
@@ -129,6 +150,15 @@ class GraphWriter:
             del field[:]
             field.extend(values)
         del self.graph.value_info[:]  # types and shapes of values that may be gone
+
+
+def is_one_sided(inputs: int, outputs: int) -> bool:
+    """Whether a product's left side is taken for the output of GELU or ReLU, with nothing far below 0.
+
+    It is in the product that narrows a row, in the feed-forward part. There each row has an integer of 0 of its own,
+    for which one more sum is subtracted; with that in all products 8 % fewer texts a second were answered.
+    """
+    return inputs > outputs
 
 
 def quantize_weights(weights: np.ndarray, steps: int, axis: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from stages.core.errors import UserError, to_one_line
 from stages.core.hardware import has_exact_int8
 from stages.inference.exported_folder import GRAPH, REMEDY, TOKENIZER, read_export, read_facts
 from stages.inference.text_predictor import TextPredictor, TokenBatch
-from stages.text.padding import pad_rows
+from stages.text.padding import pad_rows, sort_by_length
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -43,6 +43,20 @@ class OnnxPredictor(TextPredictor):
         for batch in self.make_batches(windows):
             (logits[batch.rows],) = self.session.run(["logits"], self.pad(batch))
         return logits
+
+    def make_batches(self, windows: Sequence[Encoding]) -> Iterator[TokenBatch]:
+        """Yield the rows in batches as wide as their longest row, longest rows first.
+
+        Widths need not be equal, as they must be where each row is to have the same bits in any batch.
+        """
+        lengths = np.array([len(window.ids) for window in windows], dtype=int)
+        order = sort_by_length(lengths)
+        start = 0
+        while start < len(order):
+            width = int(lengths[order[start]])
+            rows = order[start : start + max(self.budget // width, 1)]
+            yield TokenBatch(rows, self.make_columns([windows[row] for row in rows]), width)
+            start += len(rows)
 
     def pad(self, batch: TokenBatch) -> dict[str, np.ndarray]:
         """The inputs of the graph, int64 `(B, T)` each."""
