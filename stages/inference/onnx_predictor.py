@@ -1,8 +1,10 @@
 """Predictions of an exported classifier by ONNX Runtime: neither torch nor transformers is imported."""
 
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +20,17 @@ from stages.text.padding import pad_rows, sort_by_length
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-# Of a batch: activations of more leave the processor's cache. With 8,192, int8 answered 14 % fewer short texts a second
-# and 25 % fewer long ones (all-MiniLM-L6-v2, one thread).
-MOST_TOKENS = 1024
+# Of a batch: activations of more leave a core's cache. With 2,048, int8 answered 7 % fewer short texts a second, 13 %
+# fewer mixed and 11 % fewer long ones (all-MiniLM-L6-v2, two threads).
+MOST_TOKENS = 256
 
 
 class OnnxPredictor(TextPredictor):
     """The classifier of a folder that `stages.export` made, on the CPU.
+
+    A thread computes a batch by itself. Two threads that share each product read what the other one wrote: where the
+    cores have no common cache, they were no faster than one (AMD EPYC, a batch of 8 texts: 43 or 78 ms, which changed
+    while it ran; 85 ms with one thread).
 
     UserError when the folder has no exported model, or one that cannot be read.
     """
@@ -35,26 +41,36 @@ class OnnxPredictor(TextPredictor):
         self.session = open_session(folder / GRAPH)
         self.inputs = {one.name for one in self.session.get_inputs()}
         super().__init__(folder, facts, load_tokenizer(folder / TOKENIZER), batch_size, min_probability)
-        self.budget = min(self.budget, MOST_TOKENS)
+        self.threads = count_threads()
 
     def compute_logits(self, windows: Sequence[Encoding]) -> np.ndarray:
         """Logits `(N, C)` of N texts or windows, in float32 and in their order."""
         logits = np.empty((len(windows), len(self.facts.labels)), dtype=np.float32)
-        for batch in self.make_batches(windows):
+
+        def compute(batch: TokenBatch) -> None:
             (logits[batch.rows],) = self.session.run(["logits"], self.pad(batch))
+
+        batches = list(self.make_batches(windows))
+        if len(batches) < 2 or self.threads < 2:
+            for batch in batches:
+                compute(batch)
+        else:
+            with ThreadPoolExecutor(min(self.threads, len(batches))) as pool:
+                list(pool.map(compute, batches))  # a list, which raises what a thread raised
         return logits
 
     def make_batches(self, windows: Sequence[Encoding]) -> Iterator[TokenBatch]:
-        """Yield the rows in batches as wide as their longest row, longest rows first.
+        """Yield the rows in batches as wide as their longest row, longest rows first; a few rows are for all threads.
 
         Widths need not be equal, as they must be where each row is to have the same bits in any batch.
         """
         lengths = np.array([len(window.ids) for window in windows], dtype=int)
+        budget = min(self.budget, MOST_TOKENS, math.ceil(lengths.sum() / self.threads))
         order = sort_by_length(lengths)
         start = 0
         while start < len(order):
             width = int(lengths[order[start]])
-            rows = order[start : start + max(self.budget // width, 1)]
+            rows = order[start : start + max(budget // width, 1)]
             yield TokenBatch(rows, self.make_columns([windows[row] for row in rows]), width)
             start += len(rows)
 
@@ -65,6 +81,12 @@ class OnnxPredictor(TextPredictor):
         if "token_type_ids" in self.inputs:
             inputs.setdefault("token_type_ids", np.zeros(mask.shape, dtype=np.int64))
         return inputs
+
+
+def count_threads() -> int:
+    """As many as OMP_NUM_THREADS says, by default one for each core that the process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(os.environ.get("OMP_NUM_THREADS", cores))
 
 
 def warn_of_overflows(folder: Path) -> None:
@@ -78,7 +100,7 @@ def warn_of_overflows(folder: Path) -> None:
 
 
 def open_session(path: Path) -> "InferenceSession":
-    """A session of a graph, with as many threads as OMP_NUM_THREADS says, by default one a core; UserError."""
+    """A session of a graph, which computes in the thread that calls it; UserError."""
     # Else its packages of PyPI keep an identifier in the user's folder and report its use to Microsoft.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
@@ -88,7 +110,7 @@ def open_session(path: Path) -> "InferenceSession":
             f"{path}: needs the package onnxruntime, which is not installed; `pip install onnxruntime` installs it."
         ) from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # 0: ONNX Runtime's own default
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3  # errors
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

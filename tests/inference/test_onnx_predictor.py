@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,9 +76,30 @@ def test_a_text_has_the_same_answer_alone_and_among_others(export):
     assert [predictor.predict([text], [""])[0].probability for text in texts] == pytest.approx(together, abs=1e-6)
 
 
+@pytest.mark.parametrize("threads", ["1", "2", "7"])
+def test_threads_share_the_texts_and_change_no_answer(threads, export, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    predictor = OnnxPredictor(export()[1])
+    texts = ["so " * (number % 17) + f"good {number}" for number in range(60)]
+    batches = list(predictor.make_batches(predictor.encode(texts)))
+    assert len(batches) >= int(threads)
+    assert sorted(np.concatenate([batch.rows for batch in batches])) == list(range(60))
+    alone = [predictor.predict([text], [""])[0].probability for text in texts]
+    assert [answer.probability for answer in predictor.predict(texts, texts)] == pytest.approx(alone, abs=1e-6)
+
+
+def test_what_fails_in_a_thread_is_raised(export, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    predictor = OnnxPredictor(export()[1])
+    predictor.facts = replace(predictor.facts, pad_token_id=10**6)  # no token of the model
+    with pytest.raises(Exception, match="out of data bounds"):
+        predictor.predict(["good", "a film that is good"] * 20, [""] * 40)
+
+
 def test_neither_torch_nor_transformers_is_imported(export):
     code = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from stages.inference.loading import load_predictor, read_labels
 print(load_predictor(Path(sys.argv[1])).predict(["good"], [""])[0].label in read_labels(Path(sys.argv[1]))[0])
