@@ -1,9 +1,10 @@
 """A model's HTTP server under load: requests a second, latency, errors, and how its memory grows.
 
-python -m benchmarks.serving torch=models:/text-classifier/1 int8=models:/text-classifier@champion [--requests 2000]
+python -m benchmarks.serving torch=models:/text-classifier/1 int8=models:/text-classifier@champion [--plain FOLDER]
 
 Each model is served by `python -m stages.serve`, and 16 clients ask it for answers to single texts of one to twelve
-reviews. Other work on the machine changes the numbers; the clients themselves use a part of it.
+reviews. `--plain models/classifier` adds transformers' pipeline, as `mlflow.transformers` saves it. Other work on the
+machine changes the numbers; the clients themselves use a part of it.
 """
 
 import argparse
@@ -18,10 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import mlflow
 import numpy as np
 import psutil
 import requests
+from transformers import pipeline
 
 from benchmarks.deploy import REVIEWS, make_texts
 from stages.core.hardware import cpu_name
@@ -46,15 +50,26 @@ def main() -> None:
     arguments = parse_arguments()
     texts = make_texts(REVIEWS["mixed"], arguments.requests)
     rows = {}
-    for one in arguments.models:
-        name, _, uri = one.rpartition("=")
-        with start_server(uri) as server:
-            rows[name or uri] = measure(server, texts, arguments.clients)
+    with tempfile.TemporaryDirectory() as temporary:
+        plain = [f"transformers' pipeline={save_plain(arguments.plain, temporary)}"] if arguments.plain else []
+        for one in arguments.models + plain:
+            name, _, uri = one.rpartition("=")
+            with start_server(uri) as server:
+                rows[name or uri] = measure(server, texts, arguments.clients)
     print(f"{cpu_name()}, {psutil.cpu_count()} cores; {arguments.requests:,} requests, {arguments.clients} clients\n")
     print("| | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name, row in rows.items():
         print(f"| {name} | " + " | ".join(row) + " |")
+
+
+def save_plain(classifier: Path, temporary: str) -> Path:
+    """Save transformers' pipeline of a model folder as a model of MLflow; return its folder."""
+    folder = Path(temporary) / "plain"
+    plain = pipeline("text-classification", str(classifier), device="cpu", truncation=True)
+    options = {"truncation": True}
+    mlflow.transformers.save_model(plain, folder, pip_requirements=[], input_example=["good"], model_config=options)
+    return folder
 
 
 @contextmanager
@@ -124,6 +139,7 @@ def ask(url: str, sessions: threading.local, text: str) -> float | None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="+", metavar="NAME=MODEL", help="a URI of MLflow, or a folder with its model")
+    parser.add_argument("--plain", type=Path, metavar="FOLDER", help="model folder for transformers' pipeline")
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--clients", type=int, default=16)
     return parser.parse_args()
