@@ -114,8 +114,10 @@ def measure(new: Sample, reference: Sample, params: Params) -> MeasuredTexts:
     precision, batch_size = params.evaluate.precision, params.evaluate.per_device_eval_batch_size
     texts, locations = new.texts + reference.texts, new.locations + reference.locations
     predictor = Predictor(CLASSIFIER, precision, batch_size)
+    print(f"predicting {len(texts):,} texts", file=sys.stderr)
     predictions, truncated = predictor.predict_scores(texts, locations)
     cleaned = [predictor.prepare(text, location) for text, location in zip(texts, locations, strict=True)]
+    print("computing their features", file=sys.stderr)
     encoded = TextEncoder(CLASSIFIER, BASE, precision, batch_size).encode(cleaned)
     first: dict[Any, int] = {}
     numbers = np.array([first.setdefault(text, place) for place, text in enumerate(cleaned)])
@@ -154,6 +156,7 @@ def compare(
 ) -> DriftResult:
     """The verdict, and what differs."""
     rules, is_new = params.drift, measured.is_new
+    print(f"comparing the samples, with {rules.permutations} permutations", file=sys.stderr)
     test = compare_samples(measured.encoded.features, is_new, measured.numbers, rules.permutations, params.seed)
     samples = select(measured, is_new), select(measured, ~is_new)
     most_foreign = np.argsort(-test.scores[: len(new.rows)], kind="stable")[:SHOWN_TEXTS]
