@@ -93,8 +93,8 @@ def warn_of_overflows(folder: Path) -> None:
     """Warn of weights that were made for another kind of processor than this one."""
     if read_export(folder).get("weight_bits", 0) > 7 and not has_exact_int8():
         print(
-            f"warning: {folder}: its int8 weights have 8 bits, and sums of their products may overflow on this processor, "
-            "which has no VNNI; export the model here, so that they have 7.",
+            f"warning: {folder}: its int8 weights have 8 bits, and sums of their products may overflow on this "
+            "processor, which has no VNNI; export the model here, so that they have 7.",
             file=sys.stderr,
         )
 

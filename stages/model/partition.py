@@ -41,7 +41,7 @@ NOT_IN_KEY = {
 CODE = (
     *("model/attention.py", "model/families.py", "model/first_token.py", "model/freezing.py", "model/partition.py"),
     *("model/batch_invariance.py", "model/pooling.py", "model/views.py", "text/batches.py"),
-    *("text/padding.py", "training/feature_cache.py", "training/feature_store.py"),
+    *("text/padding.py", "training/cached_features.py", "training/feature_cache.py", "training/feature_store.py"),
 )
 STAGES = Path(__file__).parent.parent
 

@@ -12,7 +12,7 @@ from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.model.prediction import Batch, find_device, predict_batches
 from stages.text.batches import RowDataset, RowSubset, TokenBudgetBatches, pass_batch_through
 from stages.text.windows import find_first_windows, pool_windows
-from stages.training.feature_cache import CachedFeatures
+from stages.training.cached_features import CachedFeatures
 from stages.training.inputs import Inputs
 
 

@@ -15,7 +15,7 @@ from stages.core.cache import FolderCache
 from stages.model.families import find_family
 from stages.model.partition import FrozenEncoder
 from stages.text.batches import TokenRows
-from stages.training import feature_cache
+from stages.training import cached_features, feature_cache
 from stages.training.feature_cache import cache_features, count_feature_bytes
 
 RANDOM = np.random.default_rng(0)
@@ -233,7 +233,7 @@ def test_features_in_memory_are_those_on_disk(rows, model, cache, where, monkeyp
     numbers = np.array([7, 3, 21, 20])
     expected = features.__getitems__(numbers)
     positions = sum(map(len, [*IDS[:20], IDS[40]]))
-    monkeypatch.setattr(feature_cache, "READ_BYTES", 1000)
+    monkeypatch.setattr(cached_features, "READ_BYTES", 1000)
     features.piece = positions if where == "device" else 11  # so that rows continue in the next piece
     memory = [part.contiguous() for part in torch.full((positions, 16), torch.nan).split(features.piece)]
     features.fill(memory)

@@ -7,7 +7,7 @@ from stages.core.param_sections import Cache
 from stages.model.classifier import build_classifier
 from stages.model.freezing import freeze
 from stages.text.batches import TokenRows
-from stages.training.feature_cache import CachedFeatures
+from stages.training.cached_features import CachedFeatures
 from stages.training.inputs import prepare_inputs
 
 SPLITS = ("train", "validation")
