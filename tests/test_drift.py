@@ -73,7 +73,9 @@ def test_texts_in_another_language_are_drift_with_exit_code_1(checkout):
     command = (find_python(), "-m", "stages.drift", "--csv", "other.csv", "--text-column", "content")
     environment = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     result = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True, check=False, env=environment)
-    assert (result.returncode, result.stderr.strip()) == (1, "drift found: other.csv differs from the test split")
+    *steps, message = result.stderr.strip().splitlines()
+    assert (result.returncode, message) == (1, "drift found: other.csv differs from the test split")
+    assert steps[0] == "predicting 180 texts"
     assert result.stdout.startswith("Drift: a classifier tells the new texts from those of the test split (AUC 1.000")
     found = json.loads((checkout.folder / "reports/drift.json").read_text())
     assert (found["drift"], found["metrics"], found["csv"]) == (True, [], "other.csv")
