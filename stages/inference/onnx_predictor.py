@@ -84,9 +84,14 @@ class OnnxPredictor(TextPredictor):
 
 
 def count_threads() -> int:
-    """As many as OMP_NUM_THREADS says, by default one for each core that the process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(os.environ.get("OMP_NUM_THREADS", cores))
+    """As many as OMP_NUM_THREADS says, by default one for each core that the process may use.
+
+    Of a list, which OpenMP takes for nested threads, the first number counts; what is no number is as if not given.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def warn_of_overflows(folder: Path) -> None:

@@ -14,7 +14,7 @@ from stages.core.errors import UserError
 from stages.core.problem_type import MULTI_LABEL
 from stages.inference.exported_folder import GRAPH, TOKENIZER
 from stages.inference.exporting import export_fp32
-from stages.inference.onnx_predictor import OnnxPredictor
+from stages.inference.onnx_predictor import OnnxPredictor, count_threads
 from stages.inference.predictor import Predictor
 
 TEXTS = ["Dull.", "I <b>loved</b> it &amp; more", "a film " * 40, "It was fine, and not too long for me."]
@@ -86,6 +86,12 @@ def test_threads_share_the_texts_and_change_no_answer(threads, export, monkeypat
     assert sorted(np.concatenate([batch.rows for batch in batches])) == list(range(60))
     alone = [predictor.predict([text], [""])[0].probability for text in texts]
     assert [answer.probability for answer in predictor.predict(texts, texts)] == pytest.approx(alone, abs=1e-6)
+
+
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), (" 4,2", 4), ("0", None), ("", None), ("many", None)])
+def test_threads_are_those_of_openmp(given, threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert count_threads() == (threads or len(os.sched_getaffinity(0)))
 
 
 def test_what_fails_in_a_thread_is_raised(export, monkeypatch):
