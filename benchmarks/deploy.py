@@ -94,8 +94,8 @@ def measure_many(
 def measure_single(methods: dict[str, Method], texts: list[str]) -> dict[str, list[float]]:
     """Seconds of each method for each text by itself; the methods are in turn for a few texts.
 
-    After each turn is a pause, because the threads of ONNX Runtime look for work for a while before they sleep. With
-    the methods in turn for each text, torch took 30 ms for a text in place of 12.
+    After each turn is a pause, because threads that wait for work are busy for a while before they sleep, and would
+    take time from the next method.
     """
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for first in range(0, len(texts), TURN):

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def save_plain(classifier: Path, temporary: str) -> Path:
-    """Save transformers' pipeline of a model folder as a model of MLflow; return its folder."""
+    """Save transformers' pipeline of a model folder as a model of MLflow, without requirements; return its folder."""
     folder = Path(temporary) / "plain"
     plain = pipeline("text-classification", str(classifier), device="cpu", truncation=True)
     options = {"truncation": True}

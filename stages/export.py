@@ -68,7 +68,8 @@ def main() -> None:
     with new_folder(arguments.out) as part, tempfile.TemporaryDirectory() as temporary:
         fp32 = Path(temporary) if arguments.int8 else part
         facts = export_fp32(arguments.model, fp32)
-        agreement, made = judge.judge(fp32), {"precision": "fp32"}
+        agreement = judge.judge(fp32)
+        made: dict[str, Any] = {"precision": "fp32"}
         check_fp32(agreement, str(VALIDATION))
         if arguments.int8:
             agreement, made = choose_int8(fp32, part, judge)

@@ -5,8 +5,8 @@ from 0 to 255, and x W = scale (q - zero) W. Quantization for each token is that
 section 4.2).
 
 `onnxruntime.quantization.quantize_dynamic` has one scale for all rows of a batch. With it a text's logits changed by up
-to 0.7 with the texts beside it (all-MiniLM-L6-v2, two labels); here they change by 3e-4 at most, and their mean
-difference from fp32 is less than half of what it was.
+to 1.1 with the texts beside it (all-MiniLM-L6-v2, 500 texts of the demo corpus, alone and together); here they change
+by 9e-4 at most, and their mean difference from fp32 is 0.027 instead of 0.075.
 """
 
 from collections.abc import Callable

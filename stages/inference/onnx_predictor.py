@@ -20,17 +20,17 @@ from stages.text.padding import pad_rows, sort_by_length
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-# Of a batch: activations of more leave a core's cache. With 2,048, int8 answered 7 % fewer short texts a second, 13 %
-# fewer mixed and 11 % fewer long ones (all-MiniLM-L6-v2, two threads).
+# Of a batch: activations of more leave a core's cache. With 2,048, int8 answered 7 % fewer texts of 36 tokens in
+# the mean a second, and 11 % fewer of 128 tokens (all-MiniLM-L6-v2, two threads).
 MOST_TOKENS = 256
 
 
 class OnnxPredictor(TextPredictor):
     """The classifier of a folder that `stages.export` made, on the CPU.
 
-    A thread computes a batch by itself. Two threads that share each product read what the other one wrote: where the
-    cores have no common cache, they were no faster than one (AMD EPYC, a batch of 8 texts: 43 or 78 ms, which changed
-    while it ran; 85 ms with one thread).
+    A thread computes a batch by itself. Threads that share each product read what the others wrote, which is slow
+    between cores without a common cache. On two virtual cores of an AMD EPYC, two threads took 43 or 78 ms for a batch
+    of 8 texts, changing by the second; two batches with a thread each took 85 ms at all times.
 
     UserError when the folder has no exported model, or one that cannot be read.
     """
