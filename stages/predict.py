@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
+from stages.core.arguments import count, probability
 from stages.core.csv_tables import ROWS_AT_ONCE
 from stages.core.errors import UserError, escape_control
 from stages.core.files import sha256_of_all
@@ -214,11 +215,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--delimiter", help="default: data.delimiter, or a comma; \\t is a tab")
     parser.add_argument("--prefix", default="", help="what the names of the added columns begin with")
     parser.add_argument("--scores", action="store_true", help="also give the probability of each label")
+    parser.add_argument("--top-k", type=count, default=1, metavar="K", help="also give the next best, K labels in all")
     parser.add_argument(
-        "--top-k", type=read_count, default=1, metavar="K", help="also give the next best, K labels in all"
-    )
-    parser.add_argument(
-        "--min-probability", type=read_probability, metavar="P",
+        "--min-probability", type=probability, metavar="P",
         help="give a label only from this probability on (default: the thresholds that train fitted, if it did)",
     )  # fmt: skip
     parser.add_argument("--model", type=Path, default=CLASSIFIER, help=f"model folder (default: {CLASSIFIER})")
@@ -244,24 +243,6 @@ def parse_arguments() -> argparse.Namespace:
         if len(arguments.delimiter) != 1 or arguments.delimiter in "\r\n":
             parser.error(f"--delimiter: found {arguments.delimiter!r}; allowed: one character, or \\t for a tab")
     return arguments
-
-
-def read_count(text: str) -> int:
-    """A whole number from 1 on, for argparse."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a whole number from 1 on")
-    return int(text)
-
-
-def read_probability(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}; allowed: a number from 0 to 1")
-    return value
 
 
 if __name__ == "__main__":

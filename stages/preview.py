@@ -11,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from stages.core.arguments import count
 from stages.core.errors import escape_control
 from stages.core.files import read_json
 from stages.core.paths import STATISTICS, TOKENIZED, TOKENIZER
@@ -69,14 +70,11 @@ def shorten(text: str, width: int) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.preview", description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=5, help="rows of each split (default: 5)")
+    parser.add_argument("--rows", type=count, default=5, help="rows of each split (default: 5)")
     parser.add_argument("--split", choices=("train", "validation", "test"), help="one split only")
     parser.add_argument("--seed", type=int, help="repeat a choice (default: another one each time)")
     parser.add_argument("--full", action="store_true", help="complete texts, not their beginnings and ends")
-    arguments = parser.parse_args()
-    if arguments.rows < 1:
-        parser.error(f"--rows: found {arguments.rows}; allowed: a whole number ≥ 1")
-    return arguments
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

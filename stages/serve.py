@@ -15,6 +15,7 @@ import uvicorn
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel, scoring_server
 
+from stages.core.arguments import count, megabytes, port
 from stages.core.errors import UserError, to_one_line
 from stages.core.request_limits import REQUEST_LIMITS
 from stages.core.stage import report_errors
@@ -30,7 +31,7 @@ def main() -> None:
     model = load_model(arguments.model, arguments.max_texts)
     app = scoring_server.init(model)
     app.add_exception_handler(RecursionError, refuse_nesting)
-    app.add_middleware(BodyLimit, max_bytes=int(arguments.max_mb * 1e6))
+    app.add_middleware(BodyLimit, max_bytes=arguments.max_bytes)
     with contextlib.suppress(KeyboardInterrupt):  # of SIGTERM and Ctrl-C, which uvicorn raises again at its end
         uvicorn.run(
             app,
@@ -56,13 +57,14 @@ def parse_arguments() -> argparse.Namespace:
     champion = "models:/text-classifier@champion"
     parser.add_argument("--model", default=champion, help=f"MLflow URI or model folder (default: {champion})")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1, the default: this machine only; 0.0.0.0: all")
-    parser.add_argument("--port", type=int, default=5001)
-    parser.add_argument("--max-mb", type=float, default=MAX_MB, help=f"of a request (default: {MAX_MB})")
+    parser.add_argument("--port", type=port, default=5001)
+    size = f"of a request (default: {MAX_MB})"
+    parser.add_argument("--max-mb", dest="max_bytes", metavar="MB", type=megabytes, default=str(MAX_MB), help=size)
     most = REQUEST_LIMITS["max_texts"]
-    parser.add_argument("--max-texts", type=int, default=most, help=f"of a request (default: {most})")
-    parser.add_argument("--max-connections", type=int, default=100, help="at once; others get 503 (default: 100)")
+    parser.add_argument("--max-texts", type=count, default=most, help=f"of a request (default: {most})")
+    parser.add_argument("--max-connections", type=count, default=100, help="at once; others get 503 (default: 100)")
     grace = f"for requests that run at SIGTERM (default: {GRACE_SECONDS})"
-    parser.add_argument("--grace-seconds", type=int, default=GRACE_SECONDS, help=grace)
+    parser.add_argument("--grace-seconds", type=count, default=GRACE_SECONDS, help=grace)
     return parser.parse_args()
 
 

@@ -155,7 +155,7 @@ def test_an_error_is_one_message(fails, tmp_path):
     assert "give either texts or --csv" in fails("--csv", "a.csv", "good", code=2)
     found = fails("--min-probability", "2", "good", code=2)
     assert "argument --min-probability: found '2'; allowed: a number from 0 to 1" in found
-    assert "argument --top-k: found '0'; allowed: a whole number from 1 on" in fails("--top-k", 0, "good", code=2)
+    assert "argument --top-k: found '0'; allowed: a whole number ≥ 1" in fails("--top-k", 0, "good", code=2)
     assert "error in predict: --top-k: found 3; this model has 2 labels." in fails("--top-k", 3, "good")
 
 

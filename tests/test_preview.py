@@ -60,4 +60,4 @@ def test_missing_data_and_wrong_arguments_are_errors(tmp_path):
     assert result.returncode == 1
     assert "error in preview: data/tokenized: cannot be read" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "--rows: found 0; allowed: a whole number ≥ 1" in run_preview(tmp_path, "--rows", "0").stderr
+    assert "--rows: found '0'; allowed: a whole number ≥ 1" in run_preview(tmp_path, "--rows", "0").stderr

@@ -1,4 +1,4 @@
-"""`transformers.Trainer` for classifiers: its arguments, batches, loss, and choice of the best checkpoint."""
+"""`transformers.Trainer` for classifiers: its batches, loss, validation, and choice of the best checkpoint."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
@@ -14,46 +13,19 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from stages.core import ranks
 from stages.core.errors import UserError
-from stages.core.hardware import resolve_precision
-from stages.core.metric_names import LOWER_IS_BETTER
-from stages.core.param_sections import FITTED_AFTER_TRAINING, Train
+from stages.core.param_sections import Train
 from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.evaluate_metric import compute_validation_metrics
 from stages.evaluation.predictions import make_predictions
 from stages.model.prediction import predict_batches
-from stages.text.batches import (
-    LengthGroupedSampler,
-    MarkedRows,
-    RowDataset,
-    SharedBatches,
-    TokenRows,
-    pass_batch_through,
-)
+from stages.text.batches import LengthGroupedSampler, MarkedRows, RowDataset, SharedBatches, pass_batch_through
 from stages.text.windows import find_first_windows, pool_windows
 from stages.training.inputs import Inputs
 from stages.training.losses import balance_classes, make_loss, make_multi_label_loss
-from stages.training.prediction import (
-    find_all_rows,
-    is_pinnable,
-    make_eval_batches,
-    make_eval_loader,
-    read_eval_batches,
-)
+from stages.training.prediction import make_eval_batches, make_eval_loader, read_eval_batches
 from stages.training.resumable_trainer import ResumableTrainer
 from stages.training.settings import resolve_settings
-
-# Keys of the section `train` that TrainingArguments does not have, or gets in another form.
-OWN_PARAMS = {
-    "freeze_layers",
-    "seed",
-    "precision",
-    "class_weights",
-    "early_stopping_patience",
-    "label_smoothing_factor",
-    "dataloader_num_workers",
-    "dataloader_pin_memory",
-    *FITTED_AFTER_TRAINING,
-}
+from stages.training.trainer_arguments import make_arguments
 
 
 def make_trainer(
@@ -66,27 +38,10 @@ def make_trainer(
 ) -> "ClassifierTrainer":
     """A Trainer that validates and saves every `eval_steps` and at the end, and finally loads the best of these models.
 
-    `folder` is for the checkpoints. Names and meaning of the params are those of `TrainingArguments`, which gets a
-    number for `auto`.
+    `folder` is for the checkpoints.
     """
     rows, train = inputs.rows["train"], resolve_settings(train, inputs.model.config)
-    arguments = OneGpuArguments(
-        output_dir=str(folder),
-        **train.model_dump(exclude=OWN_PARAMS),
-        **make_precision_arguments(resolve_precision("train.precision", train.precision)),
-        dataloader_num_workers=train.dataloader_num_workers if is_read_by_workers(rows) else 0,
-        dataloader_pin_memory=train.dataloader_pin_memory and is_pinnable(rows),
-        seed=seed,
-        eval_strategy="steps",
-        save_strategy="steps",
-        save_steps=train.eval_steps,
-        restore_callback_states_from_checkpoint=True,
-        load_best_model_at_end=True,
-        greater_is_better=train.metric_for_best_model not in LOWER_IS_BETTER,
-        remove_unused_columns=False,
-        report_to="none",
-        disable_tqdm=ranks.get_rank() > 0,
-    )
+    arguments = make_arguments(train, rows, seed, folder)
     callbacks = [*callbacks, ValidateLastStep()]
     if train.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(train.early_stopping_patience))
@@ -104,28 +59,8 @@ def make_trainer(
     )
 
 
-def is_read_by_workers(rows: RowDataset) -> bool:
-    """Whether other processes help to make batches: of tokens, and with a GPU of features that are on disk.
-
-    Features in memory are gathered faster than a batch is sent, and on a CPU workers take cores from the training.
-    """
-    return isinstance(find_all_rows(rows), TokenRows) or is_pinnable(rows)
-
-
 class DivergedError(UserError):
     """The validation loss of a training is not a number."""
-
-
-class OneGpuArguments(TrainingArguments):
-    """Keeps Trainer from splitting batches over all visible GPUs with `nn.DataParallel`.
-
-    That fails in half precision. In fp32 it trains with larger batches, fewer steps and doubled gradients
-    (https://github.com/huggingface/transformers/issues/37474). `take_gpu` hides the others, unless CUDA has started.
-    """
-
-    @property
-    def n_gpu(self) -> int:
-        return min(super().n_gpu, 1)
 
 
 class ClassifierTrainer(ResumableTrainer):
@@ -240,11 +175,6 @@ class ValidateLastStep(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == state.max_steps:
             control.should_evaluate = control.should_save = True
-
-
-def make_precision_arguments(precision: str) -> dict[str, Any]:
-    """`TrainingArguments` for a precision, on the GPU when there is one."""
-    return {"bf16": precision == "bf16", "fp16": precision == "fp16", "use_cpu": not torch.cuda.is_available()}
 
 
 def find_best_validation(trainer: Trainer) -> dict[str, float]:
