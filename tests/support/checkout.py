@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -80,12 +81,14 @@ class Checkout:
         environment |= variables
         environment["MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL"] = "2"
         environment["PATH"] = os.pathsep.join([str(programs), str(Path(PYTHON).parent), environment["PATH"]])
-        result = subprocess.run(
-            command, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False,
-        )  # fmt: skip
-        assert (result.returncode != 0) == fails, result.stdout[-5000:]
-        return result.stdout
+        with tempfile.TemporaryFile("w+") as output:  # a pipe ends with the last process that the command left behind
+            result = subprocess.run(
+                command, cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT, check=False
+            )
+            output.seek(0)
+            text = output.read()
+        assert (result.returncode != 0) == fails, text[-5000:]
+        return text
 
     def json(self, path: str) -> dict:
         return json.loads((self.folder / path).read_text())
