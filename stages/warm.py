@@ -168,10 +168,15 @@ def take_over(files: list[int], folder: str, environment: dict[str, str]) -> Non
     sys.stdout = open(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.path[0] = folder
+    forget_project()
+    sys.modules["numpy"].random.seed()
+
+
+def forget_project() -> None:
+    """Let the project's own modules, which may have changed since, be imported anew."""
     for name in [name for name in sys.modules if name == "stages" or name.startswith("stages.")]:
         del sys.modules[name]
     importlib.invalidate_caches()
-    sys.modules["numpy"].random.seed()
 
 
 def run(module: str) -> int:
