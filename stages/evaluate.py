@@ -40,10 +40,7 @@ from stages.core.problem_type import ProblemType
 from stages.core.stage import measure_process, read_timings, run_stage
 from stages.core.study_files import read_study
 from stages.evaluation.metrics import compute_test_metrics, select_headlines
-from stages.evaluation.predictions import (
-    LabelledPredictions,
-    MultiLabelPredictions,
-)
+from stages.evaluation.predictions import LabelledPredictions, MultiLabelPredictions
 from stages.evaluation.slices import Slice, find_worst_accuracy, measure_slices
 from stages.model.classifier import load_classifier
 from stages.model.mean_pooling import MODULES_FILE

@@ -10,7 +10,7 @@ touched.
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import Dataset, concatenate_datasets
@@ -19,11 +19,10 @@ from stages.core.arguments import count
 from stages.core.csv_tables import write_csv
 from stages.core.errors import UserError
 from stages.core.files import cache_dir, main_checkout, new_file, read_json, write_json
-from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
 from stages.core.param_types import LARGEST
 from stages.core.params import Params
-from stages.core.paths import LABEL_ISSUES, LABEL_SUMMARY, MANIFEST, RAW, STATISTICS, STUDY_REPORTS
+from stages.core.paths import LABEL_ISSUES, LABEL_SUMMARY, RAW, STATISTICS, STUDY_REPORTS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.core.study_files import make_study_key
@@ -35,7 +34,7 @@ from stages.report.study_page import write_study
 from stages.report.summary import MOST_CHARACTERS
 from stages.studies.label_quality import agrees, find_label_issues, join_groups, make_folds, score_labels
 from stages.studies.progress import run_plan
-from stages.studies.study import RESULT, Outcome, Study, find_storage, name_study
+from stages.studies.study import Outcome, Study, find_storage, name_study
 from stages.text.batches import RowDataset
 from stages.text.encoding import read_groups, read_raw_texts
 from stages.text.windows import find_first_windows
@@ -43,9 +42,6 @@ from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trials import Trials
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 SPLITS = ("train", "validation")
 FOLD = "fold"
@@ -133,9 +129,9 @@ def train_all(study: Study, trials: Trials, params: Params, judged: Judged, logg
     """Train without each fold, and log those that are finished."""
     plan = [{FOLD: fold} for fold in range(int(judged.folds.max()) + 1)]
 
-    def log(trial: "FrozenTrial") -> None:
+    def log(number: int, part: dict[str, Any], result: dict[str, Any]) -> None:
         if logger:
-            logger.log(trial.number, params.flat_train() | trial.params, trial.user_attrs[RESULT])
+            logger.log(number, params.flat_train() | part, result)
 
     run_plan(study, partial(run_trial, trials, params, judged), SPACE, plan, "folds", "accuracy", log)
 
@@ -186,8 +182,7 @@ def write_reports(
     write_csv(table, COLUMNS, rows)
     quality = score_labels(judged.labels, probabilities)
     accuracy = float(agrees(judged.labels, probabilities).mean())
-    manifest = read_json(MANIFEST, ["source"])
-    facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
+    facts = describe_study(params.flat(), statistics)
     page = make_label_issues_page(study.name, rows, quality, [one.score for one in issues], accuracy, facts)
     files = write_study(main_checkout() / STUDY_REPORTS, "label_issues", page)
     first = [shorten(dict(zip(COLUMNS, row, strict=True))) for row in rows[:SHOWN_IN_REPORT]]

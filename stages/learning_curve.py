@@ -8,18 +8,17 @@ validation. The test split is not touched.
 
 import argparse
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from stages.core.arguments import count
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json
-from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
 from stages.core.metric_names import LOWER_IS_BETTER
 from stages.core.params import Params
-from stages.core.paths import MANIFEST, RAW, STATISTICS, STUDY_REPORTS
+from stages.core.paths import RAW, STATISTICS, STUDY_REPORTS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.core.study_files import make_study_key
@@ -37,9 +36,6 @@ from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trials import Trials
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 ROWS, DRAW = "rows", "draw"
 SPACE = {ROWS: Dimension(1, 2**31 - 1), DRAW: Dimension(0, 2**31 - 1)}
@@ -86,9 +82,9 @@ def train_all(
     names = read_groups(RAW / "train.parquet")
     groups = None if names is None else np.array(names)
 
-    def log(trial: "FrozenTrial") -> None:
+    def log(number: int, part: dict[str, Any], result: dict[str, Any]) -> None:
         if logger:
-            logger.log(trial.number, params.flat_train() | trial.params, trial.user_attrs[RESULT])
+            logger.log(number, params.flat_train() | part, result)
 
     train = partial(run_trial, trials, params, groups)
     run_plan(study, train, SPACE, plan, "trainings", params.train.metric_for_best_model, log)
@@ -125,8 +121,7 @@ def write_reports(
     scores = np.array([result["best"][metric] for _, result in results])
     law = fit_power_law(sizes, scores, metric in LOWER_IS_BETTER, params.seed)
     largest = int(sizes.max())
-    manifest = read_json(MANIFEST, ["source"])
-    facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
+    facts = describe_study(params.flat(), statistics)
     at = np.unique(np.geomspace(sizes.min(), 2 * largest, 60).round().astype(int))
     page = make_learning_curve_page(
         study.name,

@@ -7,15 +7,14 @@ The numbers are of validation; the test split is not touched. The report and the
 
 import argparse
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.core.arguments import count
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json, write_json
-from stages.core.git import query_git
 from stages.core.gpu_slots import take_gpu
 from stages.core.params import Params
-from stages.core.paths import MANIFEST, SEED_SPREAD, STATISTICS, STUDY_REPORTS
+from stages.core.paths import SEED_SPREAD, STATISTICS, STUDY_REPORTS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.core.study_files import SEED, drop_seed, make_study_key
@@ -30,9 +29,6 @@ from stages.tracking.provenance import make_run_tags
 from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trials import Trials
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 SPACE = {SEED: Dimension(0, 2**32 - 1)}
 METRICS = ("accuracy", "f1_micro", "f1_macro", "precision_macro", "recall_macro", "loss")  # those that the task has
@@ -68,9 +64,9 @@ def train_all(
 ) -> None:
     """Train with each seed, and log those that are finished."""
 
-    def log(trial: "FrozenTrial") -> None:
+    def log(number: int, changes: dict[str, Any], result: dict[str, Any]) -> None:
         if logger:
-            logger.log(trial.number, params.change_train(trial.params).flat_train(), trial.user_attrs[RESULT])
+            logger.log(number, params.change_train(changes).flat_train(), result)
 
     run_plan(study, partial(run_trial, trials, params), SPACE, plan, "seeds", "accuracy", log)
 
@@ -95,8 +91,7 @@ def write_reports(
     scores = [result["best"] for result in results.values()]
     values = {metric: [score[metric] for score in scores] for metric in METRICS if metric in scores[0]}
     spreads = summarize_seeds(values)
-    manifest = read_json(MANIFEST, ["source"])
-    facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
+    facts = describe_study(params.flat(), statistics)
     page = make_seeds_page(study.name, results, spreads, facts)
     files = write_study(main_checkout() / STUDY_REPORTS, "seeds", page)
     clear = {one.metric: smallest_clear_difference(one.std, len(plan)) for one in spreads}

@@ -14,16 +14,15 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stages.core.arguments import count, minutes
 from stages.core.errors import UserError
 from stages.core.files import main_checkout, read_json
-from stages.core.git import query_git
 from stages.core.gpu_slots import return_gpu, take_gpu
 from stages.core.metric_names import LOWER_IS_BETTER
 from stages.core.params import Params
-from stages.core.paths import MANIFEST, PARAMS, STATISTICS, STUDY_REPORTS, TEST_METRICS, TRAIN_METRICS
+from stages.core.paths import PARAMS, STATISTICS, STUDY_REPORTS, TEST_METRICS, TRAIN_METRICS
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.core.study_files import make_study_key
@@ -39,9 +38,6 @@ from stages.tracking.run import confirm_finished
 from stages.tracking.study_run import TrialLogger, open_study_run
 from stages.training.trainer import DivergedError
 from stages.training.trials import StopWhen, Trials, describe_diverged
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 WINNER = "winner"  # the user attribute of a study with its best trial and the numbers of that one's experiment
 
@@ -94,9 +90,9 @@ def search(
 ) -> None:
     """Run trials until there are `total`, and log those that are finished."""
 
-    def log(trial: "FrozenTrial") -> None:
+    def log(number: int, changes: dict[str, Any], result: dict[str, Any]) -> None:
         if logger:
-            logger.log(trial.number, params.change_train(trial.params).flat_train(), trial.user_attrs[RESULT])
+            logger.log(number, params.change_train(changes).flat_train(), result)
 
     metric = params.train.metric_for_best_model
     run_search(study, partial(run_trial, trials, params), params.sweep, total, minutes, metric, log)
@@ -144,7 +140,7 @@ def run_winner(study: Study) -> None:
 
 def write_reports(study: Study, params: Params, statistics: dict[str, Any], logger: TrialLogger) -> None:
     """Write the page and the table, and log them with the best scores."""
-    metric, manifest, best = params.train.metric_for_best_model, read_json(MANIFEST, ["source"]), study.best
+    metric, best = params.train.metric_for_best_model, study.best
     if best is None:
         raise UserError(f"{study.name}: no trial is complete; run more of them with --trials or --minutes.")
     winner = study.study.user_attrs.get(WINNER)
@@ -153,7 +149,7 @@ def write_reports(study: Study, params: Params, statistics: dict[str, Any], logg
         SearchedTrial(one.number, one.params, complete.get(one.number), one.user_attrs[RESULT])
         for one in study.finished
     ]
-    facts = describe_study(params.flat(), manifest["source"], statistics, query_git("rev-parse", "HEAD"))
+    facts = describe_study(params.flat(), statistics)
     page = make_sweep_page(study.name, trials, params.sweep, study.importance(), metric, facts, winner)
     files = write_study(main_checkout() / STUDY_REPORTS, "sweep", page)
     scores = {f"best_{name}": value for name, value in best.user_attrs[RESULT]["best"].items()}

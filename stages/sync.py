@@ -11,7 +11,6 @@ import sys
 import time
 from contextlib import suppress
 
-import psutil
 from filelock import Timeout
 
 # Set before MLflow is imported, which reads them then: a server that never answers must not hold up other runs.
@@ -19,6 +18,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 from stages.core.errors import UserError
+from stages.core.parent import is_running
 from stages.core.secrets import redact_output
 from stages.core.stage import report_errors
 from stages.tracking.journal import Journal
@@ -78,12 +78,6 @@ def send_while_written(journal: Journal, stage: int) -> None:
             send(journal)
         except NotSentError:
             next_try = time.monotonic() + SECONDS_AFTER_FAILURE
-
-
-def is_running(process: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
-    return False
 
 
 def send_waiting() -> int:

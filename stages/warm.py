@@ -44,6 +44,7 @@ LONGEST_PATH = 100  # characters of a socket's path that the operating system al
 def main() -> None:
     parse_arguments()
     address = choose_address()
+    require_unused(address)  # before the imports, which take seconds
     facts = describe_process()
     import_libraries()
     owner = os.getpid()
@@ -74,12 +75,17 @@ def import_libraries() -> None:
     gc.freeze()
 
 
-def listen(address: Path) -> socket.socket:
-    """A socket at this path that only this user can use; UserError when another process listens there."""
+def require_unused(address: Path) -> None:
+    """UserError when another process listens at this path."""
     probe = socket.socket(socket.AF_UNIX)
     with probe, suppress(OSError):
         probe.connect(str(address))
         raise UserError(f"{address}: is used by another `python -m stages.warm`, which does the same.")
+
+
+def listen(address: Path) -> socket.socket:
+    """A socket at this path that only this user can use; UserError when another process listens there."""
+    require_unused(address)
     address.unlink(missing_ok=True)  # left by one that was killed
     listener = socket.socket(socket.AF_UNIX)
     umask = os.umask(0o177)
@@ -96,7 +102,7 @@ def serve(listener: socket.socket, facts: dict[str, Any]) -> str:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that none has to be waited for
     while True:
         connection, _ = listener.accept()
-        if os.fork():
+        if fork():
             connection.close()
             continue
         listener.close()
@@ -105,6 +111,15 @@ def serve(listener: socket.socket, facts: dict[str, Any]) -> str:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.setsid()  # Ctrl-C for this process is none for the commands
         return accept(connection, facts)
+
+
+def fork() -> int:
+    """`os.fork`, which a signal does not interrupt: Python ignores errors in what libraries do before and after it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return os.fork()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def accept(connection: socket.socket, facts: dict[str, Any]) -> str:
@@ -168,10 +183,15 @@ def take_over(files: list[int], folder: str, environment: dict[str, str]) -> Non
     sys.stdout = open(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.path[0] = folder
+    forget_project()
+    sys.modules["numpy"].random.seed()
+
+
+def forget_project() -> None:
+    """Let the project's own modules, which may have changed since, be imported anew."""
     for name in [name for name in sys.modules if name == "stages" or name.startswith("stages.")]:
         del sys.modules[name]
     importlib.invalidate_caches()
-    sys.modules["numpy"].random.seed()
 
 
 def run(module: str) -> int:

@@ -7,6 +7,7 @@ import time
 
 import psutil
 import pytest
+from support.project import ROOT
 from support.warm_python import PYTHON
 
 from stages.core.csv_tables import ROWS_AT_ONCE
@@ -35,6 +36,22 @@ def server(checkout):
     assert process.wait(60) == 143
     assert "Traceback" not in (checkout.folder / "warm.log").read_text()
     assert not (checkout.folder / "warm.sock").exists()
+
+
+FORK = """
+import os, signal
+from stages import warm
+from stages.core.stage import raise_terminated
+signal.signal(signal.SIGTERM, raise_terminated)
+os.register_at_fork(after_in_parent=lambda: signal.raise_signal(signal.SIGTERM))
+warm.fork() or os._exit(0)
+"""
+
+
+def test_a_signal_that_comes_while_it_forks_is_not_lost():
+    done = subprocess.run([PYTHON, "-c", FORK], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "Exception ignored" not in done.stderr
+    assert done.stderr.rstrip().endswith("stages.core.errors.Terminated")
 
 
 def make_environment(checkout, **variables):

@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from stages.core.errors import UserError
 from stages.core.files import cache_dir, new_folder, read_json, write_json
+from stages.core.locks import hold_lock, is_locked
 
 MANIFEST = "manifest.json"
 
@@ -168,26 +169,3 @@ def open_feature_cache(max_size_gb: float) -> FolderCache:
 def hash_key(key: dict[str, Any]) -> str:
     """A name for a key: 32 hex digits, the same for keys whose JSON is equal."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-
-
-@contextmanager
-def hold_lock(lock: FileLock, reason: str = "another process, which computes the same files") -> Iterator[None]:
-    """Wait for a lock and hold it; after a second of waiting, print why."""
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        print(f"waiting for {reason}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock."""
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True

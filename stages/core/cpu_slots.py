@@ -1,19 +1,18 @@
 """CPU cores, reserved by experiments that run at the same time on one machine."""
 
 import os
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import psutil
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from stages.core.files import cache_dir
 from stages.core.hardware import name_machine
+from stages.core.locks import acquire_some
 
-SECONDS_BETWEEN_POLLS = 0.1
-kept: list[ExitStack] = []  # cores for all ranks of this host, held by one of them until it ends
+kept: list[list[FileLock]] = []  # cores for all ranks of this host, held by one of them until it ends
 
 
 @contextmanager
@@ -27,48 +26,27 @@ def reserve_cores() -> Iterator[None]:
     if torch.cuda.is_available() or kept:
         yield
         return
-    with ExitStack() as reserved:
-        acquire_cores(1, reserved)
+    cores = acquire_cores(1)
+    try:
         yield
+    finally:
+        for core in cores:
+            core.release()
 
 
 def keep_cores(processes: int) -> None:
     """Reserve the cores for so many processes like this one, until it ends; then `reserve_cores` does nothing."""
-    kept.append(ExitStack())
-    if processes > 0:
-        acquire_cores(processes, kept[-1])
+    kept.append(acquire_cores(processes) if processes > 0 else [])
 
 
-def acquire_cores(processes: int, held: ExitStack) -> None:
+def acquire_cores(processes: int) -> list[FileLock]:
     folder = cache_dir() / "cores" / name_machine()
     folder.mkdir(parents=True, exist_ok=True)
     locks = [FileLock(folder / f"{core}.lock") for core in range(count_cores())]
     wanted = min(processes * torch.get_num_threads(), len(locks))
     # One process at a time: two that each hold half of the cores would wait for each other forever.
     with FileLock(folder / "queue.lock"):
-        acquire_locks(wanted, locks, held)
-
-
-def acquire_locks(wanted: int, locks: list[FileLock], held: ExitStack) -> None:
-    """Acquire `wanted` of the locks, as they become free; `held` releases them."""
-    locks = locks.copy()
-    has_printed = False
-    while True:
-        for lock in locks.copy():
-            if not wanted:
-                return
-            try:
-                held.enter_context(lock.acquire(timeout=0))
-            except Timeout:
-                continue
-            locks.remove(lock)
-            wanted -= 1
-        if not wanted:
-            return
-        if not has_printed:
-            print("waiting for CPU cores: another experiment uses them")
-            has_printed = True
-        time.sleep(SECONDS_BETWEEN_POLLS)
+        return acquire_some(locks, wanted, "CPU cores: another experiment uses them")
 
 
 def count_cores() -> int:

@@ -1,16 +1,15 @@
 """GPUs, of which each process of an experiment takes one."""
 
 import os
-import time
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from stages.core.errors import UserError
 from stages.core.files import cache_dir
 from stages.core.hardware import name_machine
+from stages.core.locks import acquire_some
 
-SECONDS_BETWEEN_POLLS = 0.1
 taken: list[FileLock] = []  # of this process; the operating system releases it when the process ends
 
 
@@ -37,27 +36,18 @@ def take_gpus(count: int) -> list[str]:
     Empty when there is no GPU; UserError when there are fewer.
     """
     gpus = list_visible_gpus()
-    if gpus and len(gpus) < count:
+    if not gpus:
+        return []
+    if len(gpus) < count:
         raise UserError(
             f"{count} processes were started on this host, and {len(gpus)} GPUs are visible; start one each."
         )
     folder = cache_dir() / "gpus" / name_machine()
-    if gpus:
-        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     locks = {gpu: FileLock(folder / f"{gpu.replace('/', '-')}.lock") for gpu in gpus}
-    found: list[str] = []
-    has_printed = False
-    while gpus and len(found) < count:
-        gpu = find_free({name: lock for name, lock in locks.items() if name not in found})
-        if gpu is not None:
-            found.append(gpu)
-            taken.append(locks[gpu])
-            continue
-        if not has_printed:
-            print("waiting for a GPU: other experiments use all that are visible")
-            has_printed = True
-        time.sleep(SECONDS_BETWEEN_POLLS)
-    return found
+    held = acquire_some(list(locks.values()), count, "a GPU: other experiments use all that are visible")
+    taken.extend(held)
+    return [gpu for gpu, lock in locks.items() if lock in held]
 
 
 def return_gpu() -> None:
@@ -74,14 +64,3 @@ def list_visible_gpus() -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [str(index) for index in range(number)] if named is None else named.split(",")
     return [name.strip() for name in names[:number]]  # CUDA ignores the names after the first that does not exist
-
-
-def find_free(locks: dict[str, FileLock]) -> str | None:
-    """Acquire the first lock that is free; return its GPU."""
-    for gpu, lock in locks.items():
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        return gpu
-    return None

@@ -37,9 +37,6 @@ GoalOrNull = Annotated[
     ),
 ]
 Pooling = Literal["first", "mean"]
-ProblemType = Literal["single_label_classification", "multi_label_classification"]  # names of transformers
-SINGLE_LABEL: ProblemType = "single_label_classification"
-MULTI_LABEL: ProblemType = "multi_label_classification"
 Switch = Annotated[bool, Field(description="true or false")]
 
 

@@ -63,6 +63,14 @@ def stop() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def is_running(pid: int) -> bool:
+    """Whether the process with this id has not ended; one that waits for its parent to notice has."""
+    try:
+        return is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

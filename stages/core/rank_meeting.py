@@ -13,11 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import torch.distributed as dist
 
 from stages.core.errors import Terminated, UserError, describe_system_error
-from stages.core.parent import is_alive
+from stages.core.parent import is_running
 from stages.core.rank_store import AGAIN, connect, describe_lost_store, has_agent, read_seconds
 
 SECONDS_BETWEEN_BEATS = 0.5
@@ -162,10 +161,7 @@ class Meeting:
     def has_ended(self, peer: Peer) -> bool:
         """Whether a rank's process is gone, or has not been heard of for long."""
         if peer.processes == self.processes:
-            try:
-                return not is_alive(psutil.Process(peer.pid))
-            except psutil.NoSuchProcess:
-                return True
+            return not is_running(peer.pid)
         return time.monotonic() - self.beats[peer.rank][1] > SECONDS_WITHOUT_BEAT
 
     def leave(self) -> None:

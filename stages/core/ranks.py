@@ -20,11 +20,11 @@ import torch
 import torch.distributed as dist
 from filelock import FileLock
 
-from stages.core.cache import hold_lock
 from stages.core.cpu_slots import count_cores, keep_cores
 from stages.core.errors import UserError
 from stages.core.files import cache_dir
 from stages.core.gpu_slots import take_gpu, take_gpus, use_gpu
+from stages.core.locks import hold_lock
 from stages.core.rank_meeting import Meeting, meet
 
 Value = TypeVar("Value")

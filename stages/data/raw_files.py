@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from stages.core.data_section import Data
 from stages.core.files import sha256, write_json
-from stages.core.param_types import MULTI_LABEL, SINGLE_LABEL
 from stages.core.paths import MANIFEST
+from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL
 from stages.core.secrets import redact
 from stages.data.corpus import Corpus
 from stages.data.labels import format_value

@@ -15,7 +15,8 @@ from stages.model.folder import has_token_types, read_max_length
 from stages.model.partition import DTYPES
 from stages.model.pooling import pool
 from stages.model.prediction import find_device
-from stages.text.batches import TokenBudgetBatches, pad_batch, round_up_widths
+from stages.text.batches import pad_batch
+from stages.text.padding import plan_batches, round_up_widths
 from stages.text.tokenizer import load_tokenizer
 
 Text = str | tuple[str, str]
@@ -65,7 +66,7 @@ class TextEncoder:
         features = np.empty((len(encodings), self.encoder.config.hidden_size), dtype=np.float32)
         dtype, is_mixed, is_gpu = DTYPES[self.precision], self.precision != "fp32", self.device.type == "cuda"
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=is_mixed):
-            for rows in TokenBudgetBatches(lengths, self.max_length, self.budget, is_gpu).batches:
+            for rows in plan_batches(lengths, self.max_length, self.budget, is_gpu):
                 batch = self.make_batch([encodings[row] for row in rows], int(widths[rows[0]]))
                 hidden = self.encoder(**batch).last_hidden_state
                 features[rows] = pool(hidden.float(), batch.get("attention_mask"), "mean")[:, 0].cpu().numpy()

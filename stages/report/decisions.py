@@ -19,9 +19,8 @@ class Decisions:
 
     temperature: float | None = None
     calibration: dict[str, dict[str, float]] = field(default_factory=dict)  # `before` and `after`, with a temperature
-    coverage: list[dict[str, float]] = field(
-        default_factory=list
-    )  # coverage, accuracy, threshold; for one label a text
+    # Of one label a text: coverage, accuracy and threshold of each point.
+    coverage: list[dict[str, float]] = field(default_factory=list)
     answered: dict[str, float] | None = None  # the same of the threshold that was fitted; accuracy NaN without answers
     label_thresholds: list[dict[str, Any]] = field(default_factory=list)  # name, threshold, precision, recall, rows
 

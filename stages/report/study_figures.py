@@ -51,7 +51,7 @@ def draw_importance(importance: dict[str, float]) -> str:
 
 
 def draw_parallel(
-    columns: dict[str, Sequence[Any]], values: Sequence[float], log: set[str], lower_is_better: bool
+    columns: Mapping[str, Sequence[Any]], values: Sequence[float], log: set[str], lower_is_better: bool
 ) -> str:
     """Parallel coordinates: an axis for each param, then the score; a line for each trial, good ones in color.
 

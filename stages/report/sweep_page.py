@@ -7,6 +7,11 @@ from stages.core.sweep_space import Dimension
 from stages.report.study_figures import draw_importance, draw_parallel, draw_search
 from stages.report.study_page import StudyPage
 
+PARALLEL = "Params and score"  # the caption of a figure
+NOTES = [
+    "Among params and scores, the orange line is the best trial; the paler a line is, the worse is its score.",
+    "Importance is the share of a param in the differences between complete trials (fANOVA, Hutter 2014).",
+]
 METRICS = ("accuracy", "f1_macro", "loss")  # of validation, in the table beside the one that chose
 
 
@@ -33,10 +38,8 @@ def make_sweep_page(
     `winner` has the name of the best trial's `experiment` and the metrics of its `test`, where it was run.
     """
     lower = metric in LOWER_IS_BETTER
-    complete = [one for one in trials if one.value is not None]
-    best = min(complete, key=lambda one: (1 if lower else -1) * (one.value or 0))
-    stopped = sum(one.value is None for one in trials)
-    seconds = sum(one.result["seconds"] for one in trials)
+    best_first = sort_trials(trials, lower)
+    best = best_first[0]
     answer = [
         f"Trial {best.number} is the best of {len(trials):,}: {metric} {best.value:.4f} on validation.",
         "It has " + ", ".join(f"{key} {format_value(value)}" for key, value in best.params.items()) + ".",
@@ -49,54 +52,53 @@ def make_sweep_page(
             f"{test['accuracy']:.4f}. Validation chose the best of many trials, so its own number is too good."
         )
         commands = [f"dvc exp show --only-changed  # {winner['experiment']} is in the list", "python -m stages.gate"]
-    columns, rows = list_trials(trials, space, metric)
-    shown = [one for one in trials if one.value is not None or one.result["validation"]]
-    values = [one.value if one.value is not None else last_score(one, metric) for one in shown]
-    figures = {
-        "Score by trial": draw_search(
-            [one.number for one in shown], values, [one.value is None for one in shown], lower
-        ),
-        "Params and score": draw_parallel(
-            {key.removeprefix("train."): [one.params[key] for one in shown] for key in space},
-            values,
-            {key.removeprefix("train.") for key, dimension in space.items() if dimension.log},
-            lower,
-        ),
-    }
-    if importance:
-        figures["Importance"] = draw_importance(
-            {key.removeprefix("train."): share for key, share in importance.items()}
-        )
+    stopped = sum(one.value is None for one in trials)
+    seconds = sum(one.result["seconds"] for one in trials)
+    columns, rows = list_trials(best_first, space, metric)
     return StudyPage(
         title=f"Sweep: {len(trials):,} trials",
         answer=answer,
         facts=facts | {"Study": name, "Stopped early": f"{stopped:,} trials", "Seconds": f"{seconds:,.0f} in trials"},
-        figures=figures,
-        notes=[
-            "Among params and scores, the orange line is the best trial; the paler a line is, the worse is its score.",
-            "Importance is the share of a param in the differences between complete trials (fANOVA, Hutter 2014).",
-        ],
+        figures=draw_figures(trials, space, importance, metric, lower),
+        notes=NOTES,
         columns=columns,
         rows=rows,
         commands=commands,
-        wide=frozenset({"Params and score"}),
+        wide=frozenset({PARALLEL}),
     )
 
 
-def last_score(trial: SearchedTrial, metric: str) -> float:
-    """The score of the last validation of a trial that was stopped."""
-    return trial.result["validation"][-1][metric]
+def sort_trials(trials: list[SearchedTrial], lower_is_better: bool) -> list[SearchedTrial]:
+    """The trials, the best first; those that were stopped last."""
+    sign = 1 if lower_is_better else -1
+    return sorted(trials, key=lambda one: (one.value is None, sign * (one.value or 0), one.number))
+
+
+def draw_figures(
+    trials: list[SearchedTrial], space: dict[str, Dimension], importance: dict[str, float], metric: str, lower: bool
+) -> dict[str, str]:
+    """The figures by their captions; a trial that was stopped is shown with the score of its last validation."""
+    shown = [one for one in trials if one.value is not None or one.result["validation"]]
+    values = [one.result["validation"][-1][metric] if one.value is None else one.value for one in shown]
+    columns = {shorten(key): [one.params[key] for one in shown] for key in space}
+    log = {shorten(key) for key, dimension in space.items() if dimension.log}
+    figures = {
+        "Score by trial": draw_search(
+            [one.number for one in shown], values, [one.value is None for one in shown], lower
+        ),
+        PARALLEL: draw_parallel(columns, values, log, lower),
+    }
+    if importance:
+        figures["Importance"] = draw_importance({shorten(key): share for key, share in importance.items()})
+    return figures
 
 
 def list_trials(
     trials: list[SearchedTrial], space: dict[str, Dimension], metric: str
 ) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
-    """Columns and rows of the table of trials, the best first; trials that were stopped have no score."""
+    """Columns and rows of the table of trials; trials that were stopped have no score."""
     others = tuple(name for name in METRICS if name != metric)
-    names = [key.removeprefix("train.") for key in space]
-    columns = ("trial", metric, *others, *names, "seconds", "state")
-    sign = 1 if metric in LOWER_IS_BETTER else -1
-    in_order = sorted(trials, key=lambda one: (one.value is None, sign * (one.value or 0), one.number))
+    columns = ("trial", metric, *others, *map(shorten, space), "seconds", "state")
     rows = [
         (
             one.number,
@@ -106,9 +108,14 @@ def list_trials(
             round(one.result["seconds"], 2),
             one.result.get("problem") or ("stopped" if one.value is None else "complete"),
         )
-        for one in in_order
+        for one in trials
     ]
     return columns, rows
+
+
+def shorten(key: str) -> str:
+    """The name of a param within its section."""
+    return key.removeprefix("train.")
 
 
 def format_value(value: Any) -> str:

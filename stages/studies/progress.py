@@ -3,17 +3,15 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from stages.core.sweep_space import Dimension
-from stages.studies.study import Study, TrainTrial
+from stages.studies.study import RESULT, Study, TrainTrial
 
-if TYPE_CHECKING:
-    import optuna
-
-LogTrial = Callable[["optuna.trial.FrozenTrial"], None]  # called for each finished trial, again and again
+# Called for each finished trial, again and again, with its number, its params, and the result of its training.
+LogTrial = Callable[[int, dict[str, Any], dict[str, Any]], None]
 
 
 def run_search(
@@ -50,7 +48,7 @@ def show_progress(study: Study, total: int, unit: str, metric: str, log: LogTria
                 bar.set_postfix_str(f"best {metric} {best.value:.4f} in trial {best.number}", refresh=False)
             bar.update(min(len(study.finished), total) - bar.n)
             for trial in study.finished:
-                log(trial)
+                log(trial.number, trial.params, trial.user_attrs[RESULT])
 
         report()
         yield report

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Sampler
 
 from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType
 from stages.text.labels import flatten_lists, make_label_tensor, read_labels
-from stages.text.padding import pad_rows, plan_batches, round_up_widths
+from stages.text.padding import pad_rows, round_up_widths
 from stages.text.windows import get_documents
 
 if TYPE_CHECKING:
@@ -180,17 +180,3 @@ class MarkedRows(RowDataset):
         if is_ignored.any():
             batch["labels"][torch.from_numpy(is_ignored)] = IGNORED
         return batch
-
-
-class TokenBudgetBatches(Sampler[list[int]]):
-    """The batches of `plan_batches`, for a DataLoader."""
-
-    def __init__(self, lengths: np.ndarray, max_length: int, budget: int, fixed_rows: bool):
-        self.batches = plan_batches(lengths, max_length, budget, fixed_rows)
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches:
-            yield batch.tolist()

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from stages.core.problem_type import MULTI_LABEL, SINGLE_LABEL, ProblemType, Task
-from stages.text.windows import find_first_windows, get_documents
 
 if TYPE_CHECKING:  # a served model reads no data set, and need not have the library
     from datasets import Dataset
@@ -51,11 +50,6 @@ def flatten_lists(column: "ChunkedArray") -> tuple[np.ndarray, np.ndarray]:
     """
     values = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
     return values, np.concatenate([chunk.value_lengths().to_numpy() for chunk in column.chunks])
-
-
-def get_document_labels(split: "Dataset") -> np.ndarray:
-    """The labels of each of the D documents: int64 `(D,)` or bool `(D, C)`."""
-    return read_labels(split)[find_first_windows(get_documents(split))]
 
 
 def make_label_tensor(labels: np.ndarray) -> torch.Tensor:

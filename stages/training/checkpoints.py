@@ -16,10 +16,11 @@ from typing import Any
 from filelock import FileLock
 
 from stages.core import ranks
-from stages.core.cache import MANIFEST, hash_key, hold_lock
+from stages.core.cache import MANIFEST, hash_key
 from stages.core.errors import UserError
 from stages.core.files import cache_dir, read_json, sha256_of_all, write_json
 from stages.core.hardware import describe_processor
+from stages.core.locks import hold_lock
 
 DAYS_UNFINISHED = 30  # since the last use, until the checkpoints of a training that was not finished are removed
 DAYS_FINISHED = 1

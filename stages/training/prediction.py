@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 from stages.core.problem_type import ProblemType
 from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.model.prediction import Batch, find_device, predict_batches
-from stages.text.batches import RowDataset, RowSubset, TokenBudgetBatches, pass_batch_through
+from stages.text.batches import RowDataset, RowSubset, pass_batch_through
+from stages.text.padding import plan_batches
 from stages.text.windows import find_first_windows, pool_windows
 from stages.training.cached_features import CachedFeatures
 from stages.training.inputs import Inputs
@@ -78,7 +79,7 @@ def make_eval_batches(rows: RowDataset, batch_size: int) -> list[list[int]]:
     Each has as many tokens as `batch_size` of the longest rows have, padding included.
     """
     budget, has_gpu = batch_size * rows.max_length, torch.cuda.is_available()
-    return list(TokenBudgetBatches(rows.lengths, rows.max_length, budget, has_gpu))
+    return [batch.tolist() for batch in plan_batches(rows.lengths, rows.max_length, budget, has_gpu)]
 
 
 def is_pinnable(rows: RowDataset) -> bool:

@@ -48,12 +48,13 @@ def test_a_search_ends_with_as_many_trials_as_wanted_and_improves(storage):
     assert Counter(trial.state.name for trial in study.finished)["PRUNED"] > 3
 
 
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(storage):
-    at_once = search(make_study(storage, "at once"), 24)
-    for total in (7, 8, 24):
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(storage, monkeypatch):
+    monkeypatch.setattr(study_module, "STARTUP_TRIALS", 3)
+    at_once = search(make_study(storage, "at once"), 9)
+    for total in (2, 5, 9):
         in_parts = search(make_study(storage, "in parts"), total)
     assert read_trials(in_parts) == read_trials(at_once)
-    assert read_trials(search(make_study(storage, "other seed", seed=2), 24)) != read_trials(at_once)
+    assert read_trials(search(make_study(storage, "other seed", seed=2), 3)) != read_trials(at_once)[:3]
 
 
 def test_a_search_ends_in_time(storage):
@@ -110,7 +111,7 @@ def test_a_trial_whose_process_died_before_its_first_sign_of_life_is_given_up(st
 
 
 def test_importance_finds_the_param_that_matters(storage):
-    importance = search(make_study(storage), 40).importance()
+    importance = search(make_study(storage), 20).importance()
     assert next(iter(importance)) == "x"
     assert sum(importance.values()) == pytest.approx(1)
 
@@ -170,8 +171,8 @@ def start(storage, total, seconds=0.05):
 
 
 def test_a_search_that_is_killed_and_joined_has_each_trial_once(shared_storage):
-    total = 40
-    for count in range(5):
+    total = 30
+    for count in range(3):
         process = start(shared_storage, total)
         while not (line := process.stdout.readline()).strip().isdecimal() or int(line) < 5 * (count + 1):
             assert line

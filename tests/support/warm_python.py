@@ -17,27 +17,17 @@ import importlib
 import json
 import os
 import resource
-import runpy
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import traceback
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
-STORES = ("mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store")
-LIBRARIES = (
-    *STORES,
-    *("accelerate", "datasets", "evaluate", "matplotlib.figure", "mlflow.pyfunc", "pandas", "pydantic"),
-    *("safetensors", "scipy.stats", "sklearn.metrics", "torch", "transformers.models.bert.modeling_bert"),
-    "transformers.trainer",
-    *("dvc.cli.parser", "dvc.repo.experiments.queue.workspace", "dvc.repo.plots", "dvc.stage.run", "scmrepo.git"),
-)
+# Besides those of `stages.warm`.
+LIBRARIES = ("dvc.cli.parser", "dvc.repo.experiments.queue.workspace", "dvc.repo.plots", "dvc.stage.run", "scmrepo.git")
 PYTHON = sys.executable  # the real one
 SHARED = "WARM_PYTHON"  # the variable with the client's path
 CLIENT = """\
@@ -125,43 +115,16 @@ def take_over(connection: socket.socket) -> list[str]:
     return arguments
 
 
-def run(module: str) -> int:
-    """Run a module as `python -m` does, and return its exit code."""
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as stop:
-        if isinstance(stop.code, str):
-            print(stop.code, file=sys.stderr)
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def end(code: int) -> NoReturn:
-    """End as Python does, but leave the memory of the libraries as it is.
-
-    To take all of it apart would touch, and so copy, each page that is shared with the server: a second of CPU.
-    MLflow's databases are closed, because SQLite then deletes its write-ahead log.
-    """
-    threading._shutdown()  # waits for threads
-    atexit._run_exitfuncs()
-    for store in STORES:
-        for engine in sys.modules[store].SqlAlchemyStore._engine_map.values():
-            engine.dispose()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
-    os.environ["GOMP_SPINCOUNT"] = "3000"  # as `stages` sets it before torch is imported
-    for library in LIBRARIES:
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from stages import warm
+
+    for library in (*warm.LIBRARIES, *LIBRARIES):
         importlib.import_module(library)
     gc.freeze()  # the objects of all libraries are then not searched for garbage, which would copy their pages
     _, address, client = sys.argv
     module, *sys.argv[1:] = serve(address)
     sys.executable = client  # for the processes that this one starts
-    sys.path[:0] = [str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    end(run(module))
+    sys.path[:1] = [str(Path.cwd()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    warm.forget_project()
+    warm.end(warm.run(module))

@@ -5,16 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.text.batches import (
-    LengthGroupedSampler,
-    MarkedRows,
-    SharedBatches,
-    TokenBudgetBatches,
-    TokenRows,
-    pad_batch,
-)
+from stages.text.batches import LengthGroupedSampler, MarkedRows, SharedBatches, TokenRows, pad_batch
 from stages.text.labels import flatten_lists
-from stages.text.padding import round_up_widths, sort_by_length
+from stages.text.padding import plan_batches, round_up_widths, sort_by_length
 
 
 @pytest.fixture
@@ -76,23 +69,23 @@ def test_batches_of_pairs_have_token_types(split):
 
 def test_budget_batches_hold_every_row_once_longest_first_within_the_budget():
     lengths = np.random.default_rng(0).integers(5, 500, 1003)
-    batches = list(TokenBudgetBatches(lengths, 500, 2000, fixed_rows=False))
-    assert len(batches) == len(TokenBudgetBatches(lengths, 500, 2000, fixed_rows=False)) > 100
+    batches = plan_batches(lengths, 500, 2000)
+    assert len(batches) > 100
     assert np.concatenate(batches).tolist() == sort_by_length(lengths).tolist()
     assert all(len(batch) * round_up_widths(lengths, 500)[batch].max() <= 2000 for batch in batches)
     assert lengths[np.concatenate(batches)].tolist() == sorted(lengths, reverse=True)
-    assert [len(batch) for batch in TokenBudgetBatches(lengths[:5], 500, 1, False)] == [1] * 5  # one row at least
+    assert [len(batch) for batch in plan_batches(lengths[:5], 500, 1)] == [1] * 5  # one row at least
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=50), st.sampled_from([60, 64, 500]), st.integers(1, 500))
 def test_budget_batches_hold_rows_of_one_width(lengths, max_length, budget):
     lengths = np.array(lengths)
     widths = round_up_widths(lengths, max_length)
-    batches = list(TokenBudgetBatches(lengths, max_length, budget, fixed_rows=False))
+    batches = plan_batches(lengths, max_length, budget)
     assert all(len(set(widths[batch])) == 1 for batch in batches)
-    filled = list(TokenBudgetBatches(lengths, max_length, budget, fixed_rows=True))
+    filled = plan_batches(lengths, max_length, budget, fixed_rows=True)
     for rows, expected in zip(filled, batches, strict=True):
-        assert rows == expected + [expected[-1]] * (len(rows) - len(expected))
+        assert rows.tolist() == [*expected, *[expected[-1]] * (len(rows) - len(expected))]
         assert len(rows) == max(budget // widths[rows[0]], 1)
 
 
