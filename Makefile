@@ -21,13 +21,14 @@ endif
 	@echo
 	@dvc metrics show metrics/test.json
 	@echo
+	@echo "report        reports/report.html"
 	@echo "model         models/classifier; reports/model_card.md says how to load it in Python"
 	@echo "compare runs  make ui, then open http://127.0.0.1:5000"
 
-# The experiments side by side: what they change, accuracy and seconds. dvc exp show alone has all numbers.
-DETAILS := loss|rows|temperature|threshold|.*_macro|.*_error|recall_.*|(validation|total|trainable|train_(loop|frozen|peak|samples|tokens))_.*
+# The experiments side by side: what they change, accuracy and seconds. dvc exp show alone has all numbers, also of what `auto` was.
+DETAILS := num_train_epochs|learning_rate|loss|rows|temperature|threshold|.*_macro|.*_error|recall_.*|(validation|total|trainable|train_(loop|frozen|peak|samples|tokens))_.*
 compare: setup
-	dvc exp show --only-changed --keep 'accuracy|train_seconds' --drop 'Created|Executor|.*/.*|$(DETAILS)'
+	@dvc exp show --only-changed --keep 'accuracy|train_seconds' --drop 'Created|Executor|.*/.*|$(DETAILS)'
 
 # Runs the finished pipeline again in a temporary clone, and says of each output whether its bytes are the same.
 # STAGE=preprocess stops after that stage.

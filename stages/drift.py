@@ -82,9 +82,13 @@ def draw_samples(arguments: argparse.Namespace, params: Params) -> tuple[Sample,
     columns = data.label_column if isinstance(data.label_column, list) else [data.label_column]
     new = draw_from_csv(arguments.csv, layout, columns, arguments.label_column is not None, most, seed)
     reference = draw_from_split(RAW / "test.parquet", most, seed)
-    for name, sample in ((arguments.csv, new), (f"the test split ({RAW}/test.parquet)", reference)):
+    sides = (
+        (arguments.csv, new, "Wait for more texts."),
+        (f"the test split ({RAW}/test.parquet)", reference, "Use a source with more test rows, or data.test_fraction."),
+    )
+    for name, sample, advice in sides:
         if (found := len(set(sample.texts))) < FEWEST_TEXTS:
-            raise UserError(f"{name}: has {found} different texts; the test for drift needs {FEWEST_TEXTS} at least.")
+            raise UserError(f"{name}: {found} different texts; the test for drift needs {FEWEST_TEXTS}. {advice}")
     return new, reference
 
 

@@ -3,6 +3,7 @@
 python -m stages.evaluate
 """
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,7 +51,7 @@ from stages.report.facts import RunFacts
 from stages.report.figures import draw_confusion_matrix
 from stages.report.html import write_report
 from stages.report.model_card import make_card
-from stages.report.summary import Summary, summarize
+from stages.report.summary import Summary, describe_one_answer, summarize
 from stages.report.tables import (
     write_class_metrics,
     write_confusion,
@@ -106,6 +107,8 @@ def main() -> None:
     name = "f1_micro" if summary.is_multi_label else "accuracy"
     results = f"{name} {metrics[name]:.4f} on {metrics['rows']:,} test rows"
     print(f"{TEST_METRICS}: {results}; more in {REPORTS}/report.html")
+    if (advice := describe_one_answer(predictions)) is not None:
+        print(f"warning: {advice}", file=sys.stderr)
 
 
 def read_facts(params: Params) -> RunFacts:

@@ -3,6 +3,7 @@
 python -m stages.gate
 """
 
+import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from stages.tracking.registry import (
 
 
 def main() -> None:
+    parse_arguments()
     params = Params.load()
     metrics = read_json(TEST_METRICS)
     run_key = read_json(RUN, ["run"])["run"]
@@ -87,6 +89,11 @@ def add_seed_note(verdict: Verdict, difference: float, params: Params) -> Verdic
 def describe_failure(failed: list[Verdict]) -> str:
     advice = [verdict.advice for verdict in failed if verdict.advice]
     return " ".join([f"the model fails {', '.join(verdict.rule for verdict in failed)}.", *advice])
+
+
+def parse_arguments() -> argparse.Namespace:
+    """None but --help; a mistyped option must not look as if it had an effect."""
+    return argparse.ArgumentParser(prog="python -m stages.gate", description=__doc__.splitlines()[0]).parse_args()
 
 
 if __name__ == "__main__":

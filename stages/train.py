@@ -122,7 +122,8 @@ def fit(inputs: Inputs, params: Params, checkpoints: Path, run: Journal | None) 
     # computes them in every step does not resume from a checkpoint of one that reads the cache.
     folder = checkpoints if inputs.frozen is None else checkpoints / "computed_in_every_step"
     trainer = make_trainer(inputs, params.train, params.train_seed, folder, callbacks)
-    print(f"{trainer.args.num_train_epochs:g} epochs, learning rate {trainer.args.learning_rate:g}")
+    epochs = trainer.args.num_train_epochs
+    print(f"{epochs:g} {'epoch' if epochs == 1 else 'epochs'}, learning rate {trainer.args.learning_rate:g}")
     trainer.fit()
     return trainer
 

@@ -154,3 +154,10 @@ def test_a_server_that_is_down_is_one_message_and_code_1(checkout):
     output = checkout.run("python", "-m", "stages.gate", fails=True, **down)
     assert output.strip() == f"error in gate{message}"
     assert f"error in promote{message}" in checkout.run("python", "-m", "stages.promote", fails=True, **down)
+
+
+def test_help_and_an_unknown_option_judge_nothing(checkout):
+    assert "usage: python -m stages.gate" in checkout.run("python", "-m", "stages.gate", "--help")
+    assert "unrecognized arguments: --min-accuracy" in checkout.run(
+        "python", "-m", "stages.gate", "--min-accuracy", fails=True
+    )

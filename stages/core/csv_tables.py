@@ -193,5 +193,6 @@ def describe_columns(first: list[str], form: CsvFormat) -> str:
         return f"columns 0 to {len(first) - 1}"
     if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for name in first for letter in name):
         return f"a first row that is not {form.encoding}, so check data.encoding"
-    only_one = f"; one column only, so check data.delimiter, now {form.delimiter!r}" if len(first) == 1 else ""
-    return f"{to_one_line(', '.join(first))}{only_one} (data.header false: the first row is no header)"
+    if len(first) == 1:
+        return f"only one, {to_one_line(first[0])!r}, so check data.delimiter, now {form.delimiter!r}"
+    return f"{to_one_line(', '.join(first))} (data.header false: the first row is no header)"

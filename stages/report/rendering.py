@@ -26,6 +26,7 @@ def render_template(name: str, values: dict[str, Any]) -> str:
         "code": format_code,
         "integer": format_integer,
         "interval": format_interval,
+        "param": format_param,
         "percent": format_percent,
         "seconds": format_seconds,
     }
@@ -46,6 +47,13 @@ def format_integer(value: int) -> str:
 def format_interval(ends: Sequence[float] | None) -> str:
     """`0.912–0.934`; empty for none, and for NaN."""
     return "" if ends is None or ends[0] != ends[0] else f"{ends[0]:.3f}–{ends[1]:.3f}"
+
+
+def format_param(value: Any) -> Any:
+    """A value as params.yaml writes it: `null`, `true` and `false`; others as they are."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def format_percent(share: float) -> str:

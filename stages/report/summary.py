@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.core.errors import to_printable
 from stages.evaluation.intervals import (
     RESAMPLES,
     Intervals,
@@ -42,6 +43,20 @@ class Summary:
     lengths: list[dict[str, Any]]  # shortest, longest, rows; accuracy as (value, low, high)
     slices: dict[str, list[Slice]]  # by column, the largest first
     mistakes: list[dict[str, Any]]  # row, actual, predicted, confidence, text
+
+
+def describe_one_answer(predictions: LabelledPredictions) -> str | None:
+    """What to do when all texts get the same class, though they are of several: the training was too short."""
+    if isinstance(predictions, MultiLabelPredictions):
+        return None
+    given = set(predictions.predicted_names)
+    if len(given) > 1 or given == set(predictions.label_names):
+        return None
+    (name,) = given
+    return (
+        f"the model gives every test row the label {to_printable(name)}: it has hardly learned yet. With few training "
+        "rows it needs more epochs, such as dvc exp run -S train.num_train_epochs=10."
+    )
 
 
 def summarize(

@@ -23,6 +23,7 @@ from stages.text.windows import find_first_windows, pool_windows
 from stages.training.inputs import Inputs
 from stages.training.losses import balance_classes, make_loss, make_multi_label_loss
 from stages.training.prediction import make_eval_batches, make_eval_loader, read_eval_batches
+from stages.training.progress import print_short_lines
 from stages.training.resumable_trainer import ResumableTrainer
 from stages.training.settings import resolve_settings
 from stages.training.trainer_arguments import make_arguments
@@ -49,7 +50,7 @@ def make_trainer(
     assert num_labels is not None
     weights = balance_classes(rows.labels, num_labels) if train.class_weights == "balanced" else None
     loss = make_multi_label_loss if rows.problem_type == MULTI_LABEL else make_loss
-    return (trainer_class or ClassifierTrainer)(
+    trainer = (trainer_class or ClassifierTrainer)(
         inputs,
         arguments,
         train_dataset=rows,
@@ -57,6 +58,8 @@ def make_trainer(
         compute_loss_func=loss(weights, train.label_smoothing_factor),
         callbacks=callbacks,
     )
+    print_short_lines(trainer)
+    return trainer
 
 
 class DivergedError(UserError):

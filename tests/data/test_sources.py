@@ -417,7 +417,7 @@ def test_a_label_that_train_does_not_have_is_an_error_or_dropped(workspace, read
     ("lines", "data", "message"),
     [
         (["a,b", "x,y"], {}, r"data.text_column: .*all.csv has no column 'text'; it has a, b \(data.header false"),
-        (["text;label", "x;y"], {}, r"no column 'text'; it has text;label; one column only, so check data.delimiter"),
+        (["text;label", "x;y"], {}, r"no column 'text'; it has only one, 'text;label', so check data.delimiter"),
         (["text,label", "x,a"], {}, r"the data has one class \(a\) in 1 rows; need two"),
         (["text,label", "x,a", "y,b"], {}, r"data.test_fraction: found 0.1; of 2 rows it would leave none of 2 of"),
         (["t\0e\0x", "x"], {}, r"it has a first row that is not utf-8, so check data.encoding"),

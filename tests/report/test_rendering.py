@@ -5,6 +5,7 @@ from stages.report.rendering import (
     format_code,
     format_integer,
     format_interval,
+    format_param,
     format_percent,
     format_seconds,
     name_source,
@@ -21,6 +22,11 @@ def test_code_in_markdown_is_one_line_that_cannot_end_early():
     assert format_code("a\n|`b`") == "`a \\|'b'`"
     assert format_code("") == "` `"
     assert format_code("\x1b[2Ja\0") == "`\\x1b[2Ja\\x00`"
+
+
+def test_params_are_written_as_in_params_yaml():
+    assert [format_param(value) for value in (None, True, False)] == ["null", "true", "false"]
+    assert [format_param(value) for value in (1, 0, "none")] == [1, 0, "none"]
 
 
 def test_seconds_are_written_as_people_write_them():
