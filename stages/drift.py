@@ -65,7 +65,7 @@ def main() -> None:
         print(sentence)
     print(f"{page}: what differs")
     if result.has_drift:
-        sys.exit(f"\ndrift found: {to_one_line(result.csv)} differs from the test split")
+        sys.exit(f"\ndrift found: {result.csv} differs from the test split")
 
 
 def apply_options(params: Params, arguments: argparse.Namespace) -> Params:
@@ -161,7 +161,7 @@ def compare(
     samples = select(measured, is_new), select(measured, ~is_new)
     most_foreign = np.argsort(-test.scores[: len(new.rows)], kind="stable")[:SHOWN_TEXTS]
     return DriftResult(
-        csv=new.name,
+        csv=to_one_line(new.name),
         test=test,
         is_new=is_new,
         rules=rules,
@@ -191,8 +191,8 @@ def select(measured: MeasuredTexts, rows: np.ndarray) -> TextSample:
 def describe_text(new: Sample, predictions: Predictions, place: int) -> ForeignText:
     """A new text, and what the model says of it."""
     row = new.rows[place]
-    text = row.text if isinstance(row.text, str) else "\n\n".join(row.text)
-    return ForeignText(row.location, text, predictions.predicted_names[place], float(predictions.confidence[place]))
+    location, text = to_one_line(row.location), row.text if isinstance(row.text, str) else "\n\n".join(row.text)
+    return ForeignText(location, text, predictions.predicted_names[place], float(predictions.confidence[place]))
 
 
 def describe_facts(params: Params) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -80,6 +81,14 @@ def test_texts_in_another_language_are_drift_with_exit_code_1(checkout):
     found = json.loads((checkout.folder / "reports/drift.json").read_text())
     assert (found["drift"], found["metrics"], found["csv"]) == (True, [], "other.csv")
     assert "Das Gerät ging nach" in (checkout.folder / "reports/drift.html").read_text()
+
+
+def test_a_file_whose_name_is_not_utf_8_is_compared_too(run, checkout):
+    name = os.fsdecode(b"caf\xe9.csv")
+    shutil.copy(checkout.folder / "same.csv", checkout.folder / name)
+    run(name)
+    assert checkout.json("reports/drift.json")["csv"] == r"caf\udce9.csv"
+    assert r"caf\udce9.csv row " in (checkout.folder / "reports/drift.html").read_text()
 
 
 def test_equal_runs_give_equal_files(run, checkout):
