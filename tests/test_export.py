@@ -106,6 +106,16 @@ def test_an_export_of_another_model_is_not_taken_for_that_of_this_one(checkout, 
     assert find_export(classifier, tmp_path / "none", only_if_faster=True) == classifier
 
 
+def test_an_export_that_is_named_answers_itself_and_torch_does_not(checkout):
+    assert predict(checkout, "--model", "models/onnx", "--engine", "onnx") == predict(checkout, "--engine", "onnx")
+    message = "--model: models/onnx is an export, which torch does not compute"
+    for options in (("--engine", "torch"), ("--precision", "fp32")):
+        command = ("python", "-m", "stages.predict", "--model", "models/onnx", *options, "x")
+        assert message in checkout.run(*command, fails=True)
+    options = ("--engine", "onnx", "--precision", "fp32", "x")
+    assert "--precision needs torch" in checkout.run("python", "-m", "stages.predict", *options, fails=True)
+
+
 def test_the_faster_of_both_answers_where_that_is_asked_for(checkout, tmp_path):
     classifier = checkout.folder / "models/classifier"
     exported = shutil.copytree(checkout.folder / "models/onnx", tmp_path / "onnx")
