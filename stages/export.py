@@ -13,8 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
+from stages.core.cache import hold_lock
 from stages.core.errors import UserError
-from stages.core.files import new_folder, read_json
+from stages.core.files import cache_dir, new_folder, read_json
 from stages.core.params import Params
 from stages.core.paths import CLASSIFIER, EXPORTED, RAW, RUN
 from stages.core.problem_type import MULTI_LABEL
@@ -22,7 +25,7 @@ from stages.core.stage import report_errors
 from stages.evaluation.predictions import LabelledPredictions
 from stages.inference.agreement import Agreement, compare
 from stages.inference.classifier_facts import ClassifierFacts
-from stages.inference.exported_folder import GRAPH
+from stages.inference.exported_folder import GRAPH, hash_classifier, is_exported
 from stages.inference.exporting import (
     KEPT_IN_FP32,
     LabelledTexts,
@@ -61,7 +64,15 @@ class Judge(NamedTuple):
 def main() -> None:
     arguments = parse_arguments()
     check_installed()
+    check_out(arguments.out)
     params = Params.load()
+    with hold_lock(FileLock(cache_dir() / "export.lock"), "another export"):
+        export(arguments, params)
+
+
+def export(arguments: argparse.Namespace, params: Params) -> None:
+    """Make, judge, measure and log the export; one at a time, because a second would slow it and remove its files."""
+    source = hash_classifier(arguments.model)  # before it is read: a model that replaces it now has no such export
     rows = read_texts(VALIDATION, None if arguments.int8 else MOST_ROWS)
     expected = predict_texts(Predictor(arguments.model, "fp32"), rows, str(VALIDATION))
     judge = Judge(rows, expected, params.gate.champion_confidence or 0.95, params.seed)
@@ -76,12 +87,18 @@ def main() -> None:
         size = (part / GRAPH).stat().st_size
         as_today = Predictor(arguments.model, params.evaluate.precision)
         speed = measure_speed({f"torch, {as_today.precision}": as_today, "onnx": OnnxPredictor(part)}, rows.texts)
-        record_export(part, facts, arguments.model, made, agreement, speed)
+        record_export(part, facts, source, made, agreement, speed)
     print(f"{arguments.out}: {made['precision']}, {size / 1e6:.1f} MB; {agreement.describe()}")
     for engine, values in speed.items():
         print(f"{engine}: {values['single_text_ms']} ms for one text, {values['texts_per_second']} texts a second")
     if params.tracking.log_model and arguments.model == CLASSIFIER:
         log_model(arguments.out, facts, params)
+
+
+def check_out(folder: Path) -> None:
+    """UserError when there is something else than an export, which would be lost: the folder is replaced as a whole."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_exported(folder)):
+        raise UserError(f"--out: {folder} is there, and is no export; give a new folder.")
 
 
 def choose_int8(fp32: Path, folder: Path, judge: Judge) -> tuple[Agreement, dict[str, Any]]:

@@ -56,7 +56,16 @@ def main() -> None:
 
 
 def choose_engine(arguments: argparse.Namespace) -> None:
-    """Set `--model` to the folder that `--engine` asks for; UserError when there is no export of the model."""
+    """Set `--model` to the folder that `--engine` asks for; UserError when there is no export of the model.
+
+    An export that `--model` names answers itself; UserError when torch is asked for.
+    """
+    from stages.inference.exported_folder import is_exported
+
+    if is_exported(arguments.model):
+        if arguments.engine == "torch" or arguments.precision:
+            raise UserError(f"--model: {arguments.model} is an export, which torch does not compute.")
+        return
     if arguments.engine == "torch" or (arguments.engine == "auto" and arguments.precision):
         return
     from stages.inference.loading import find_export
@@ -236,6 +245,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--out needs --csv or --parquet")
     if arguments.parquet and not arguments.out:
         parser.error("--parquet needs --out")
+    if arguments.engine == "onnx" and arguments.precision:
+        parser.error("--precision needs torch")
     if arguments.parquet and arguments.delimiter:
         parser.error("--delimiter needs --csv")
     if arguments.delimiter is not None:

@@ -19,7 +19,7 @@ from stages.core.arguments import count, megabytes, port
 from stages.core.errors import UserError, to_one_line
 from stages.core.request_limits import REQUEST_LIMITS
 from stages.core.stage import report_errors
-from stages.inference.body_limit import BodyLimit, refuse_nesting
+from stages.inference.body_limit import BodyLimit, refuse_long_number, refuse_nesting
 from stages.tracking.store_uri import default_store_uri, read_store_uri
 
 MAX_MB = 2  # in JSON a character may take six bytes
@@ -31,6 +31,7 @@ def main() -> None:
     model = load_model(arguments.model, arguments.max_texts)
     app = scoring_server.init(model)
     app.add_exception_handler(RecursionError, refuse_nesting)
+    app.add_exception_handler(ValueError, refuse_long_number)
     app.add_middleware(BodyLimit, max_bytes=arguments.max_bytes)
     with contextlib.suppress(KeyboardInterrupt):  # of SIGTERM and Ctrl-C, which uvicorn raises again at its end
         uvicorn.run(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,14 @@ def test_texts_in_another_language_are_drift_with_exit_code_1(checkout):
     assert "Das Gerät ging nach" in (checkout.folder / "reports/drift.html").read_text()
 
 
+def test_a_file_whose_name_is_not_utf_8_is_compared_too(run, checkout):
+    name = os.fsdecode(b"caf\xe9.csv")
+    shutil.copy(checkout.folder / "same.csv", checkout.folder / name)
+    run(name)
+    assert checkout.json("reports/drift.json")["csv"] == r"caf\udce9.csv"
+    assert r"caf\udce9.csv row " in (checkout.folder / "reports/drift.html").read_text()
+
+
 def test_equal_runs_give_equal_files(run, checkout):
     run("same.csv")
     files = [checkout.folder / f"reports/drift.{suffix}" for suffix in ("json", "html")]
@@ -96,6 +105,17 @@ def test_rows_without_a_label_count_for_drift_alone(run, checkout):
     run("some.csv", "--label-column", "verdict")
     result = checkout.json("reports/drift.json")
     assert (result["labelled_rows"], result["rows"]["new"]["compared"]) == (60, 120)
+
+
+def test_metrics_of_few_labelled_texts_are_not_compared(run, checkout):
+    """By the bootstrap, the accuracy of one text that is right would be 1.000 to 1.000, and significantly higher."""
+    rows = [(text, label if n < 49 else "") for n, (text, label) in enumerate(make_reviews("test", 7)[:120])]
+    write(checkout.folder / "few.csv", [("text", "label"), *rows])
+    output, _ = run("few.csv")
+    assert "49 new texts have a label; metrics are compared from 50 on." in output
+    assert "Accuracy" not in output
+    result = checkout.json("reports/drift.json")
+    assert (result["labelled_rows"], result["metrics"]) == (49, [])
 
 
 def test_more_rows_than_max_rows_are_drawn(run, checkout):
@@ -118,6 +138,7 @@ ROWS = [("a text", "positive"), *((f"text {number}", "positive") for number in r
         ([("text",)], (), r"bad.csv: 0 different texts; the test for drift needs 50\. Wait"),
         ([("text",), *[("the same",)] * 99], (), r"bad.csv: 1 different texts; the test for drift needs 50"),
         ([("text", "label"), *ROWS[:49]], (), r"bad.csv: 49 different texts"),
+        ([("text",), *((f"the{' ' * n} same<br>",) for n in range(60))], (), r"bad.csv: 1 different texts"),
         ([("texts", "label"), *ROWS], (), r"--text-column .*: bad.csv has no column 'text'"),
         ([("text", "label"), *ROWS, ("b", "mixed")], (), r"bad.csv row 62 \(line 63\): label 'mixed'; the model knows"),
         ([("text", "label"), *ROWS, (" ", "positive")], (), r"bad.csv row 62 \(line 63\): empty text"),
@@ -154,7 +175,7 @@ def make_sample(cells):
     ("changes", "cells", "expected"),
     [
         ({"data.label_separator": ";"}, ["a;b", "", "b"], {0: ("a", "b"), 1: (), 2: ("b",)}),
-        ({"data.label_column": ["a", "b"]}, [("1", "1"), ("0", "0")], {0: ("a", "b"), 1: ()}),
+        ({"data.label_column": ["a", "b"]}, [("1", "1"), ("", ""), ("0", "0")], {0: ("a", "b"), 2: ()}),
         ({"data.label_names": {1: "a", 2: "b"}}, ["2", "", "1"], {0: ("b",), 2: ("a",)}),
     ],
 )

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -104,6 +106,16 @@ def test_an_export_of_another_model_is_not_taken_for_that_of_this_one(checkout, 
     assert find_export(classifier, tmp_path / "none", only_if_faster=True) == classifier
 
 
+def test_an_export_that_is_named_answers_itself_and_torch_does_not(checkout):
+    assert predict(checkout, "--model", "models/onnx", "--engine", "onnx") == predict(checkout, "--engine", "onnx")
+    message = "--model: models/onnx is an export, which torch does not compute"
+    for options in (("--engine", "torch"), ("--precision", "fp32")):
+        command = ("python", "-m", "stages.predict", "--model", "models/onnx", *options, "x")
+        assert message in checkout.run(*command, fails=True)
+    options = ("--engine", "onnx", "--precision", "fp32", "x")
+    assert "--precision needs torch" in checkout.run("python", "-m", "stages.predict", *options, fails=True)
+
+
 def test_the_faster_of_both_answers_where_that_is_asked_for(checkout, tmp_path):
     classifier = checkout.folder / "models/classifier"
     exported = shutil.copytree(checkout.folder / "models/onnx", tmp_path / "onnx")
@@ -124,6 +136,37 @@ def test_without_a_model_or_data_the_export_is_one_message(finished, tmp_path):
     (copy.folder / "data/raw/validation.parquet").unlink()
     message = "error in export: data/raw/validation.parquet: cannot be read"
     assert message in copy.run("python", "-m", "stages.export", fails=True)
+
+
+@pytest.mark.parametrize("name", ["models/classifier", "notes", "notes/mine.txt"])
+def test_what_is_no_export_is_not_replaced_by_one(name, finished, tmp_path):
+    copy = finished.copy(tmp_path / "checkout")
+    (copy.folder / "notes").mkdir()
+    (copy.folder / "notes/mine.txt").write_text("mine")
+    output = copy.run("python", "-m", "stages.export", "--out", name, fails=True)
+    assert f"error in export: --out: {name} is there, and is no export; give a new folder." in output
+    assert (copy.folder / "notes/mine.txt").read_text() == "mine"
+    assert (copy.folder / "models/classifier/config.json").exists()
+
+
+def test_of_two_exports_at_once_the_second_waits(finished, tmp_path):
+    copy = finished.copy(tmp_path / "checkout")
+    with ThreadPoolExecutor(2) as both:
+        outputs = list(both.map(lambda _: copy.run("python", "-m", "stages.export"), range(2)))
+    assert sorted("waiting for another export" in output for output in outputs) == [False, True]
+    assert [path.name for path in (copy.folder / "models").glob("*onnx*")] == ["onnx"]
+
+
+def test_an_export_is_of_the_model_that_was_there_when_it_began(finished, tmp_path):
+    copy = finished.copy(tmp_path / "checkout")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(copy.run, "python", "-m", "stages.export")
+        while not running.done() and not list((copy.folder / "models").glob(".onnx.*.part")):
+            time.sleep(0.01)
+        (copy.folder / "models/classifier/another").write_text("model")
+        running.result()
+    with pytest.raises(UserError, match="is the export of another model than"):
+        find_export(copy.folder / "models/classifier", copy.folder / "models/onnx", only_if_faster=False)
 
 
 def test_a_package_that_is_missing_is_one_message():

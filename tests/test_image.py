@@ -66,6 +66,16 @@ def test_its_server_is_the_first_process_is_not_root_and_tells_its_health():
     assert command[:3] == ["python", "-m", "stages.serve"]
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+def test_its_check_of_the_model_passes_for_texts_and_for_pairs(pairs, tiny_model, tmp_path):
+    made = make_served_model(tiny_model, tmp_path, pairs)
+    (tmp_path / "model").symlink_to(made)
+    check = [rest for name, rest in read_dockerfile() if name == "RUN"][-1]
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"PATH": programs, "PYTHONPATH": f"{made}/code", "HOME": str(tmp_path)}
+    subprocess.run(check, shell=True, cwd=tmp_path, env=environment, check=True)
+
+
 @pytest.mark.skipif("FRESH_IMAGE" not in os.environ, reason="installs 60 packages; `make test-image` runs it")
 def test_its_steps_make_a_server_in_a_fresh_environment(tiny_model, tmp_path):
     """COPY and RUN in a folder in place of /app, with a Python that has what the image installs; prints its size."""

@@ -70,13 +70,14 @@ def test_the_server_keeps_nothing_in_the_users_folder(server):
         (b'{"inputs": ["\xff"]}', "Ensure that input is a valid JSON formatted string"),
         (b"", "Ensure that input is a valid JSON formatted string"),
         (b"[" * 100_000, "nested too deeply"),
+        (b'{"inputs": [' + b"1" * 5000 + b"]}", "a number of too many digits"),
         (b'["a"]', "exactly one of the input fields"),
         (b'{"inputs": []}', "Model inference is missing inputs"),
         (b'{"inputs": [""]}', "input 1: empty text"),
         (json.dumps({"inputs": ["a"] * 1001}).encode(), "found 1,001 texts; one request may have 1,000"),
         (json.dumps({"inputs": ["a" * 1_000_001]}).encode(), "found 1,000,001 characters; one request may have 1,0"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_request_that_cannot_be_used_is_status_400_with_a_reason(body, message, server):
     answer = server.post(body)

@@ -65,3 +65,10 @@ def refuse(status: int, message: str) -> JSONResponse:
 async def refuse_nesting(request: Request, error: Exception) -> JSONResponse:
     """The answer to JSON of so many brackets within each other that Python cannot read it."""
     return refuse(400, "Invalid input. The JSON is nested too deeply.")
+
+
+async def refuse_long_number(request: Request, error: Exception) -> JSONResponse:
+    """The answer to JSON with a number of so many digits that Python refuses it; another ValueError is raised again."""
+    if "integer string conversion" not in str(error):
+        raise error
+    return refuse(400, "Invalid input. The JSON has a number of too many digits.")

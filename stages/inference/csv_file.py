@@ -68,10 +68,8 @@ class TextTable:
             self.columns.append(self.find_column("text_pair_column", first.cells))
 
     def find_column(self, field: str, first: list[str]) -> int:
-        """The position of a column that the layout names; from the command line a number comes as text."""
-        column = getattr(self.layout, field)
-        if not self.layout.header and isinstance(column, str) and column.isdecimal():
-            column = int(column)
+        """The position of a column that the layout names."""
+        column = read_number(getattr(self.layout, field), self.header)
         key = f"--{field.replace('_', '-')} (default: data.{field})"
         return find_column(self.path, key, column, first, self.layout.csv_format)
 
@@ -97,6 +95,12 @@ class TextTable:
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
             cells, texts, locations = zip(*chunk, strict=True)
             yield list(cells), list(texts), list(locations)
+
+
+def read_number(column: str | int, header: Sequence[str] | None) -> str | int:
+    """A column as `find_column` takes it: from the command line a number comes as text, unless it is a name."""
+    is_number = isinstance(column, str) and column.isdecimal() and column not in (header or ())
+    return int(column) if is_number else column
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from stages.core.problem_type import MULTI_LABEL
 from stages.evaluation.predictions import LabelledPredictions, make_predictions
 from stages.inference.agreement import MOST_DIFFERENT_LOGIT, Agreement
 from stages.inference.classifier_facts import ClassifierFacts
-from stages.inference.exported_folder import FACTS, GRAPH, TOKENIZER, hash_classifier, write_facts
+from stages.inference.exported_folder import FACTS, GRAPH, TOKENIZER, write_facts
 from stages.inference.onnx_graph import export_graph
 from stages.inference.predictor import read_facts
 from stages.inference.text_predictor import Text, TextPredictor
@@ -117,12 +117,12 @@ def make_int8(graph: Path, target: Path, kept_in_fp32: str) -> dict[str, Any]:
 
 
 def record_export(
-    folder: Path, facts: ClassifierFacts, classifier: Path, made: dict[str, Any], agreement: Agreement, speed: Any
+    folder: Path, facts: ClassifierFacts, source_sha256: str, made: dict[str, Any], agreement: Agreement, speed: Any
 ) -> None:
     """Write the facts again with what is known of the export."""
     export = {
         **made,
-        "source_sha256": hash_classifier(classifier),
+        "source_sha256": source_sha256,
         "agreement": asdict(agreement),
         "processor": cpu_name(),
         "speed": speed,

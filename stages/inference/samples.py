@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from stages.core.csv_tables import ROWS_AT_ONCE, find_column
 from stages.core.errors import UserError
-from stages.inference.csv_file import Layout, TextTable, open_table
+from stages.inference.csv_file import Layout, TextTable, open_table, read_number
 
 Item = TypeVar("Item")
 ANSWER_COLUMNS = {"label", "probability"}  # those that `stages.predict` adds
@@ -85,12 +85,10 @@ def finds_labels(table: TextTable, columns: list[str | int]) -> bool:
 
 
 def find_label_column(table: TextTable, column: str | int) -> int:
-    """The position of a label column; from the command line a number comes as text."""
-    if table.header is None and isinstance(column, str) and column.isdecimal():
-        column = int(column)
+    """The position of a label column."""
     first = table.header or [""] * table.width
     key = "--label-column (default: data.label_column)"
-    return find_column(table.path, key, column, first, table.layout.csv_format)
+    return find_column(table.path, key, read_number(column, table.header), first, table.layout.csv_format)
 
 
 def read_label(cells: list[str], places: list[int]) -> Any:

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from tokenizers import Encoding
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
+from stages.core.errors import UserError
 from stages.core.hardware import resolve_precision
 from stages.model.classifier import load_classifier, load_model
-from stages.model.folder import has_token_types, read_max_length
+from stages.model.folder import has_token_types, read_config, read_max_length
 from stages.model.partition import DTYPES
 from stages.model.pooling import pool
 from stages.model.prediction import find_device
@@ -34,7 +35,7 @@ class TextEncoder:
     """The pretrained encoder of `base`, which no training of the pipeline has changed, with the classifier's tokenizer.
 
     Where the base model has no weights, because the classifier was trained from scratch, it is the classifier's own
-    encoder. It runs in `precision`, under autocast.
+    encoder. It runs in `precision`, under autocast. UserError when `base` is missing or another model.
     """
 
     def __init__(self, classifier: Path, base: Path, precision: str, batch_size: int):
@@ -91,8 +92,18 @@ class TextEncoder:
 
 
 def load_encoder(base: Path, classifier: Path) -> PreTrainedModel:
-    """The base model's encoder, or the classifier's where the base model has no weights."""
+    """The base model's encoder, or the classifier's where the base model has no weights.
+
+    UserError when there is no base model, or it is not the one whose tokenizer the classifier has.
+    """
+    read_config(base)
     has_weights = any(base.glob("*.safetensors"))
     model = load_model(base, new_head=True) if has_weights else load_classifier(classifier)
+    expected = AutoConfig.from_pretrained(classifier.resolve())
+    if (model.config.model_type, model.config.vocab_size) != (expected.model_type, expected.vocab_size):
+        raise UserError(
+            f"{base}: is a {model.config.model_type} with {model.config.vocab_size:,} tokens, and {classifier} was "
+            f"trained from a {expected.model_type} with {expected.vocab_size:,}; run `dvc repro`."
+        )
     assert isinstance(model.base_model, PreTrainedModel)
     return model.base_model

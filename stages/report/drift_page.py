@@ -12,7 +12,7 @@ from markupsafe import Markup
 from stages.core.files import new_file
 from stages.core.param_sections import Drift
 from stages.evaluation.differences import Comparison
-from stages.evaluation.two_sample import TwoSampleTest
+from stages.evaluation.two_sample import FEWEST_TEXTS, TwoSampleTest
 from stages.report.figures import BLUE, ORANGE, render_svg
 from stages.report.rendering import render_template
 from stages.report.study_page import format_cell
@@ -43,7 +43,7 @@ class DriftResult:
     rules: Drift
     rows: dict[str, tuple[int, int]]
     texts: Sequence[Comparison]
-    metrics: Sequence[Comparison]  # none where the new texts have no labels
+    metrics: Sequence[Comparison]  # none where too few new texts have labels
     labelled: int  # how many of the compared new texts have a label
     foreign: Sequence[ForeignText]
 
@@ -66,6 +66,8 @@ class DriftResult:
             verdict = f"A difference that drift.max_auc, {self.rules.max_auc:g}, lets pass ({found})."
         else:
             verdict = f"No drift found: a classifier cannot tell the new texts from those of the test split ({found})."
+        if self.labelled and not self.metrics:
+            return [verdict, f"{self.labelled} new texts have a label; metrics are compared from {FEWEST_TEXTS} on."]
         return [verdict, *map(describe_headline, self.metrics[:1])]
 
     def describe_power(self) -> str:

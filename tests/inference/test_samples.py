@@ -71,6 +71,15 @@ def test_a_label_column_that_is_asked_for_must_be_there(tmp_path):
         read(path, ["stars"], must_have_labels=True)
 
 
+def test_of_columns_with_the_same_name_one_is_given_by_its_number_as_text(tmp_path):
+    path = write(tmp_path / "new.csv", [("text", "text", "label", "label", "1"), ("a", "b", "c", "d", "e")])
+    with pytest.raises(UserError, match=r"--text-column .*: .*new.csv has several columns 'text'; give the number"):
+        read(path)
+    row = read(path, ["3"], must_have_labels=True, text_column="0").rows[0]
+    assert (row.text, row.label) == ("a", "d")
+    assert read(path, ["3"], must_have_labels=True, text_column="1").rows[0].text == "e"  # a name goes first
+
+
 def test_columns_of_a_file_without_header_have_numbers(tmp_path):
     path = write(tmp_path / "new.csv", [("a", "good"), ("b", "bad")])
     sample = read(path, ["1"], must_have_labels=True, header=False, text_column=0)

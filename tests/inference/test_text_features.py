@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
+from stages.core.errors import UserError
 from stages.inference.text_features import TextEncoder
 from stages.model.classifier import build_classifier
 from stages.text.tokenizer import configure, load_tokenizer
@@ -43,6 +45,17 @@ def test_a_base_model_without_weights_leaves_it_to_the_classifiers_encoder(class
     (tmp_path / "base/config.json").write_bytes((tiny_model / "config.json").read_bytes())
     features = TextEncoder(classifier, tmp_path / "base", "fp32", 2).encode(TEXTS).features
     np.testing.assert_allclose(features[1], mean_of_tokens(classifier, TEXTS[1]), atol=1e-5)
+
+
+def test_a_base_model_that_is_missing_or_another_one_is_an_error(classifier, tiny_model, tmp_path):
+    """Else other features would be compared than those that the page names."""
+    with pytest.raises(UserError, match=r"nowhere/config.json: missing; run `dvc repro`"):
+        TextEncoder(classifier, tmp_path / "nowhere", "fp32", 2)
+    other = BertConfig(vocab_size=500, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    BertModel(other).save_pretrained(tmp_path / "other")
+    message = r"other: is a bert with 500 tokens, and .*/classifier was trained from a bert with 600; run `dvc repro`"
+    with pytest.raises(UserError, match=message):
+        TextEncoder(classifier, tmp_path / "other", "fp32", 2)
 
 
 def test_all_tokens_of_long_texts_are_counted_and_unknown_ones(classifier, tiny_model):

@@ -24,12 +24,11 @@ from stages.tracking.model_logging import log_classifier
 Command = Callable[[Path, int], list[str]]
 
 
-def make_served_model(tiny_model: Path, folder: Path) -> Path:
-    """Log an export of a random classifier to a store in `folder`; return the model's folder."""
+def make_served_model(tiny_model: Path, folder: Path, pairs: bool = False) -> Path:
+    """Log an export of a random classifier, of texts or pairs, to a store in `folder`; return the model's folder."""
     tokenizer = load_tokenizer(tiny_model)
-    configure(
-        tokenizer, tiny_model, Preprocess(**make_params({"preprocess.max_length": 64})["preprocess"]), pairs=False
-    )
+    preprocess = Preprocess(**make_params({"preprocess.max_length": 64})["preprocess"])
+    configure(tokenizer, tiny_model, preprocess, pairs)
     build_classifier(tiny_model, ["bad", "good"], tokenizer).save_pretrained(folder / "classifier")
     tokenizer.save_pretrained(folder / "classifier")
     (folder / "onnx").mkdir()
@@ -37,7 +36,7 @@ def make_served_model(tiny_model: Path, folder: Path) -> Path:
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     client = mlflow.MlflowClient()
     run = client.create_run(client.create_experiment("served", artifact_location=(folder / "artifacts").as_uri()))
-    model_id = log_classifier(run.info.run_id, "classifier-onnx", folder / "onnx", False, False, PACKAGES)
+    model_id = log_classifier(run.info.run_id, "classifier-onnx", folder / "onnx", pairs, False, PACKAGES)
     location = client.get_logged_model(model_id).artifact_location
     mlflow.set_tracking_uri(None)
     return Path(location.removeprefix("file://"))
