@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from stages.core.cache import hold_lock
 from stages.core.errors import UserError
 from stages.core.files import cache_dir, new_folder, read_json
+from stages.core.locks import hold_lock
 from stages.core.params import Params
 from stages.core.paths import CLASSIFIER, EXPORTED, RAW, RUN
 from stages.core.problem_type import MULTI_LABEL
