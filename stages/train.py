@@ -43,7 +43,7 @@ from stages.training.checkpoints import make_training_key, mark_finished, open_c
 from stages.training.history import write_history
 from stages.training.initial import build_initial_model
 from stages.training.inputs import Inputs, prepare_inputs
-from stages.training.settings import WITH_LAYERS, read_resolved
+from stages.training.settings import Schedule, read_resolved
 from stages.training.trainer import ClassifierTrainer, find_best_validation, make_trainer, measure_speed
 
 SPLITS = ("train", "validation")
@@ -136,7 +136,7 @@ def write_metrics(
     The scores are those of the training: before calibration and thresholds.
     """
     validation = {f"validation_{name}": best[name] for name in VALIDATION_SCORES if name in best}
-    automatic = {name: getattr(arguments, name) for name in WITH_LAYERS}
+    automatic = {name: getattr(arguments, name) for name in Schedule._fields}
     trained = count_parameters(model) | {"ranks": ranks.count_ranks()}
     write_json(TRAIN_METRICS, validation | trained | automatic | calibration.describe())
 

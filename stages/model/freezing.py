@@ -69,9 +69,9 @@ def keep_in_eval(module: nn.Module) -> None:
     vars(module)["train"] = MethodType(lambda self, mode=True: self, module)
 
 
-def freezes_all_layers(config: PreTrainedConfig, freeze_layers: FreezeLayers) -> bool:
-    """Whether only the head trains: the number of layers means the same as `all`."""
-    return freeze_layers == "all" or freeze_layers == config.num_hidden_layers
+def count_trained_layers(config: PreTrainedConfig, freeze_layers: FreezeLayers) -> int:
+    """The number of layers that are not frozen; 0 where only the head trains."""
+    return 0 if freeze_layers == "all" else config.num_hidden_layers - freeze_layers
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

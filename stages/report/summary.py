@@ -46,7 +46,7 @@ class Summary:
 
 
 def describe_one_answer(predictions: LabelledPredictions) -> str | None:
-    """What to do when all texts get the same class, though they are of several: the training was too short."""
+    """What to do when all texts get the same class, though they are of several; None otherwise."""
     if isinstance(predictions, MultiLabelPredictions):
         return None
     given = set(predictions.predicted_names)
@@ -54,8 +54,8 @@ def describe_one_answer(predictions: LabelledPredictions) -> str | None:
         return None
     (name,) = given
     return (
-        f"the model gives every test row the label {to_printable(name)}: it has hardly learned yet. With few training "
-        "rows it needs more epochs, such as dvc exp run -S train.num_train_epochs=10."
+        f"the model gives every test row the label {to_printable(name)}: it has not learned to tell them apart. More "
+        "epochs (train.num_train_epochs), another learning rate, fewer frozen layers or more rows may help."
     )
 
 

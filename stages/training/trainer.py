@@ -41,7 +41,8 @@ def make_trainer(
 
     `folder` is for the checkpoints.
     """
-    rows, train = inputs.rows["train"], resolve_settings(train, inputs.model.config)
+    rows = inputs.rows["train"]
+    train = resolve_settings(train, inputs.model.config, len(rows))
     arguments = make_arguments(train, rows, seed, folder)
     callbacks = [*callbacks, ValidateLastStep()]
     if train.early_stopping_patience is not None:

@@ -170,7 +170,8 @@ class Trials:
 
     def resolve(self, train: Train, seed: int) -> Train:
         """The section with the number that each `auto` stands for."""
-        return resolve_settings(train, self.prepare(train, seed).model.config)
+        prepared = self.prepare(train, seed)
+        return resolve_settings(train, prepared.model.config, len(prepared.inputs.rows["train"]))
 
     def prepare(self, train: Train, seed: int) -> Prepared:
         """The model and its inputs, from the last preparations where the same was prepared."""

@@ -101,10 +101,9 @@ def test_of_many_labels_those_with_the_lowest_f1_are_shown():
     assert found.confusion.shape == (31, 31)
 
 
-def test_a_model_that_always_gives_the_same_label_is_told_to_train_longer():
+def test_a_model_that_always_gives_the_same_label_is_noticed():
     labels, names = np.array([0, 1, 1]), ["bug", "praise"]
     same = LabelledPredictions(np.array([[0.1, 0.2]] * 3), labels, names=names)
     assert "every test row the label praise" in describe_one_answer(same)
-    assert "train.num_train_epochs=10" in describe_one_answer(same)
     assert describe_one_answer(LabelledPredictions(np.eye(2)[labels], labels, names=names)) is None
     assert describe_one_answer(LabelledPredictions(np.eye(2)[[1, 1]], np.array([1, 1]), names=names)) is None
