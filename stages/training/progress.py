@@ -1,4 +1,4 @@
-"""What a training prints beside the bar of its steps: a short line for each point of its curves."""
+"""What a training shows while it runs: the loss beside the bar of its steps, and a line for each validation."""
 
 from typing import Any
 
@@ -6,24 +6,27 @@ from transformers import Trainer
 from transformers.trainer_callback import ProgressCallback
 
 
-class ProgressLines(ProgressCallback):
-    """Trainer's bars. In place of Trainer's lines, dicts of all metrics, it prints what one looks at meanwhile."""
+class ShortProgress(ProgressCallback):
+    """Trainer's bars, without its lines: each is a dict of all metrics, and there is one for every ten steps."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        line = describe_point(logs or {}, args.metric_for_best_model)
-        if line and self.training_bar is not None:
-            self.training_bar.write(f"step {state.global_step}: {line}")
+        if self.training_bar is None or logs is None:
+            return
+        if "loss" in logs:
+            self.training_bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
+        if "eval_loss" in logs:
+            line = describe_validation(logs, args.metric_for_best_model)
+            self.training_bar.write(f"step {state.global_step:,} of {state.max_steps:,}: {line}")
 
 
-def describe_point(logs: dict[str, float], metric: str) -> str | None:
-    """The losses among what Trainer logs, and the metric that chooses the best model; None where it logs no loss."""
-    if "eval_loss" in logs:
-        chosen = f", {metric} {logs[f'eval_{metric}']:.4f}" if f"eval_{metric}" in logs and metric != "loss" else ""
-        return f"validation loss {logs['eval_loss']:.4f}{chosen}"
-    return f"loss {logs['loss']:.4f}" if "loss" in logs else None
+def describe_validation(logs: dict[str, float], metric: str) -> str:
+    """The loss of a validation, and the metric that chooses the best model, where the validation has it."""
+    name = f"eval_{metric}"
+    chosen = f", {metric} {logs[name]:.4f}" if name in logs and metric != "loss" else ""
+    return f"validation loss {logs['eval_loss']:.4f}{chosen}"
 
 
-def print_short_lines(trainer: Trainer) -> None:
+def shorten_progress(trainer: Trainer) -> None:
     """Replace Trainer's progress bar; a trainer without one stays silent."""
     if trainer.pop_callback(ProgressCallback) is not None:
-        trainer.add_callback(ProgressLines())
+        trainer.add_callback(ShortProgress())

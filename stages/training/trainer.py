@@ -23,7 +23,7 @@ from stages.text.windows import find_first_windows, pool_windows
 from stages.training.inputs import Inputs
 from stages.training.losses import balance_classes, make_loss, make_multi_label_loss
 from stages.training.prediction import make_eval_batches, make_eval_loader, read_eval_batches
-from stages.training.progress import print_short_lines
+from stages.training.progress import shorten_progress
 from stages.training.resumable_trainer import ResumableTrainer
 from stages.training.settings import resolve_settings
 from stages.training.trainer_arguments import make_arguments
@@ -59,7 +59,7 @@ def make_trainer(
         compute_loss_func=loss(weights, train.label_smoothing_factor),
         callbacks=callbacks,
     )
-    print_short_lines(trainer)
+    shorten_progress(trainer)
     return trainer
 
 
