@@ -11,7 +11,7 @@ from stages.inference.predictor import Predictor
 CHANGES = {
     "data.max_train_samples": 40, "data.max_test_samples": 10, "train.freeze_layers": "all",
     "train.precision": "fp32", "evaluate.precision": "fp32", "tracking.log_model": False,
-    "tracking.system_metrics": False,
+    "tracking.system_metrics": False, "train.per_device_train_batch_size": 4,
 }  # fmt: skip
 TEXTS = ["A text.", "Another text."]  # of the card's example
 

@@ -133,7 +133,7 @@ def test_other_formats_and_bytes_are_kept(run, tmp_path):
         (b"text,id\ngood,1\ngood\n", r"in.csv row 2 \(line 3\): has 1 columns, expected 2"),
         (b'text\n"good\n', r"in.csv row 1 \(line 2\): cannot be read as csv \(unexpected end of data\)"),
         (b"text\ncaf\xe9\n", r"in.csv row 1 \(line 2\): text has bytes that are not of its encoding"),
-        (b"review\ngood\n", r"--text-column .*: .*in.csv has no column 'text'; it has review"),
+        (b"review\ngood\n", r"--text-column .*: .*in.csv has no column 'text'; it has only one, 'review'"),
         (b"text,text\na,b\n", r"in.csv has several columns 'text'"),
         (b"text,label\ngood,1\n", r"in.csv: has a column 'label' already; --prefix predicted_ adds predicted_label"),
         (b"", r"in.csv: is empty"),
