@@ -17,7 +17,7 @@ def hold_lock(lock: FileLock, reason: str = "another process, which computes the
     try:
         lock.acquire(timeout=1)
     except Timeout:
-        print(f"waiting for {reason}")
+        print(f"waiting for {reason}", flush=True)
         lock.acquire()
     try:
         yield
@@ -33,7 +33,7 @@ def acquire_some(locks: Sequence[FileLock], wanted: int, reason: str) -> list[Fi
         if len(held) == wanted:
             break
         if attempt == 0:
-            print(f"waiting for {reason}")
+            print(f"waiting for {reason}", flush=True)
         time.sleep(SECONDS_BETWEEN_POLLS)
     return [lock for lock in locks if lock in held]
 
