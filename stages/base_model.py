@@ -3,6 +3,7 @@
 python -m stages.base_model
 """
 
+from stages.core.arguments import refuse_arguments
 from stages.core.files import new_folder
 from stages.core.params import Params
 from stages.core.paths import BASE, MODEL_SOURCE
@@ -19,4 +20,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    refuse_arguments("base_model", __doc__)
     run_stage("base_model", main)

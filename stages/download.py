@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stages.core.arguments import refuse_arguments
 from stages.core.errors import to_one_line
 from stages.core.files import new_folder
 from stages.core.params import Params
@@ -69,4 +70,5 @@ def print_dropped(corpus: Corpus) -> None:
 
 
 if __name__ == "__main__":
+    refuse_arguments("download", __doc__)
     run_stage("download", main)

@@ -203,7 +203,8 @@ def select(measured: MeasuredTexts, rows: np.ndarray) -> TextSample:
 def describe_text(new: Sample, predictions: Predictions, place: int) -> ForeignText:
     """A new text, and what the model says of it."""
     row = new.rows[place]
-    location, text = to_one_line(row.location), row.text if isinstance(row.text, str) else "\n\n".join(row.text)
+    location = to_one_line(row.location)
+    text = row.text if isinstance(row.text, str) else "\n\n".join(row.text)
     return ForeignText(location, text, predictions.predicted_names[place], float(predictions.confidence[place]))
 
 

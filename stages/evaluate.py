@@ -10,6 +10,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
+from stages.core.arguments import refuse_arguments
 from stages.core.cpu_slots import reserve_cores
 from stages.core.files import new_file, read_json, write_json
 from stages.core.gpu_slots import take_gpu
@@ -184,5 +185,6 @@ def write_card(
 
 
 if __name__ == "__main__":
+    refuse_arguments("evaluate", __doc__)
     run_stage("evaluate", main)
     confirm_finished()

@@ -98,7 +98,7 @@ def export(arguments: argparse.Namespace, params: Params) -> None:
 def check_out(folder: Path) -> None:
     """UserError when there is something else than an export, which would be lost: the folder is replaced as a whole."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not is_exported(folder)):
-        raise UserError(f"--out: {folder} is there, and is no export; give a new folder.")
+        raise UserError(f"--out: {folder} is there, and is no export; remove it, or give a new folder.")
 
 
 def choose_int8(fp32: Path, folder: Path, judge: Judge) -> tuple[Agreement, dict[str, Any]]:

@@ -3,13 +3,13 @@
 python -m stages.gate
 """
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from mlflow.entities import Run
 
+from stages.core.arguments import refuse_arguments
 from stages.core.errors import UserError
 from stages.core.files import read_json
 from stages.core.params import Params
@@ -31,7 +31,6 @@ from stages.tracking.registry import (
 
 
 def main() -> None:
-    parse_arguments()
     params = Params.load()
     metrics = read_json(TEST_METRICS)
     run_key = read_json(RUN, ["run"])["run"]
@@ -91,12 +90,8 @@ def describe_failure(failed: list[Verdict]) -> str:
     return " ".join([f"the model fails {', '.join(verdict.rule for verdict in failed)}.", *advice])
 
 
-def parse_arguments() -> argparse.Namespace:
-    """None but --help; a mistyped option must not look as if it had an effect."""
-    return argparse.ArgumentParser(prog="python -m stages.gate", description=__doc__.splitlines()[0]).parse_args()
-
-
 if __name__ == "__main__":
+    refuse_arguments("gate", __doc__)
     with report_errors("gate"):
         redact_output()
         main()

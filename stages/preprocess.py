@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from stages.core.arguments import refuse_arguments
 from stages.core.errors import UserError
 from stages.core.files import check_sha256, new_folder, read_json, sha256, write_json
 from stages.core.params import Params, Preprocess
@@ -113,4 +114,5 @@ def print_summary(statistics: dict) -> None:
 
 
 if __name__ == "__main__":
+    refuse_arguments("preprocess", __doc__)
     run_stage("preprocess", main)

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, TrainingArguments
 
 from stages.core import ranks
+from stages.core.arguments import refuse_arguments
 from stages.core.cpu_slots import reserve_cores
 from stages.core.csv_tables import read_numbers
 from stages.core.files import new_folder, read_json, write_json
@@ -142,4 +143,5 @@ def write_metrics(
 
 
 if __name__ == "__main__":
+    refuse_arguments("train", __doc__)
     run_stage("train", main)

@@ -1,12 +1,15 @@
 """dvc.yaml declares what the code does."""
 
 import ast
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 from support.imports import find_closure
 from support.project import ROOT
+from support.warm_python import find_python
 
 from stages.core.params import Params
 from stages.core.stage import STAGES as NAMES
@@ -25,6 +28,19 @@ def is_below(file: str, declared: str) -> bool:
 
 def test_there_are_the_five_stages():
     assert tuple(STAGES) == NAMES == ("download", "base_model", "preprocess", "train", "evaluate")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_and_an_option_run_no_stage(stage, tmp_path):
+    """By mistake, `--help` once trained a model."""
+    command = [find_python(), "-m", f"stages.{stage}"]
+    options = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "capture_output": True, "text": True}
+    shown = subprocess.run([*command, "--help"], check=True, **options).stdout
+    assert f"usage: python -m stages.{stage} [-h]" in shown
+    assert "its settings are those of params.yaml" in shown
+    refused = subprocess.run([*command, "--epochs", "3"], check=False, **options)
+    assert (refused.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "unrecognized arguments: --epochs 3" in refused.stderr
 
 
 @pytest.mark.parametrize("stage", STAGES)

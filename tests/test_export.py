@@ -148,7 +148,7 @@ def test_what_is_no_export_is_not_replaced_by_one(name, finished, tmp_path):
     (copy.folder / "notes").mkdir()
     (copy.folder / "notes/mine.txt").write_text("mine")
     output = copy.run("python", "-m", "stages.export", "--out", name, fails=True)
-    assert f"error in export: --out: {name} is there, and is no export; give a new folder." in output
+    assert f"error in export: --out: {name} is there, and is no export; remove it, or give a new folder." in output
     assert (copy.folder / "notes/mine.txt").read_text() == "mine"
     assert (copy.folder / "models/classifier/config.json").exists()
 

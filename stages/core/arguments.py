@@ -1,7 +1,16 @@
-"""Types of the arguments of commands; argparse prints their messages."""
+"""Arguments of commands, and their types; argparse prints the messages."""
 
 import math
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
+
+
+def refuse_arguments(command: str, manual: str) -> None:
+    """Allow nothing but --help: a stage that ignored an option would look as if it had used it.
+
+    `manual` is the command's docstring.
+    """
+    epilog = "It takes no arguments: its settings are those of params.yaml."
+    ArgumentParser(prog=f"python -m stages.{command}", description=manual.splitlines()[0], epilog=epilog).parse_args()
 
 
 def count(text: str) -> int:
