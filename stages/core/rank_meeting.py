@@ -4,6 +4,7 @@ All is told through torch's key-value store. torchrun keeps it in a process of i
 """
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -175,7 +176,11 @@ class Meeting:
         A connection that broke, and a launcher that ends this rank, come of a rank that ended; UserError names it.
         """
         if is_broken_connection(error) or isinstance(error, KeyboardInterrupt):
-            self.wait_for_problem(0 if isinstance(error, KeyboardInterrupt) else SECONDS_WITHOUT_BEAT + SECONDS_TO_END)
+            with suppress(Terminated):  # of a launcher, which has noticed the other rank's end before this one did
+                is_asked = isinstance(error, KeyboardInterrupt)
+                self.wait_for_problem(0 if is_asked else SECONDS_WITHOUT_BEAT + SECONDS_TO_END)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this rank ends, and has to say why
+            self.wait_for_problem(0)
         is_first = False
         with suppress(RuntimeError):
             is_first = self.store.compare_set("failed", "", str(self.rank)) == str(self.rank).encode()
